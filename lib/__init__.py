@@ -1,0 +1,10 @@
+"""Perceptual Influence: a reproduction that runs from DICOM files to the last p-value.
+
+Data flows one way: cohort -> volumes -> patches -> training -> evaluation -> statistics -> report.
+The heart of the paper (Eq. 2-5 and Algorithm 2) is :mod:`lib.influence`.
+"""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter hides what matters

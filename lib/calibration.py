@@ -1,0 +1,137 @@
+"""Algorithm 2 for all four configurations in one pass over the training set, and the lambda that training uses."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from tqdm import tqdm
+
+from lib import paper
+from lib.checkpoints import deterministic
+from lib.errors import StageError
+from lib.influence import decade, lambda_star, mse_loss, perceptual_loss, psi_algorithm2, psi_eq5
+from lib.networks.encoders import encoder, weights_file
+from lib.patches import Patches
+from lib.provenance import Step, atomic, file_sha256
+from lib.study import Study
+from lib.training import load_unet, new_unet, train
+
+CONTEXTS = ("ImageNet", "Medical")
+STATES = ("untrained", "trained")
+
+
+def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
+    """Losses of every training pair in both states of f_theta, computed once and kept.
+
+    'untrained' is Algorithm 2 as printed; 'trained' is how the published Fig. 2 was made, with the MSE control as the
+    trained network (it is trained here if it is not yet).
+
+    Returns:
+        By state, a row a pair: mse, and the perceptual loss of E1, E2, E3, E4.
+    """
+    paths = study.paths
+    train(study, "mse", 0.0)
+    step = Step(
+        "calibration", paths.calibration / "stamp.json", {"lib.calibration"},
+        {"training": study.training, "unet": study.unet, "phi": study.encoder.phis, "split": study.cohort.split},
+        {"manifest": file_sha256(paths.manifest), "mse": file_sha256(paths.weights("mse"))}
+        | {context: file_sha256(weights_file(study, context)) for context in CONTEXTS},
+    )
+    files = {state: paths.calibration / f"losses_{state}.csv" for state in STATES}
+    if not step.is_current():
+        deterministic(study.training.seed)
+        with step.making(seed=study.training.seed) as outputs:
+            for state, losses in _measure(study).items():
+                with atomic(files[state]) as temporary:
+                    losses.to_csv(temporary, index=False)
+            outputs += files.values()
+    return {state: pd.read_csv(path) for state, path in files.items()}
+
+
+def _measure(study: Study) -> dict[str, pd.DataFrame]:
+    """The pass over the training set: one U-Net pass a state, one encoder pass a context, both depths from it."""
+    patches = Patches(study, "train")
+    losses = _losses(
+        [new_unet(study, patches), load_unet(study, "mse")],
+        [encoder(study, context, *study.encoder.phis.values()) for context in CONTEXTS],
+    )
+    batches = patches.dataset(drop_remainder=False)
+    bar = tqdm(batches, desc="calibration", unit="batch", mininterval=1.0, delay=2)
+    values = np.concatenate([losses(ldct, ndct).numpy() for ldct, ndct in bar], axis=1)
+    columns = ["mse", *paper.CALIBRATED]
+    return {state: pd.DataFrame(part, columns=columns) for state, part in zip(STATES, values, strict=True)}
+
+
+def _losses(unets: list[keras.Model], encoders: list[keras.Model]) -> Callable:
+    """Function of a batch (LDCT, NDCT): losses of shape (unets, batch, 1 + 2 encoders)."""
+
+    @tf.function(reduce_retracing=True)
+    def losses(ldct, ndct):
+        targets = [features(ndct, training=False) for features in encoders]
+        states = []
+        for network in unets:
+            output = network(ldct, training=False)
+            columns = [mse_loss(output, ndct)]
+            for features, target in zip(encoders, targets, strict=True):
+                columns += map(perceptual_loss, features(output, training=False), target)
+            states.append(tf.stack(columns, axis=-1))
+        return tf.stack(states)
+
+    return losses
+
+
+def chosen_lambda(study: Study, experiment: str, losses: dict[str, pd.DataFrame]) -> float:
+    """The lambda that the study's calibration setting gives an experiment; 0.1 for the baseline, 0 for the control."""
+    if experiment not in paper.CALIBRATED:
+        return paper.EXPERIMENTS[experiment].lambda_
+    setting = study.calibration
+    if setting.state == "published" and setting.rule == "decade":
+        return paper.EXPERIMENTS[experiment].lambda_
+    if setting.state == "published":
+        return lambda_star(*paper.PUBLISHED_LOSSES[experiment][10], setting.target_psi)
+    pairs = losses[setting.state]
+    exact = lambda_star(pairs["mse"], pairs[experiment], setting.target_psi)
+    return exact if setting.rule == "exact" else decade(exact)
+
+
+def calibrate(study: Study) -> pd.DataFrame:
+    """Psi and lambda of the baseline and E1-E4 in both states, written to ``paths.calibrated``.
+
+    Returns:
+        A row an experiment and state: experiment, state, context, phi, mse, pl (means over pairs), psi_eq5, psi_alg2
+        (at lambda_used), lambda_exact (Algorithm 2 gives the target Psi), lambda_decade, lambda_used.
+    """
+    losses = pair_losses(study)
+    rows = []
+    for experiment in ("baseline", *paper.CALIBRATED):
+        configuration = paper.EXPERIMENTS[experiment]
+        column = next(name for name in paper.CALIBRATED if paper.EXPERIMENTS[name][:2] == configuration[:2])
+        used = chosen_lambda(study, experiment, losses)
+        for state, pairs in losses.items():
+            mse, pl = pairs["mse"], pairs[column]
+            exact = lambda_star(mse, pl, study.calibration.target_psi)
+            rows.append({
+                "experiment": experiment, "state": state, "context": configuration.context,
+                "phi": study.phi(experiment), "mse": mse.mean(), "pl": pl.mean(),
+                "psi_eq5": float(psi_eq5(mse, pl, used)), "psi_alg2": float(psi_algorithm2(mse, pl, used)),
+                "lambda_exact": exact, "lambda_decade": decade(exact), "lambda_used": used,
+            })
+    table = pd.DataFrame(rows)
+    with atomic(study.paths.calibrated) as temporary:
+        table.to_csv(temporary, index=False)
+    return table
+
+
+def lambda_used(study: Study, experiment: str) -> float:
+    """The lambda of an experiment from ``paths.calibrated``; 0 for the control, which needs no calibration.
+
+    Raises StageError before notebook 02 has run, or if it ran with another LAMBDA setting.
+    """
+    if paper.EXPERIMENTS[experiment].context is None:
+        return 0.0
+    if not study.paths.calibrated.is_file():
+        raise StageError(f"{study.paths.calibrated} does not exist: run notebook 02 (make paper does) first")
+    table = pd.read_csv(study.paths.calibrated)
+    return float(table.loc[table["experiment"] == experiment, "lambda_used"].iloc[0])

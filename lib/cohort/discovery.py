@@ -1,0 +1,346 @@
+"""Any folder of CT slices to paired series. Identity comes from headers first, then file names, then folder names.
+
+Nothing depends on a layout: slices are grouped by (patient, dose, kernel, thickness), ordered by z, and paired across
+doses by z. What cannot be used is returned as a list of problems; only a folder without any usable slice, or with two
+collections in it, is an error.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from lib.cohort.dicom import DOSES, MAYO_NAME, TCIA_DOSE, TCIA_ID, Header, NotCtImageError, read_header
+from lib.errors import CohortError, DicomError
+
+ALIASES = {"L097": "L096"}
+"""The paper prints L097; no such patient is in Mayo's data, L096 is meant."""
+
+Z_DECIMALS = 2
+"""Two slices are at one place if their z agree when rounded to 0.01 mm."""
+
+POOL_FROM = 2000
+"""Files from which further processes pay for their start."""
+
+_DOSE_TOKEN = re.compile(r"(?<![a-z])(full|quarter|fd|qd|low(?=[ _-]?dose)|ldct|ndct)(?![a-z])", re.IGNORECASE)
+_MAYO_FOLDER = re.compile(r"(?<![a-z])(full|quarter|fd|qd)_\d+mm", re.IGNORECASE)
+_KERNEL_TOKEN = re.compile(r"(?<![a-z0-9])(sharp|soft|d45f?|b30f?)(?![a-z0-9])", re.IGNORECASE)
+_THICKNESS_TOKEN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?) ?mm(?![a-z])", re.IGNORECASE)
+_PATIENT_TOKEN = re.compile(r"(?<![A-Za-z0-9])([NCL]\d{3}|SIM\d{2,})(?![A-Za-z0-9])")
+_PATH_DOSES = {**DOSES, "ldct": "quarter", "ndct": "full"}
+_KERNELS = {"sharp": "D45", "d45": "D45", "d45f": "D45", "soft": "B30", "b30": "B30", "b30f": "B30"}
+
+
+class SeriesKey(NamedTuple):
+    patient: str
+    dose: str
+    kernel: str
+    thickness_mm: float
+
+    def __str__(self) -> str:
+        return f"{self.patient} {self.dose} dose {self.kernel} {self.thickness_mm:g} mm"
+
+
+class PairKey(NamedTuple):
+    patient: str
+    kernel: str
+    thickness_mm: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something the run goes on without. `what` holds no file name, so it can be shown where names must not be."""
+
+    file: Path
+    kind: str
+    what: str
+    remedy: str
+    count: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.what}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What a folder holds.
+
+    Attributes:
+        series: (patient, dose, kernel, thickness_mm) to [(z_mm, path), ...], z rising.
+        pairs: (patient, kernel, thickness_mm) to [(z_mm, full-dose path, quarter-dose path), ...], z rising.
+        headers: of every slice in `series`, identity resolved.
+        ignored: counts of files that are no CT slice, by name or kind.
+    """
+
+    root: Path
+    collection: str
+    series: dict[SeriesKey, list[tuple[float, Path]]]
+    pairs: dict[PairKey, list[tuple[float, Path, Path]]]
+    headers: dict[Path, Header]
+    problems: list[Problem]
+    ignored: dict[str, int]
+
+    def counts(self) -> dict[str, int]:
+        """How many files each kind of problem concerns."""
+        totals: Counter[str] = Counter()
+        for problem in self.problems:
+            totals[problem.kind] += problem.count
+        return dict(sorted(totals.items()))
+
+
+def discover(folder: Path, *, jobs: int = 1) -> Discovery:
+    """Find, group, order and pair every CT slice below `folder`; `jobs` processes read the headers.
+
+    Raises CohortError if the folder does not exist, holds no usable CT slice, or mixes two collections.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise CohortError(f"{root}: {what}; expected a folder of DICOM slices, pass its path as DATA=...")
+    headers, problems, ignored = _read_headers(root, jobs)
+    if not headers:
+        seen = ", ".join(f"{count} {kind}" for kind, count in ignored.items()) or "no files"
+        first = f"; first unusable file: {problems[0]}" if problems else ""
+        hint = "unzip the archives first, then " if any(".zip" in kind for kind in ignored) else ""
+        raise CohortError(
+            f"{root}: no usable CT slice below it (found {seen}{first}); "
+            f"expected DICOM CT images (.IMA, .dcm or no extension) at any depth, {hint}pass their folder as DATA=..."
+        )
+    collection = _one_collection(headers, root)
+    grouped: dict[SeriesKey, list[tuple[float, Path]]] = defaultdict(list)
+    for path, header in headers.items():
+        grouped[SeriesKey(header.patient, header.dose, header.kernel, header.thickness_mm)].append((header.z_mm, path))
+    series = {key: kept for key in sorted(grouped) if (kept := _ordered(key, grouped[key], headers, problems))}
+    if not series:
+        raise CohortError(f"{root}: every series was left out; first reason: {problems[-1]}")
+    pairs = _paired(series, headers, problems)
+    kept = {path for slices in series.values() for _, path in slices}
+    headers = {path: header for path, header in headers.items() if path in kept}
+    return Discovery(root, collection, series, pairs, headers, problems, ignored)
+
+
+@contextmanager
+def worker_map(jobs: int) -> Iterator[Callable]:
+    """A `map` over `jobs` fresh processes that keeps the order (the built-in one if `jobs` is 1)."""
+    if jobs <= 1:
+        yield map
+        return
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as executor:
+        try:
+            yield partial(executor.map, chunksize=16)
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _read_headers(root: Path, jobs: int) -> tuple[dict[Path, Header], list[Problem], dict[str, int]]:
+    headers, problems, ignored, first = {}, [], Counter(), {}
+    paths = sorted(_files(root))
+    with worker_map(jobs if len(paths) >= POOL_FROM else 1) as parallel:
+        looks = parallel(_look, paths)
+        for path, (kind, found) in tqdm(zip(paths, looks), total=len(paths), desc="Headers", unit="file", delay=5):
+            if kind == "clutter" or kind == "other image":
+                ignored[found] += 1
+                if kind == "other image":
+                    first.setdefault(found, path)
+            elif kind == "unreadable":
+                problems.append(Problem(path, kind, *_split_remedy(found, path)))
+            else:
+                problem, header = _resolve(found, path, root)
+                if problem:
+                    problems.append(problem)
+                if header:
+                    headers[path] = header
+    for kind, path in first.items():
+        text = f"{kind}, not a CT image: {ignored[kind]} file(s) skipped"
+        problems.append(Problem(path, "other image", text, "nothing to do", ignored[kind]))
+    return headers, _aggregated(problems), dict(sorted(ignored.items()))
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Every file below `root`, through symbolic links but never twice through the same folder."""
+    seen = set()
+    for folder, names, files in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            names.clear()
+            continue
+        seen.add(real)
+        yield from (Path(folder, name) for name in files)
+
+
+def _look(path: Path) -> tuple[str, Header | str]:
+    """One file: ('header', Header), ('unreadable', message), ('other image', kind) or ('clutter', kind)."""
+    name, suffix = path.name, path.suffix.lower()
+    if name.startswith("._") or "__MACOSX" in path.parts:
+        return "clutter", "macOS resource fork"
+    if name.upper() == "DICOMDIR":
+        return "clutter", "DICOMDIR"
+    try:
+        with path.open("rb") as file:
+            dicom = file.read(132)[128:] == b"DICM"
+        if dicom or suffix in (".ima", ".dcm"):
+            return "header", read_header(path)
+    except NotCtImageError as error:
+        return "other image", error.kind
+    except DicomError as error:
+        return "unreadable", str(error)
+    except OSError as error:
+        return "unreadable", f"{path}: cannot be read ({error.strerror}); check the file's permissions and the disk"
+    if name in (".DS_Store", "Thumbs.db"):
+        return "clutter", name
+    if suffix and not re.fullmatch(r"\.[a-z0-9]{1,5}", suffix):
+        return "clutter", "other file"  # what follows the dot could be a name
+    return "clutter", suffix or "file without extension"
+
+
+def _split_remedy(message: str, path: Path) -> tuple[str, str]:
+    what, _, remedy = message.removeprefix(f"{path}: ").rpartition("; ")
+    return (what, remedy) if what else (remedy, "copy the file again")
+
+
+def _resolve(header: Header, path: Path, root: Path) -> tuple[Problem | None, Header | None]:
+    """Fill in from the path what the header leaves open; a problem if that does not suffice, or if it was a guess."""
+    folders = [root.resolve().name, *path.relative_to(root).parts[:-1]][::-1]  # the nearest first
+    named = MAYO_NAME.match(path.name)
+    patient, collection, dose = header.patient, header.collection, header.dose
+    tcia_folder = any(TCIA_DOSE.search(name) for name in folders)
+    if not header.identified:
+        token = named[1].upper() if named else _token(_PATIENT_TOKEN, folders)
+        if token and token[0] == "P":
+            patient, collection = named[1], "simulated"
+        elif token and (token.startswith("SIM") or header.collection == "simulated"):
+            patient, collection = token, "simulated"
+        elif token:
+            patient = token
+            collection = "tcia" if TCIA_ID.match(token) and (tcia_folder or token[0] in "NC") else "mayo2016"
+    elif collection == "tcia" and patient[0] == "L" and not tcia_folder:
+        if named or any(_MAYO_FOLDER.search(name) for name in folders):
+            collection = "mayo2016"  # a copy of Mayo's data whose PatientName was rewritten
+    dose = dose or (DOSES[named[2].lower()] if named else None) or _PATH_DOSES.get(_token(_DOSE_TOKEN, folders, fold=True))
+    thickness = header.thickness_mm or (float(named[3]) if named else None) or float(_token(_THICKNESS_TOKEN, folders) or 0)
+    kernel = header.kernel or _path_kernel(named, folders, collection)
+    if not thickness:
+        return Problem(path, "no thickness", "no slice thickness in header or path", "set SliceThickness"), None
+    problem = None
+    if collection == "mayo2016" and patient in ALIASES:
+        problem = Problem(path, "alias", f"patient {patient} is read as {ALIASES[patient]} (a misprint)", "nothing to do")
+        patient = ALIASES[patient]
+    if collection == "tcia" and patient[0] == "C" and dose == "quarter":
+        problem = Problem(path, "tenth dose", "TCIA chest: the low dose is 10 %, not 25 %", "name it where results are shown")
+    if dose is None and collection != "other":
+        return Problem(path, "no dose", f"patient {patient}: neither header nor path tells the dose", "use full_/quarter_ folders"), None
+    if dose is None:
+        dose = "full"
+        text = f"patient {patient}: no dose information, taken as normal dose"
+        problem = Problem(path, "dose assumed", text, "name the folders full and quarter if both doses are there")
+    return problem, replace(
+        header, patient=patient, collection=collection, dose=dose, kernel=kernel, thickness_mm=round(thickness, 2), identified=True
+    )
+
+
+def _token(pattern: re.Pattern, folders: list[str], fold: bool = False) -> str | None:
+    """The token of the nearest folder that holds exactly one."""
+    for name in folders:
+        found = {match.lower() if fold else match for match in pattern.findall(name)}
+        if len(found) == 1:
+            return found.pop()
+    return None
+
+
+def _path_kernel(named: re.Match | None, folders: list[str], collection: str) -> str:
+    if named and named[4]:
+        return "D45"
+    token = _token(_KERNEL_TOKEN, folders, fold=True)
+    if token:
+        return _KERNELS[token]
+    return "B30" if collection in ("mayo2016", "simulated") else "unknown"
+
+
+def _aggregated(problems: list[Problem]) -> list[Problem]:
+    """Notes that repeat for every slice become one, with a count and the first file; the others stay one a file."""
+    kept: dict = {}
+    for problem in problems:
+        each = problem.kind in ("unreadable", "no thickness")
+        key = problem.file if each else (problem.kind, problem.what)
+        kept[key] = replace(kept[key], count=kept[key].count + 1) if key in kept else problem
+    return list(kept.values())
+
+
+def _one_collection(headers: dict[Path, Header], root: Path) -> str:
+    examples: dict[str, list[Path]] = defaultdict(list)
+    for path, header in headers.items():
+        examples[header.collection].append(path)
+    if len(examples) > 1:
+        found = " and ".join(f"{name} ({len(paths)} files, e.g. {paths[0]})" for name, paths in sorted(examples.items()))
+        raise CohortError(f"{root}: more than one collection in one folder: {found}; keep each in a folder of its own, pass one as DATA=...")
+    return next(iter(examples))
+
+
+def _ordered(key: SeriesKey, slices: list[tuple[float, Path]], headers, problems: list[Problem]) -> list[tuple[float, Path]]:
+    """One series by rising z, one matrix size, one slice a place; [] if two different slices claim one place."""
+    sizes = Counter((headers[path].rows, headers[path].columns) for _, path in slices)
+    size = sizes.most_common(1)[0][0]
+    places: dict[float, list[tuple[float, Path]]] = defaultdict(list)
+    for z, path in sorted(slices):
+        header = headers[path]
+        if (header.rows, header.columns) == size:
+            places[round(z, Z_DECIMALS)].append((z, path))
+            continue
+        what = f"{header.rows} x {header.columns} in series {key}, whose other slices are {size[0]} x {size[1]}"
+        problems.append(Problem(path, "matrix size", what, "leave it out or export the series again"))
+    clash, copies = [], []
+    for z, found in places.items():
+        if len(found) > 1 and len({_sha256(path) for _, path in found}) > 1:
+            clash += [(z, path, len(found)) for _, path in found]
+        else:
+            copies += [path for _, path in found[1:]]
+    for path in copies:
+        problems.append(Problem(path, "copy", f"the same file twice in series {key}", "nothing to do, one is kept"))
+    for z, path, count in clash:
+        what = f"{count} different slices at z = {z:g} mm in series {key}, so the series is left out"
+        problems.append(Problem(path, "same z", what, "keep one reconstruction of the series in the folder"))
+    return [] if clash else [found[0] for found in places.values()]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _paired(series, headers: dict[Path, Header], problems: list[Problem]) -> dict[PairKey, list[tuple[float, Path, Path]]]:
+    pairs = {}
+    for key in dict.fromkeys(PairKey(patient, kernel, thickness) for patient, _, kernel, thickness in series):
+        sides = [series.get(SeriesKey(key.patient, dose, key.kernel, key.thickness_mm), []) for dose in ("full", "quarter")]
+        full, quarter = ({round(z, Z_DECIMALS): path for z, path in side} for side in sides)
+        common = sorted(full.keys() & quarter.keys())
+        if full and quarter and common:
+            sizes = [(headers[side[common[0]]].rows, headers[side[common[0]]].columns) for side in (full, quarter)]
+            if sizes[0] == sizes[1]:
+                pairs[key] = [(z, full[z], quarter[z]) for z in common]
+            else:
+                problems.append(_unpaired(key, full, f"{sizes[0]} at full dose, {sizes[1]} at quarter dose", len(full) + len(quarter)))
+                continue
+        for name, side, other in (("full", full, quarter), ("quarter", quarter, full)):
+            label = SeriesKey(key.patient, name, key.kernel, key.thickness_mm)
+            missing = sorted(side.keys() - other.keys())
+            if not other and side:
+                problems.append(_unpaired(label, side, "the series has no partner at the other dose", len(side)))
+            elif missing and not common:
+                problems.append(_unpaired(label, side, "no slice is at the same z as one of the other dose", len(side)))
+            else:
+                problems += [_unpaired(label, {z: side[z]}, f"no partner slice at z = {z:g} mm", 1) for z in missing]
+    return pairs
+
+
+def _unpaired(label: Iterable, side: dict[float, Path], why: str, count: int) -> Problem:
+    text = f"{SeriesKey(*label)}" if len(tuple(label)) == 4 else " ".join(map(str, label))
+    return Problem(side[min(side)], "no partner", f"{text}: {why}, {count} slice(s) not paired", "add the other dose, or leave it", count)

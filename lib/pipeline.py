@@ -1,0 +1,181 @@
+"""The stages of ``make paper``: which there are, which are out of date, and how one runs.
+
+A stage is a notebook (or the simulation) with the parts of the study and the files that it reads and writes. It runs
+again only if its notebook, the code that it imports, its part of the configuration or the contents of its inputs
+changed, or if an output is gone. Long work inside a stage is a :class:`lib.provenance.Step` of its own: a notebook that
+draws a figure anew does not train anew. Nothing here imports TensorFlow, so that a run with nothing to do ends at once.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib.errors import StageError
+from lib.paths import NOTEBOOKS
+from lib.process import run
+from lib.provenance import Step, fingerprint, folder_digest, imports, unchanged, write_json
+from lib.study import Study
+
+TABLE, FIGURE = (".csv", ".md", ".tex"), (".png", ".pdf")
+
+
+@dataclass
+class Stage:
+    """One stage of one study.
+
+    Attributes:
+        name: for people and for the stamp, '03_train_E1'.
+        notebook: file name in ``notebooks``, None for the simulation.
+        parameters: for papermill, besides the profile.
+        sections: parts of the study that it reads.
+        inputs, outputs: files that it reads and writes.
+    """
+
+    study: Study
+    name: str
+    notebook: str | None
+    sections: tuple[str, ...]
+    inputs: list[Path]
+    outputs: list[Path]
+    parameters: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stamp(self) -> Path:
+        return self.study.paths.stages / f"{self.name}.json"
+
+    def step(self) -> Step:
+        """What the stage depends on now."""
+        if self.notebook is None:
+            source, modules = "", {"lib.cohort.simulate"}
+        else:
+            source = notebook_source(NOTEBOOKS / self.notebook)
+            modules = imports(source)
+        config = {name: _part(self.study, name) for name in self.sections} | {"parameters": self.parameters}
+        contents = {path.name: _contents(path) for path in self.inputs}
+        return Step(self.name, self.stamp, modules, config, {"notebook": source, **contents})
+
+    def is_current(self) -> bool:
+        """Whether nothing that it reads has changed and all that it writes is there."""
+        try:
+            known = json.loads(self.stamp.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return False
+        return known["key"] == self.step().key and all(
+            str(path) in known["outputs"] and unchanged(path, known["outputs"][str(path)]) for path in self.outputs
+        )
+
+    def command(self) -> list[str]:
+        if self.notebook is None:
+            return [sys.executable, "-m", "lib", "simulate"]
+        executed = self.study.paths.executed / f"{self.name}.ipynb"
+        executed.parent.mkdir(parents=True, exist_ok=True)
+        parameters = [part for item in {"profile": self.study.profile, **self.parameters}.items()
+                      for part in ("-p", *item)]
+        return [sys.executable, "-m", "papermill", str(NOTEBOOKS / self.notebook), str(executed), "--kernel", "python3",
+                "--log-output", "--no-progress-bar", "--cwd", str(NOTEBOOKS), *parameters]
+
+    def run(self, tell: Callable[[str], None]) -> None:
+        """Run it in a process of its own; ``tell`` gets its progress, the log everything.
+
+        Raises StageError with the failure's own line.
+        """
+        step = self.step()
+        self.stamp.unlink(missing_ok=True)
+        usage = run(self.command(), self.study.paths.log, self.name, tell)
+        if usage.status:
+            raise StageError(f"{self.name}: {self.failure() or usage.last_line} (log: {self.study.paths.log})")
+        missing = [path.name for path in self.outputs if not path.is_file()]
+        if missing:
+            raise StageError(f"{self.name} ended without writing {', '.join(missing)} (log: {self.study.paths.log})")
+        write_json(self.stamp, {
+            "stage": self.name, "key": step.key, "seconds": round(usage.seconds, 1),
+            "peak_memory_mib": round(usage.peak_memory_mib),
+            "outputs": {str(path): fingerprint(path) for path in self.outputs},
+        })
+
+    def failure(self) -> str | None:
+        """The error that stopped the notebook, in one line."""
+        executed = self.study.paths.executed / f"{self.name}.ipynb"
+        if self.notebook is None or not executed.is_file():
+            return None
+        cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
+        errors = [output for cell in cells for output in cell.get("outputs", []) if output["output_type"] == "error"]
+        return f"{errors[-1]['ename']}: {errors[-1]['evalue']}" if errors else None
+
+
+def _part(study: Study, dotted: str):
+    """A part of the study by name, 'cohort.split' for example."""
+    part = study
+    for name in dotted.split("."):
+        part = getattr(part, name)
+    return part
+
+
+def _contents(path: Path):
+    if path.is_dir():
+        return folder_digest(path)
+    return fingerprint(path)[2] if path.is_file() else None
+
+
+def notebook_source(path: Path) -> str:
+    """The code of a notebook, without outputs, metadata and prose; lines of magic left out."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return "\n".join(line for line in code.splitlines() if not line.lstrip().startswith(("%", "!")))
+
+
+def stages(study: Study) -> list[list[Stage]]:
+    """All stages of a study in waves: those of one wave do not need each other."""
+    paths = study.paths
+    figures = paths.figures
+
+    def stage(name: str, notebook: str | None, sections: Iterable[str], inputs: Iterable[Path],
+              outputs: Iterable[Path], **parameters: str) -> Stage:
+        return Stage(study, name, notebook, tuple(sections), list(inputs), list(outputs), parameters)
+
+    def written(*names: str) -> list[Path]:
+        return [figures / f"{name}{ending}" for name in names for ending in (TABLE if "table" in name or
+                name == "calibration" else FIGURE)]
+
+    brought = [path for path in (study.encoder.weights, study.medical.weights) if isinstance(path, Path)]
+    scans = paths.cohort / "contents.csv" if study.simulated else study.data
+    network = ("cohort.split", "encoder", "medical", "unet", "training")
+    waves = [
+        [stage("01_preprocess", "01_preprocess.ipynb", ("cohort", "training.patch_size"), [scans],
+               [paths.manifest, *written("fig1")])],
+        [stage("02_calibrate_psi", "02_calibrate_psi.ipynb", (*network, "calibration"), [paths.manifest, *brought],
+               [paths.calibrated, *written("fig2", "table1", "table2", "calibration")])],
+        [stage(f"03_train_{name}", "03_train_Ek.ipynb", network,
+               [paths.manifest, paths.calibrated, paths.medical_weights, *brought],
+               [paths.weights(name), paths.history(name)], experiment=name) for name in study.experiments],
+        [stage("04_evaluate", "04_evaluate.ipynb", (*network, "calibration"),
+               [paths.manifest, paths.calibrated, *map(paths.weights, study.experiments),
+                *map(paths.history, study.experiments)],
+               [paths.metrics, *written("table3", "fig3", "fig_training")])],
+        [stage("05_stats", "05_stats.ipynb", ("cohort", "encoder", "medical", "calibration", "statistics"),
+               [paths.metrics, paths.calibrated], written("table4", "fig_ssim"))],
+    ]
+    if study.simulated:
+        waves.insert(0, [stage("00_simulate", None, ("cohort.simulation",), [], [scans, paths.cohort / "noise.csv"])])
+    return waves
+
+
+def make(study: Study, jobs: int = 1, tell: Callable[[str], None] = print) -> list[Stage]:
+    """Bring every stage up to date, ``jobs`` at once where they do not need each other.
+
+    Returns:
+        The stages that ran.
+
+    Raises:
+        StageError: a stage failed; what other stages finished stays.
+    """
+    ran = []
+    for wave in stages(study):
+        due = [stage for stage in wave if not stage.is_current()]
+        with ThreadPoolExecutor(max_workers=jobs) as pool:
+            for stage, _ in zip(due, pool.map(lambda stage: stage.run(tell), due), strict=True):
+                ran.append(stage)
+    return ran

@@ -1,0 +1,233 @@
+"""Figures 1 to 3, the training curves and the SSIM distributions; PNG at 300 dpi and PDF.
+
+Every function writes ``figures/<profile>/<name>.png`` and ``.pdf`` and returns the path of the PNG. Figures are plain
+matplotlib objects: nothing touches pyplot's state. An experiment has one colour and one marker everywhere.
+"""
+
+import textwrap
+from pathlib import Path
+from typing import Final
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from lib import paper
+from lib.evaluation import WINDOW
+from lib.provenance import atomic
+from lib.report.labels import COLOURS, MARKERS, experiment_label, provenance_line, short_label
+from lib.study import Study
+
+DPI: Final = 300
+WIDTH: Final = 7.2  # inches: a page; text stays legible at a column's width
+FOOTER: Final = 5.5  # points
+LAMBDAS: Final = np.logspace(-7, 0, 281)  # Figure 2's axis
+STYLE: Final = {
+    "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "legend.fontsize": 7, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
+    "lines.linewidth": 1.3, "pdf.fonttype": 42, "savefig.dpi": DPI, "figure.dpi": 100, "legend.frameon": False,
+}
+
+
+def new_figure(study: Study, height: float) -> SubFigure:
+    """An empty page-wide figure of ``height`` inches, to draw in; the provenance line stands in a strip below it."""
+    text = textwrap.fill(provenance_line(study), int(WIDTH * 72 / (FOOTER * 0.54)))
+    strip = (text.count("\n") + 2) * FOOTER * 1.25 / 72
+    figure = Figure(figsize=(WIDTH, height + strip), layout="constrained")
+    body, footer = figure.subfigures(2, 1, height_ratios=(height, strip))
+    footer.text(0.5, 0.5, text, size=FOOTER, color="0.35", ha="center", va="center", linespacing=1.2)
+    return body
+
+
+def save_figure(study: Study, figure: Figure | SubFigure, name: str) -> Path:
+    """Write a figure (of :func:`new_figure`) as PNG at 300 dpi and as PDF; the same bytes for the same input.
+
+    Returns:
+        The path of the PNG.
+    """
+    whole, line = figure.get_figure(root=True), provenance_line(study)
+    png, pdf = (study.paths.figures / f"{name}.{ending}" for ending in ("png", "pdf"))
+    with mpl.rc_context(STYLE):
+        with atomic(png) as temporary:
+            whole.savefig(temporary, dpi=DPI, metadata={"Software": None, "Description": line})
+        with atomic(pdf) as temporary:
+            whole.savefig(temporary, dpi=DPI, metadata={"CreationDate": None, "Producer": None, "Subject": line})
+    return png
+
+
+def _picture(axes: Axes, image: np.ndarray, limits: tuple[float, float], title: str, cmap: str = "gray"):
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(title)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    return axes.imshow(image, cmap=cmap, vmin=limits[0], vmax=limits[1], interpolation="nearest")
+
+
+@mpl.rc_context(STYLE)
+def figure1(study: Study, ldct_hu: np.ndarray, ndct_hu: np.ndarray, box: tuple[int, int] | tuple[int, int, int]) -> Path:
+    """Figure 1: LDCT beside NDCT in the window [-160, 240] HU, a red box of a training patch, its zoom below.
+
+    Args:
+        ldct_hu, ndct_hu: (rows, columns), HU.
+        box: top row, left column and, if it is not the study's patch size, side; in pixels.
+    """
+    top, left, side = box if len(box) == 3 else (*box, study.training.patch_size)
+    figure = new_figure(study, 6.75)
+    axes = figure.subplots(2, 2)
+    rows, columns = ldct_hu.shape
+    for column, (name, image) in enumerate({"(a) LDCT": ldct_hu, "(b) NDCT": ndct_hu}.items()):
+        _picture(axes[0, column], image, WINDOW, f"{name}, {rows} × {columns}")
+        axes[0, column].add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="red", linewidth=1.2))
+        zoom = axes[1, column]
+        shown = _picture(zoom, image[top : top + side, left : left + side], WINDOW, f"{name}, {side} × {side} patch")
+        for edge in zoom.spines.values():
+            edge.set(visible=True, color="red", linewidth=1.2)
+    figure.colorbar(shown, ax=axes, shrink=0.6, label="HU", extend="both", aspect=35)
+    return save_figure(study, figure, "fig1")
+
+
+@mpl.rc_context(STYLE)
+def figure2(study: Study, calibration: pd.DataFrame, losses: dict[str, pd.DataFrame]) -> Path:
+    """Figure 2: Psi as a function of lambda for E1 to E4; (a) untrained and (b) trained U-Net, (c) published losses.
+
+    Args:
+        calibration: a row an experiment and state, with lambda_used and psi_alg2.
+        losses: by state ('untrained', 'trained'), a row a training pair: mse and the perceptual losses E1 to E4.
+    """
+    from lib.influence import psi_algorithm2, psi_eq5  # TensorFlow: only for this figure
+
+    figure = new_figure(study, 3.2)
+    axes = figure.subplots(1, 3, sharex=True, sharey=True)
+    titles = {"untrained": "(a) untrained U-Net (Algorithm 2)", "trained": "(b) trained U-Net (MSE only)"}
+    for panel, (state, title) in zip(axes, titles.items(), strict=False):
+        panel.set_title(title)
+        table = calibration[calibration["state"] == state].set_index("experiment")
+        for name in [name for name in paper.CALIBRATED if state in losses and name in losses[state]]:
+            mse, pl = (losses[state][column].to_numpy(float) for column in ("mse", name))
+            panel.plot(LAMBDAS, psi_algorithm2(mse, pl, LAMBDAS), color=COLOURS[name])
+            panel.plot(LAMBDAS, psi_eq5(mse, pl, LAMBDAS), color=COLOURS[name], linestyle=(0, (2, 1.5)), linewidth=0.9)
+            _chosen(panel, name, table.loc[name, "lambda_used"], table.loc[name, "psi_alg2"])
+    axes[2].set_title("(c) authors' losses, epoch 10")
+    for name in paper.CALIBRATED:
+        last, chosen = paper.PUBLISHED_LOSSES[name][10], paper.EXPERIMENTS[name].lambda_
+        axes[2].plot(LAMBDAS, psi_algorithm2(last.mse, last.pl, LAMBDAS), color=COLOURS[name])
+        _chosen(axes[2], name, chosen, float(psi_algorithm2(last.mse, last.pl, chosen)))
+    for panel in axes:
+        panel.axhline(study.calibration.target_psi, color="0.5", linewidth=0.7)
+        panel.axvline(paper.EXPERIMENTS["baseline"].lambda_, color=COLOURS["baseline"], linewidth=1.1, linestyle="-.",
+                      zorder=1)
+        panel.set(xscale="log", xlim=(LAMBDAS[0], LAMBDAS[-1]), ylim=(-0.02, 1.04), xlabel="λ")
+        panel.set_xticks([1e-7, 1e-5, 1e-3, 1e-1])
+    axes[0].set_ylabel("perceptual influence Ψ(λ, ϕ, c)")
+    figure.legend(handles=_legend2(study), loc="outside lower center", ncols=3)
+    return save_figure(study, figure, "fig2")
+
+
+def _chosen(panel: Axes, name: str, lambda_: float, psi: float) -> None:
+    panel.plot(lambda_, psi, MARKERS[name], color=COLOURS[name], markeredgecolor="black", markeredgewidth=0.6,
+               markersize=6, zorder=5, clip_on=False)
+
+
+def _legend2(study: Study) -> list[Line2D]:
+    curves = [Line2D([], [], color=COLOURS[name], marker=MARKERS[name], markeredgecolor="black", markersize=5,
+                     label=experiment_label(study, name)) for name in paper.CALIBRATED]
+    return [
+        *curves,
+        Line2D([], [], color="0.2", marker="h", linestyle="none", label="marker: λ used in training"),
+        Line2D([], [], color="0.2", label="Algorithm 2"),
+        Line2D([], [], color="0.2", linestyle=(0, (2, 1.5)), linewidth=0.9, label="Eq. 5"),
+        Line2D([], [], color="0.5", linewidth=0.7, label=f"Ψ = {study.calibration.target_psi:g}"),
+        Line2D([], [], color=COLOURS["baseline"], linestyle="-.", label="baseline's λ = 0.1"),
+    ]
+
+
+@mpl.rc_context(STYLE)
+def figure3(study: Study, examples: dict[str, np.ndarray]) -> Path:
+    """Figure 3: error maps (image minus NDCT) of one test slice in HU, all on one symmetric scale.
+
+    Args:
+        examples: 'ndct', 'ldct' and experiments by name, (rows, columns), HU.
+    """
+    ndct = examples["ndct"].astype(float)
+    errors = {name: examples[name] - ndct for name in COLOURS if name in examples}
+    reference = errors["ldct"] if "ldct" in errors else next(iter(errors.values()))
+    limit = float(max(10 * np.ceil(np.percentile(np.abs(reference), 99) / 10), 10))
+    columns = 4
+    rows = -(-(len(errors) + 1) // columns)
+    figure = new_figure(study, 2.0 * rows)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    _picture(axes.flat[0], ndct, WINDOW, f"NDCT\n[{WINDOW[0]:g}, {WINDOW[1]:g}] HU")
+    for panel, (name, error) in zip(axes.flat[1:], errors.items(), strict=False):
+        layer, _, context = experiment_label(study, name).partition(", ")
+        rmse = f"RMSE {np.sqrt(np.mean(error**2)):.1f} HU"
+        shown = _picture(panel, error, (-limit, limit), f"{layer}\n{', '.join(filter(None, (context, rmse)))}", "RdBu_r")
+    for panel in axes.flat[len(errors) + 1 :]:
+        panel.set_axis_off()
+    figure.colorbar(shown, ax=axes, label="image − NDCT (HU)", extend="both", shrink=0.7, aspect=30)
+    return save_figure(study, figure, "fig3")
+
+
+@mpl.rc_context(STYLE)
+def figure_training(study: Study, histories: dict[str, pd.DataFrame]) -> Path:
+    """Total loss, MSE, PL and Psi after each epoch; training solid, validation dashed.
+
+    Args:
+        histories: by experiment, columns epoch, total, mse, pl, psi and the same as val_*; pl and psi may be empty.
+    """
+    figure = new_figure(study, 5.2)
+    axes = figure.subplots(2, 2, sharex=True)
+    titles = {"total": "total loss (Eq. 4)", "mse": "MSE", "pl": "perceptual loss", "psi": "Ψ at the λ used"}
+    for panel, (column, title) in zip(axes.flat, titles.items(), strict=True):
+        for name, history in histories.items():
+            for prefix, line in (("", "-"), ("val_", (0, (2, 1.5)))):
+                panel.plot(history["epoch"], pd.to_numeric(history[prefix + column]), color=COLOURS[name],
+                           linestyle=line, marker=MARKERS[name], markersize=2.5)
+        panel.set_title(title)
+        panel.set_yscale("linear" if column == "psi" else "log")
+    for panel in axes[1]:
+        panel.set_xlabel("epoch")
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    handles = [Line2D([], [], color=COLOURS[name], marker=MARKERS[name], markersize=4,
+                      label=experiment_label(study, name)) for name in histories]
+    handles += [Line2D([], [], color="0.2", linestyle=line, label=label)
+                for label, line in (("training", "-"), ("validation", (0, (2, 1.5))))]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return save_figure(study, figure, "fig_training")
+
+
+@mpl.rc_context(STYLE)
+def figure_ssim(study: Study, metrics: pd.DataFrame) -> Path:
+    """Distribution of SSIM (the authors' protocol) over the test slices: a panel a series, a violin an experiment.
+
+    Args:
+        metrics: a row a slice and experiment.
+    """
+    groups = list(metrics.groupby(["kernel", "thickness_mm"]))
+    names = [name for name in COLOURS if name in set(metrics["experiment"])]
+    columns = min(2, len(groups))
+    rows = -(-len(groups) // columns)
+    figure = new_figure(study, 0.4 + 2.2 * rows)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    options = {"x": "experiment", "y": "ssim", "hue": "experiment", "order": names, "hue_order": names, "legend": False}
+    for panel, ((kernel, thickness), series) in zip(axes.flat, groups, strict=False):
+        colours = {name: COLOURS[name] for name in names}
+        sns.violinplot(series, **options, ax=panel, palette=colours, inner=None, cut=0, linewidth=0.6, alpha=0.35,
+                       density_norm="width")
+        sns.stripplot(series, **options, ax=panel, palette=colours, size=2, jitter=0.18)
+        for place, name in enumerate(names):
+            median = series.loc[series["experiment"] == name, "ssim"].median()
+            panel.hlines(median, place - 0.32, place + 0.32, color="black", linewidth=1.2, zorder=6)
+        panel.set_title(f"{kernel}, {thickness:g} mm ({series.groupby('experiment').size().max()} slices)")
+        panel.set(xlabel="", ylabel="SSIM")
+        panel.set_xticks(range(len(names)), [short_label(name) for name in names])
+        panel.grid(axis="y", color="0.9", linewidth=0.5)
+        panel.set_axisbelow(True)
+    for panel in axes.flat[len(groups) :]:
+        panel.set_axis_off()
+    figure.supxlabel("bar: median; dots: slices", fontsize=7)
+    return save_figure(study, figure, "fig_ssim")

@@ -1,0 +1,195 @@
+"""Tables 1 to 4 and the calibration, each as CSV (full precision), Markdown and LaTeX (as one reads them)."""
+
+import re
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from lib import paper
+from lib.provenance import atomic, write_text
+from lib.report.labels import context_label, encoder_label, experiment_label, lambda_label, number, provenance_line
+from lib.study import Study
+
+SYMBOLS: Final = {
+    "λ*": r"$\lambda^{*}$", "λ": r"$\lambda$", "Ψ": r"$\Psi$", "ϕ": r"$\phi$", "β_1": r"$\beta_1$",
+    "β_2": r"$\beta_2$", "±": r"$\pm$", "≥": r"$\geq$", "<": r"$<$", ">": r"$>$", "–": "--", "∞": r"$\infty$",
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    **{character: "\\" + character for character in "&%$#_{}"},
+}
+WIDE: Final = 40  # characters: longer cells wrap in LaTeX
+_SYMBOL = re.compile("|".join(re.escape(symbol) for symbol in sorted(SYMBOLS, key=len, reverse=True)))
+_POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e(-?\d+)(?![\w.])")
+
+
+def save_table(study: Study, frame: pd.DataFrame, name: str, caption: str, shown: pd.DataFrame | None = None) -> None:
+    """Write ``figures/<profile>/<name>.csv``, ``.md`` and ``.tex``, atomically, each with the provenance line.
+
+    Args:
+        frame: all numbers in full precision; the CSV adds a last column ``provenance``.
+        caption: plain text; Greek letters become LaTeX.
+        shown: the same for readers: strings, fewer columns. Default: ``frame``.
+    """
+    provenance, stem = provenance_line(study), study.paths.figures / name
+    readable = (frame if shown is None else shown).map(_cell)
+    with atomic(stem.with_suffix(".csv")) as temporary:
+        frame.assign(provenance=provenance).to_csv(temporary, index=False, lineterminator="\n")
+    table = readable.map(_markdown).rename(columns=_markdown).to_markdown(index=False, disable_numparse=True)
+    write_text(stem.with_suffix(".md"), f"**{_markdown(caption)}**\n\n{table}\n\n*{_markdown(provenance)}*\n")
+    write_text(stem.with_suffix(".tex"), _latex(readable, name, caption, provenance))
+
+
+def _cell(value: object) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        return ("∞" if value > 0 else "-∞") if np.isinf(value) else number(value)
+    return str(value)
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([|*_<])", r"\\\1", str(text))
+
+
+def _escape(text: str) -> str:
+    """Plain text as LaTeX."""
+    return _SYMBOL.sub(lambda match: SYMBOLS[match.group()], text)
+
+
+def _power(match: re.Match) -> str:
+    factor, exponent = match.groups()
+    return f"$10^{{{exponent}}}$" if factor == "1" else rf"${factor} \times 10^{{{exponent}}}$"
+
+
+def _latex(shown: pd.DataFrame, name: str, caption: str, provenance: str) -> str:
+    """A complete table: booktabs, caption, label, footnote."""
+    widest = [max(map(len, shown[column]), default=0) for column in shown]
+    columns = "".join(r"p{0.3\textwidth}" if width > WIDE else "l" for width in widest)
+    rows = [" & ".join(_POWER.sub(_power, _escape(cell)) for cell in row) + r" \\"
+            for row in shown.itertuples(index=False, name=None)]
+    return "\n".join([
+        r"% needs \usepackage{booktabs,graphicx}", f"% {provenance}", r"\begin{table}[htbp]", r"  \centering",
+        rf"  \caption{{{_escape(caption)}}}", rf"  \label{{tab:{name}}}", r"  \resizebox{\textwidth}{!}{%",
+        rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule",
+        "    " + " & ".join(_escape(str(column)) for column in shown.columns) + r" \\", r"    \midrule",
+        *("    " + row for row in rows), r"    \bottomrule", r"  \end{tabular}}", r"  \par\smallskip",
+        rf"  {{\footnotesize {_escape(provenance)}\par}}", r"\end{table}", "",
+    ])
+
+
+def table1(study: Study) -> pd.DataFrame:
+    """Table 1: perceptual losses in the literature, as the paper lists them. Returns the table to display."""
+    frame = pd.DataFrame(paper.TABLE_1)
+    frame.columns = [*frame.columns[:2], "lambda", *frame.columns[3:]]
+    shown = frame.set_axis(["Reference", "Encoder", "λ", "ϕ", "Context", "Notes"], axis=1)
+    shown["Notes"] = shown["Notes"].str.replace("lambda", "λ")
+    save_table(study, frame, "table1", "Table 1. Perceptual losses for LDCT enhancement in the literature (the paper's "
+               "Table 1; NS: not stated)", shown)
+    return shown
+
+
+def table2(study: Study, calibration: pd.DataFrame) -> pd.DataFrame:
+    """Table 2: the paper's hyperparameters beside the values of this study, what Table 2 leaves open, and each
+    experiment's lambda with its Psi (Algorithm 2) in both states. Returns the table to display."""
+    used = study.training.model_dump() | study.unet.model_dump()
+    rows = [(name, text, number(value), number(used[name])) for name, text, value in paper.TABLE_2]
+    rows += _open_choices(study)
+    for experiment in [name for name in paper.EXPERIMENTS if name in set(calibration["experiment"])]:
+        states = calibration[calibration["experiment"] == experiment].set_index("state")
+        psi = ", ".join(f"{value:.3f} {state}" for state, value in states["psi_alg2"].items())
+        rows.append((f"λ {experiment}", f"{experiment_label(study, experiment)}; Ψ with an (un)trained U-Net: {psi}",
+                     number(paper.EXPERIMENTS[experiment].lambda_), number(states["lambda_used"].iloc[0])))
+    frame = pd.DataFrame(rows, columns=["hyperparameter", "description", "paper", "used"])
+    shown = frame.rename(columns=str.capitalize)
+    shown["Hyperparameter"] = shown["Hyperparameter"].str.replace("beta", "β")
+    save_table(study, frame.replace({"hyperparameter": {r"^λ ": "lambda_"}}, regex=True), "table2",
+               "Table 2. Hyperparameters: the paper's and those of this run", shown)
+    return shown
+
+
+def _open_choices(study: Study) -> list[tuple[str, str, str, str]]:
+    """Rows on which the paper's Table 2 is silent: name, description, the paper's value, ours."""
+    training, limit = study.training, study.training.max_patches or {}
+    patches = ", ".join(f"{count} {part}" for part, count in limit.items()) or "all"
+    return [
+        ("max_patches", "Patches of the grid that are used.", "all", patches),
+        ("output_bias", "Start of the U-Net's last bias.", "zero", study.unet.output_bias),
+        ("schedule", "Learning rate over the epochs.", "constant", training.schedule),
+        ("order", "What is shuffled.", "slices", training.order),
+        ("encoder", "The encoder of the perceptual loss.", "VGG-19 ImageNet", encoder_label(study)),
+        ("phi", "Shallow and deep layer ϕ.", ", ".join(paper.PHI.values()), ", ".join(study.encoder.phis.values())),
+        ("lambda_rule", "How λ is chosen (E1 to E4).", "untrained U-Net in the text, trained in the code; decade",
+         lambda_label(study)),
+    ]
+
+
+def table3(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
+    """Save :func:`lib.statistics.table3` and return it as the paper prints it: mean (SD), its own values beside."""
+    shown = pd.DataFrame({"Experiment": frame["experiment"]})
+    for metric, digits in (("ssim", 3), ("psnr", 2), ("nrmse", 3)):
+        shown[metric.upper()] = _mean_sd(frame, metric, digits)
+        shown[f"{metric.upper()} paper"] = _mean_sd(frame, f"paper_{metric}", digits)
+    shown["Rank"], shown["Rank paper"] = frame["rank"], frame["paper_rank"]
+    shown["SSIM window"], shown["PSNR window"] = _mean_sd(frame, "ssim_window", 3), _mean_sd(frame, "psnr_window", 2)
+    shown["λ used"] = frame["lambda_used"].map(number)
+    for state in ("untrained", "trained"):
+        shown[f"Ψ {state}"] = frame[f"psi_{state}"].map("{:.3f}".format).replace("nan", "–")
+    shown = shown.map(_cell)
+    save_table(study, frame, "table3", "Table 3. Image quality on the test slices, mean (SD): the authors' protocol "
+               "(uint8 over -1024 to 3072 HU) and a window of -160 to 240 HU (float); Ψ by Algorithm 2 at the λ used. "
+               "Ranked by SSIM among the paper's five; the paper has no rows ldct and mse", shown)
+    return shown
+
+
+def _mean_sd(frame: pd.DataFrame, metric: str, digits: int) -> list[str]:
+    pairs = zip(frame[f"{metric}_mean"], frame[f"{metric}_sd"], strict=True)
+    return ["–" if pd.isna(mean) else "∞" if np.isinf(mean) else f"{mean:.{digits}f} ({sd:.{digits}f})"
+            for mean, sd in pairs]
+
+
+def table4(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
+    """Save :func:`lib.statistics.table4` and return what a reader needs of it."""
+    paired = zip(frame["ssim_e1"], frame["ssim_other"], strict=True)
+    interval = zip(frame["difference"], frame["difference_low"], frame["difference_high"], strict=True)
+    papers = zip(frame["paper_ssim_e1"], frame["paper_ssim_other"], strict=True)
+    shown = pd.DataFrame({
+        "Comparison": frame["comparison"], "SSIMs": [f"{a:.4f} vs {b:.4f}" for a, b in paired],
+        "SSIMs paper": ["–" if np.isnan(a) else f"{a:.4f} vs {b:.4f}" for a, b in papers],
+        "p": frame["log10_p"].map(_p_value), "p paper": frame["paper_p_value"].map(_cell),
+        "d": frame["cohens_d"].map("{:.2f}".format), "d paper": frame["paper_cohens_d"].map(_cell),
+        "Significant": frame["significant"], "p Holm": frame["p_holm"].map(_holm),
+        "d_z": frame["cohens_dz"].map("{:.2f}".format), "Rank-biserial": frame["rank_biserial"].map("{:.2f}".format),
+        "Difference [95 %]": [f"{middle:+.4f} [{low:+.4f}, {high:+.4f}]" for middle, low, high in interval],
+        "Patients": frame["patients"], "Slices": frame["slices"], "Note": frame["note"].replace("", "–"),
+    }).map(_cell)
+    save_table(study, frame, "table4", "Table 4. E1 against each other experiment, SSIM per slice. As in the paper: "
+               "two-sided Wilcoxon p and Cohen's d of independent samples. For paired slices of few patients: "
+               "Holm-corrected p, paired d_z, rank-biserial correlation, bootstrap over patients and slices", shown)
+    return shown
+
+
+def _p_value(log10_p: float) -> str:
+    """p from its logarithm: also below what a float can hold."""
+    if log10_p > -3:
+        return f"{10**log10_p:.3g}"
+    digits, _, carry = f"{10 ** (log10_p % 1):.1e}".partition("e")
+    return f"{digits}e{int(np.floor(log10_p)) + int(carry)}"
+
+
+def _holm(p: float) -> str:
+    return "< 1e-300" if p < 1e-300 else number(p)
+
+
+def calibration_table(study: Study, calibration: pd.DataFrame) -> pd.DataFrame:
+    """Save the losses, Psi and lambda of each experiment and state; returns the table to display."""
+    shown = calibration.rename(columns={
+        "experiment": "Experiment", "state": "State", "context": "Context", "phi": "ϕ", "mse": "MSE", "pl": "PL",
+        "psi_eq5": "Ψ Eq. 5", "psi_alg2": "Ψ Alg. 2", "lambda_exact": "λ* exact", "lambda_decade": "λ* decade",
+        "lambda_used": "λ used"})
+    shown["Context"] = shown["Context"].map(lambda context: context_label(study, context))
+    for column in shown.columns:
+        if pd.api.types.is_float_dtype(shown[column]):
+            shown[column] = shown[column].map("{:.4f}".format if column.startswith("Ψ") else number)
+    save_table(study, calibration, "calibration", "Calibration. Mean losses over the training pairs, λ* for Ψ = "
+               f"{study.calibration.target_psi:g}, and Ψ at the λ that training uses", shown)
+    return shown

