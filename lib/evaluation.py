@@ -93,7 +93,7 @@ def denoise(unet: "keras.Model", ldct_hu: np.ndarray) -> np.ndarray:
     return denormalise(output).astype(np.float32).reshape(ldct_hu.shape)
 
 
-def test_pairs(study: Study) -> pd.DataFrame:
+def evaluated_pairs(study: Study) -> pd.DataFrame:
     """The test slices: columns of :func:`lib.volumes.pairs`, patients in the order of the split.
 
     Raises:
@@ -109,11 +109,8 @@ def test_pairs(study: Study) -> pd.DataFrame:
             .sort_values(["place", "kernel", "thickness_mm", "index"]).drop(columns="place").reset_index(drop=True))
 
 
-test_pairs.__test__ = False  # for pytest: a function of the library, not a test
-
-
 def example_row(slices: pd.DataFrame) -> int:
-    """Position of Figure 3's slice in :func:`test_pairs`: first test patient, B30 and 1 mm (else the first series
+    """Position of Figure 3's slice in :func:`evaluated_pairs`: first test patient, B30 and 1 mm (else the first series
     that there is), the middle slice. A rule, so that nobody picks a flattering one."""
     first = slices.iloc[0]
     series = slices[(slices["patient"] == first["patient"]) & (slices["kernel"] == first["kernel"])
@@ -138,7 +135,7 @@ def evaluate(study: Study, experiment: str) -> pd.DataFrame:
     step = Step(f"evaluation of {experiment}", paths.evaluation / f"{experiment}.json", {"lib.evaluation"},
                 study.cohort.split, _inputs(study, experiment))
     if not step.is_current():
-        slices = test_pairs(study)
+        slices = evaluated_pairs(study)
         with step.making() as outputs:
             rows, examples = _score(study, experiment, slices)
             for name, image in examples.items():

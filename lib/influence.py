@@ -47,14 +47,14 @@ def psi_algorithm2(mse: np.ndarray, pl: np.ndarray, lambda_) -> np.ndarray:
 
     It differs from Eq. 5 unless every pair has the same ratio of losses.
     """
-    s_mse, s_pl = np.sum(mse, dtype=float), np.sum(pl, dtype=float)
+    s_mse, s_pl = np.asarray(mse, float).sum(), np.asarray(pl, float).sum()
     weighted = np.asarray(lambda_, float) * s_pl
     return weighted / (s_mse + weighted)
 
 
 def lambda_star(mse: np.ndarray, pl: np.ndarray, psi: float = TARGET_PSI) -> float:
     """The exact lambda at which Algorithm 2 gives ``psi``: psi / (1 - psi) S_MSE / S_PL, that is 19 MSE / PL at 0.95."""
-    return float(psi / (1.0 - psi) * np.sum(mse, dtype=float) / np.sum(pl, dtype=float))
+    return float(psi / (1.0 - psi) * np.asarray(mse, float).sum() / np.asarray(pl, float).sum())
 
 
 def decade(lambda_: float) -> float:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lib.errors import StageError
 from lib.paths import NOTEBOOKS
-from lib.process import run
+from lib.process import Usage, run
 from lib.provenance import Step, fingerprint, folder_digest, imports, unchanged, write_json
 from lib.study import Study
 
@@ -77,7 +77,7 @@ class Stage:
         return [sys.executable, "-m", "papermill", str(NOTEBOOKS / self.notebook), str(executed), "--kernel", "python3",
                 "--log-output", "--no-progress-bar", "--cwd", str(NOTEBOOKS), *parameters]
 
-    def run(self, tell: Callable[[str], None]) -> None:
+    def run(self, tell: Callable[[str], None]) -> Usage:
         """Run it in a process of its own; ``tell`` gets its progress, the log everything.
 
         Raises StageError with the failure's own line.
@@ -95,6 +95,7 @@ class Stage:
             "peak_memory_mib": round(usage.peak_memory_mib),
             "outputs": {str(path): fingerprint(path) for path in self.outputs},
         })
+        return usage
 
     def failure(self) -> str | None:
         """The error that stopped the notebook, in one line."""
@@ -172,10 +173,21 @@ def make(study: Study, jobs: int = 1, tell: Callable[[str], None] = print) -> li
     Raises:
         StageError: a stage failed; what other stages finished stays.
     """
-    ran = []
-    for wave in stages(study):
-        due = [stage for stage in wave if not stage.is_current()]
+    ran: list[Stage] = []
+    waves = stages(study)
+    total = sum(map(len, waves))
+    for number, wave in enumerate(waves):
+        before = sum(map(len, waves[:number]))
+        due = [(before + place, stage) for place, stage in enumerate(wave, start=1) if not stage.is_current()]
+
+        def one(item: tuple[int, Stage]) -> Stage:
+            place, stage = item
+            tell(f"[{place}/{total}] {stage.name}")
+            usage = stage.run(tell)
+            tell(f"[{place}/{total}] {stage.name} done in {usage.seconds:.0f} s, "
+                 f"{usage.peak_memory_mib / 1024:.1f} GiB at most")
+            return stage
+
         with ThreadPoolExecutor(max_workers=jobs) as pool:
-            for stage, _ in zip(due, pool.map(lambda stage: stage.run(tell), due), strict=True):
-                ran.append(stage)
+            ran += pool.map(one, due)
     return ran

@@ -1,5 +1,6 @@
 """Run one command, keep what it prints in a log, pass its progress on, and measure it."""
 
+import io
 import os
 import re
 import subprocess
@@ -31,13 +32,15 @@ def run(command: list[str], log: Path, name: str, tell: Callable[[str], None]) -
     begin, told, last = time.monotonic(), 0.0, ""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", newline="")
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
+        # newline="": a carriage return ends a line, too, as progress bars print them
+        output = io.TextIOWrapper(process.stdout, encoding="utf-8", errors="replace", newline="")
         with open(log, "a", encoding="utf-8") as stream:
-            for line in _lines(process.stdout):
+            for line in filter(None, map(str.strip, output)):
                 stream.write(f"{name}  {line}\n")
                 stream.flush()
-                last = line or last
+                last = line
                 if (found := PROGRESS.search(line)) and time.monotonic() - told > (1.0 if _terminal() else QUIET):
                     told = time.monotonic()
                     tell(f"{name}  {found[1]}")
@@ -50,16 +53,6 @@ def run(command: list[str], log: Path, name: str, tell: Callable[[str], None]) -
         process.stdout.close()
     unit = 1024**2 if sys.platform == "darwin" else 1024
     return Usage(process.returncode, time.monotonic() - begin, usage.ru_maxrss / unit, last)
-
-
-def _lines(stream):
-    """Lines that end in a newline or a carriage return, as progress bars write them."""
-    rest = ""
-    while text := stream.readline():
-        *whole, rest = re.split(r"[\r\n]", rest + text)
-        yield from (line.rstrip() for line in whole if line.strip())
-    if rest.strip():
-        yield rest.rstrip()
 
 
 def _terminal() -> bool:

@@ -63,7 +63,10 @@ def preprocess(data: Path, out: Path, *, jobs: int = 1) -> pd.DataFrame:
         problems = list(found.problems)
         rows = []
         total = sum(len(keys) * len(slices) for _, keys, slices in _planned(found))
-        with worker_map(jobs if total >= discovery.POOL_FROM else 1) as parallel, tqdm(total=total, desc="Volumes", unit="slice", delay=5) as bar:
+        with (
+            worker_map(jobs if total >= discovery.POOL_FROM else 1) as parallel,
+            tqdm(total=total, desc="Volumes", unit="slice", delay=5) as bar,
+        ):
             for pair, keys, slices in _planned(found):
                 rows += _write_together(found, pair, keys, slices, out, parallel, written, problems, bar)
         if not rows:
@@ -100,7 +103,8 @@ def load_manifest(out: Path) -> pd.DataFrame:
         lacking = [name for name in COLUMNS if name not in manifest]
         if lacking:
             raise VolumeError(f"{path}: column(s) {', '.join(lacking)} are missing; {again}")
-        if manifest.empty or not (manifest["paired"].isin(["True", "False"]) & manifest["dose"].isin(["full", "quarter"])).all():
+        allowed = manifest["paired"].isin(["True", "False"]) & manifest["dose"].isin(["full", "quarter"])
+        if manifest.empty or not allowed.all():
             raise ValueError("no rows, or 'paired' or 'dose' with a value that is not allowed")
         manifest["paired"] = manifest["paired"] == "True"
         manifest = manifest[list(COLUMNS)].astype(COLUMNS)
@@ -110,7 +114,7 @@ def load_manifest(out: Path) -> pd.DataFrame:
         expected = (len(rows), int(rows["rows"].iloc[0]), int(rows["columns"].iloc[0]))
         shape = open_volume(out, name).shape
         if shape != expected or sorted(rows["index"]) != list(range(len(rows))):
-            raise VolumeError(f"{Path(out) / name}: shape {shape}, the manifest expects {expected} (0 to {len(rows) - 1}); {again}")
+            raise VolumeError(f"{Path(out) / name}: shape {shape}, the manifest expects {expected}; {again}")
     return manifest
 
 
@@ -122,9 +126,11 @@ def open_volume(out: Path, name: str) -> np.memmap:
     try:
         volume = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise VolumeError(f"{path}: the volume is damaged ({' '.join(str(error).split())}); run the preprocess stage again") from None
+        text = " ".join(str(error).split())
+        raise VolumeError(f"{path}: the volume is damaged ({text}); run the preprocess stage again") from None
     if volume.ndim != 3 or volume.dtype not in (np.dtype("int16"), np.dtype("float32")):
-        raise VolumeError(f"{path}: {volume.dtype} of shape {volume.shape}, expected int16 or float32 slices; preprocess again")
+        found = f"{volume.dtype} of shape {volume.shape}"
+        raise VolumeError(f"{path}: {found}, expected int16 or float32 slices; run the preprocess stage again")
     return volume
 
 
@@ -169,7 +175,9 @@ def count_table(manifest: pd.DataFrame) -> pd.DataFrame:
     return counts.astype(int)
 
 
-def split_pairs(table: pd.DataFrame, split: dict[str, list[str]], *, warn: Callable[[str], None] = print) -> dict[str, pd.DataFrame]:
+def split_pairs(
+    table: pd.DataFrame, split: dict[str, list[str]], *, warn: Callable[[str], None] = print
+) -> dict[str, pd.DataFrame]:
     """Divide `pairs` by patient into train, validation and test; no patient can be in two of them.
 
     Patients that the split names but the data lack, or the other way round, and L097 for L096, go to `warn` as text.
@@ -202,7 +210,7 @@ def split_pairs(table: pd.DataFrame, split: dict[str, list[str]], *, warn: Calla
 
 
 def _planned(found: Discovery) -> list[tuple[PairKey | None, tuple[SeriesKey, ...], list[tuple]]]:
-    """What to write together: (pair, (full, quarter), [(z, full path, quarter path)]) or (None, (series,), [(z, path)])."""
+    """What to write together: (pair, (full, quarter), [(z, full, quarter), ...]) or (None, (series,), [(z, path), ...])."""
     plan = [
         (key, tuple(SeriesKey(key.patient, dose, key.kernel, key.thickness_mm) for dose in ("full", "quarter")), slices)
         for key, slices in found.pairs.items()
@@ -212,19 +220,21 @@ def _planned(found: Discovery) -> list[tuple[PairKey | None, tuple[SeriesKey, ..
 
 
 def _write_together(found, pair, keys, slices, out, parallel, written, problems, bar) -> list[dict]:
-    """Write the volumes of one pair, or one series; a slice that cannot be decoded is left out of both. Manifest rows."""
+    """Write the volumes of one pair, or one series, without slices that cannot be decoded; returns manifest rows."""
     while slices:
         hashes, bad = [], {}
         for column, key in enumerate(keys, start=1):
             bar.set_postfix_str(str(key), refresh=False)
-            digests, failures = _write_volume(out, _volume_name(key), [each[column] for each in slices], parallel, written, bar)
+            digests, failures = _write_volume(
+                out, _volume_name(key), [each[column] for each in slices], parallel, written, bar
+            )
             hashes.append(digests)
             bad |= failures
             if failures:
                 break
         if not bad:
             break
-        for index, (path, message) in bad.items():
+        for path, message in bad.values():
             what, _, remedy = message.removeprefix(f"{path}: ").rpartition("; ")
             problems.append(Problem(path, "undecodable", what or remedy, remedy if what else "copy the file again"))
         slices = [each for index, each in enumerate(slices) if index not in bad]
@@ -236,9 +246,17 @@ def _write_together(found, pair, keys, slices, out, parallel, written, problems,
             header = found.headers[each[column]]
             rows.append(
                 {
-                    "patient": key.patient, "dose": key.dose, "kernel": key.kernel, "thickness_mm": key.thickness_mm,
-                    "index": index, "z_mm": each[0], "volume": _volume_name(key), "paired": pair is not None,
-                    "rows": header.rows, "columns": header.columns, "source_sha256": hashes[column - 1][index],
+                    "patient": key.patient,
+                    "dose": key.dose,
+                    "kernel": key.kernel,
+                    "thickness_mm": key.thickness_mm,
+                    "index": index,
+                    "z_mm": each[0],
+                    "volume": _volume_name(key),
+                    "paired": pair is not None,
+                    "rows": header.rows,
+                    "columns": header.columns,
+                    "source_sha256": hashes[column - 1][index],
                     "collection": header.collection,
                 }  # fmt: skip
             )
@@ -317,13 +335,14 @@ def _check_space(found: Discovery, out: Path) -> None:
     )
     free = shutil.disk_usage(out).free
     if needed > free:
-        raise VolumeError(f"{out}: the volumes need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; free space or set OUTPUT=...")
+        sizes = f"the volumes need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
+        raise VolumeError(f"{out}: {sizes}; free space or set OUTPUT=... to another disk")
 
 
 def _cannot_write(out: Path, error: OSError) -> VolumeError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return VolumeError(f"{out}: the disk is full, nothing of this run was kept; free space or set OUTPUT=... to another disk")
-    return VolumeError(f"{out}: the store cannot be written ({error.strerror or error}); check the folder's permissions")
+        return VolumeError(f"{out}: the disk is full, nothing of this run was kept; free space or set OUTPUT=...")
+    return VolumeError(f"{out}: the store cannot be written ({error.strerror or error}); check its permissions")
 
 
 def _problem_table(found: Discovery, problems: list[Problem]) -> pd.DataFrame:

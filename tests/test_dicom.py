@@ -7,7 +7,15 @@ import pydicom
 import pytest
 
 from lib.cohort import dicom
-from lib.cohort.dicom import NotCtImageError, mayo_file_name, mayo_folder, read_header, read_hu, write_series, write_slice
+from lib.cohort.dicom import (
+    NotCtImageError,
+    mayo_file_name,
+    mayo_folder,
+    read_header,
+    read_hu,
+    write_series,
+    write_slice,
+)
 from lib.errors import DicomError
 from tests import trees
 
@@ -23,7 +31,9 @@ def one_line(error) -> str:
 def raw(path, stored, **changes):
     """A file with these stored values (int16, signed)."""
     trees.one(path, hu=np.zeros(stored.shape))
-    return trees.edit(path, PixelRepresentation=1, BitsStored=16, HighBit=15, PixelData=stored.astype("<i2").tobytes(), **changes)
+    return trees.edit(
+        path, PixelRepresentation=1, BitsStored=16, HighBit=15, PixelData=stored.astype("<i2").tobytes(), **changes
+    )
 
 
 def test_round_trip_is_exact(tmp_path):
@@ -50,7 +60,9 @@ def test_hu_are_rounded_and_clipped_to_twelve_bits(tmp_path):
 
 def test_header_is_complete_and_says_simulated(tmp_path):
     doses = [{**KEYS, "dose": dose} for dose in ("full", "quarter")]
-    full, quarter = (pydicom.dcmread(write_slice(tmp_path / k["dose"], trees.image(), z_mm=0, instance=1, **k)) for k in doses)
+    full, quarter = (
+        pydicom.dcmread(write_slice(tmp_path / k["dose"], trees.image(), z_mm=0, instance=1, **k)) for k in doses
+    )
     type_1 = (
         "SOPClassUID SOPInstanceUID StudyInstanceUID Modality SeriesInstanceUID FrameOfReferenceUID PixelSpacing "
         "ImageOrientationPatient ImagePositionPatient ImageType SamplesPerPixel PhotometricInterpretation Rows Columns "
@@ -125,7 +137,9 @@ def test_values_beyond_int16_become_float32(tmp_path):
     assert hu.dtype == np.float32 and hu.tolist() == [[0.0, 65534.0]]
 
 
-@pytest.mark.parametrize("stored, normal", [("B30f", "B30"), ("D45f", "D45"), (["Br38f", "3"], "Br38"), ("STANDARD", "STANDARD")])
+@pytest.mark.parametrize(
+    "stored, normal", [("B30f", "B30"), ("D45f", "D45"), (["Br38f", "3"], "Br38"), ("STANDARD", "STANDARD")]
+)
 def test_kernels_are_normalised(tmp_path, stored, normal):
     assert read_header(trees.one(tmp_path / "a", ConvolutionKernel=stored)).kernel == normal
 

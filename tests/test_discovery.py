@@ -18,7 +18,11 @@ LAYOUTS = {  # (full, quarter) folder, and the form of the file names
     "fresh unzip": ("1mm B30/full_1mm/L067/full_1mm", "1mm B30/quarter_1mm/L067/quarter_1mm", "{mayo}"),
     "QD folders": ("1mm B30/FD_1mm/full_1mm/L067/full_1mm", "1mm B30/QD_1mm/quarter_1mm/L067/quarter_1mm", "{mayo}"),
     "FD and leaf": ("1mm B30/FD_1mm/L067/full_1mm", "1mm B30/QD_1mm/L067/quarter_1mm", "{mayo}"),
-    "Training_Image_Data": ("Training_Image_Data/1mm B30/full_1mm/L067", "Training_Image_Data/1mm B30/quarter_1mm/L067", "{mayo}"),
+    "Training_Image_Data": (
+        "Training_Image_Data/1mm B30/full_1mm/L067",
+        "Training_Image_Data/1mm B30/quarter_1mm/L067",
+        "{mayo}",
+    ),
     "misspelt root": ("Traning_Image_Data/L067/full_1mm", "Traning_Image_Data/L067/quarter_1mm", "{mayo}"),
     "Training Set": ("Training Set/L067/full_1mm", "Training Set/L067/quarter_1mm", "{mayo}"),
     "sorted": ("L067/full_1mm_sorted", "L067/quarter_1mm_sorted", "{i:03d}.IMA"),
@@ -59,8 +63,22 @@ def test_sharp_kernel_layout(tmp_path):
     keys = {"patient": "L506", "kernel": "D45", "thickness_mm": 3.0}
     for changes in ({}, BARE):
         root = tmp_path / str(len(changes))
-        trees.mayo(root, "3mm D45/QD_3mm_sharp/quarter_3mm_sharp/L506/quarter_3mm_sharp", dose="quarter", name="{i}.IMA", **keys, **changes)
-        trees.mayo(root, "3mm D45/FD_3mm_sharp/full_3mm_sharp/L506/full_3mm_sharp", dose="full", name="{i}.IMA", **keys, **changes)
+        trees.mayo(
+            root,
+            "3mm D45/QD_3mm_sharp/quarter_3mm_sharp/L506/quarter_3mm_sharp",
+            dose="quarter",
+            name="{i}.IMA",
+            **keys,
+            **changes,
+        )
+        trees.mayo(
+            root,
+            "3mm D45/FD_3mm_sharp/full_3mm_sharp/L506/full_3mm_sharp",
+            dose="full",
+            name="{i}.IMA",
+            **keys,
+            **changes,
+        )
         assert list(discover(root).pairs) == [PairKey("L506", "D45", 3.0)]
 
 
@@ -80,7 +98,9 @@ def test_simulated_tree_with_all_four_series(tmp_path):
             trees.simulated(tmp_path, kernel=kernel, thickness_mm=thickness)
     found = discover(tmp_path)
     assert found.collection == "simulated" and not found.problems
-    assert {key: len(value) for key, value in found.pairs.items()} == {PairKey("SIM01", k, t): 3 for k in ("B30", "D45") for t in (1.0, 3.0)}
+    assert {key: len(value) for key, value in found.pairs.items()} == {
+        PairKey("SIM01", k, t): 3 for k in ("B30", "D45") for t in (1.0, 3.0)
+    }
 
 
 def test_tcia_layout(tmp_path):
@@ -231,7 +251,18 @@ def test_truncated_file_and_a_dcm_that_is_none_are_problems(tmp_path):
 
 def test_clutter_is_counted_by_kind_without_names(tmp_path):
     both_doses(tmp_path, "flat thickness")
-    for name in (".DS_Store", "L067/.DS_Store", "Thumbs.db", "LICENSE", "a.csv", "b.csv", "c.npz", "report.Jane Doe", "DICOMDIR", "L067/._x.IMA"):
+    for name in (
+        ".DS_Store",
+        "L067/.DS_Store",
+        "Thumbs.db",
+        "LICENSE",
+        "a.csv",
+        "b.csv",
+        "c.npz",
+        "report.Jane Doe",
+        "DICOMDIR",
+        "L067/._x.IMA",
+    ):
         (tmp_path / name).write_bytes(b"clutter")
     found = discover(tmp_path)
     assert not found.problems and len(found.pairs["L067", "B30", 1.0]) == 2
@@ -247,7 +278,9 @@ def test_projection_folder_is_skipped_with_one_warning(tmp_path):
         trees.projection(tmp_path / "L067" / "full_DICOM-CT-PD" / f"L067_FD_1_1.CT.{i}.dcm")
     found = discover(tmp_path)
     assert found.ignored == {"projection data": 3} and len(found.pairs["L067", "B30", 1.0]) == 2
-    assert [(p.kind, p.count) for p in found.problems] == [("other image", 3)] and "3 file(s) skipped" in found.problems[0].what
+    assert [(p.kind, p.count) for p in found.problems] == [
+        ("other image", 3)
+    ] and "3 file(s) skipped" in found.problems[0].what
 
 
 def test_other_modalities_are_skipped_with_one_warning_each(tmp_path):

@@ -65,7 +65,9 @@ def test_volumes_are_read_only_memory_maps(store):
 def test_pairs_share_index_and_z(store):
     table = pairs(load_manifest(store))
     assert list(table.columns) == ["patient", "kernel", "thickness_mm", "index", "z_mm", "ldct", "ndct"]
-    assert len(table) == 8 and table["ldct"].str.contains("_quarter_").all() and table["ndct"].str.contains("_full_").all()
+    assert (
+        len(table) == 8 and table["ldct"].str.contains("_quarter_").all() and table["ndct"].str.contains("_full_").all()
+    )
     assert table[table["kernel"] == "D45"]["z_mm"].tolist() == [0.0, 0.8]
 
 
@@ -79,7 +81,11 @@ def test_partners_are_partners_when_slices_are_missing_and_shuffled(tmp_path):
     assert table["z_mm"].tolist() == [0.8, 2.4] and table["index"].tolist() == [0, 1]
     assert [int(open_volume(tmp_path / "out", table["ldct"][0])[i, 0, 0]) for i in range(2)] == [8, 24]
     problems = load_problems(tmp_path / "out")
-    assert problems["kind"].tolist() == ["no partner"] * 3 and problems["file"].tolist() == ["a/2.IMA", "a/3.IMA", "b/2.IMA"]
+    assert problems["kind"].tolist() == ["no partner"] * 3 and problems["file"].tolist() == [
+        "a/2.IMA",
+        "a/3.IMA",
+        "b/2.IMA",
+    ]
     assert load_summary(tmp_path / "out")["problems"] == {"no partner": 3}
 
 
@@ -245,8 +251,14 @@ def split_table(*patients):
 
 
 def test_split_divides_by_patient():
-    parts = split_pairs(split_table("A", "B", "C", "A"), {"train": ["A"], "validation": ["B"], "test": ["C"]}, warn=pytest.fail)
-    assert {name: part["patient"].tolist() for name, part in parts.items()} == {"train": ["A", "A"], "validation": ["B"], "test": ["C"]}
+    parts = split_pairs(
+        split_table("A", "B", "C", "A"), {"train": ["A"], "validation": ["B"], "test": ["C"]}, warn=pytest.fail
+    )
+    assert {name: part["patient"].tolist() for name, part in parts.items()} == {
+        "train": ["A", "A"],
+        "validation": ["B"],
+        "test": ["C"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -266,14 +278,18 @@ def test_leakage_and_empty_subsets_are_errors(split, message):
 
 def test_split_warns_of_patients_on_one_side_only():
     told = []
-    parts = split_pairs(split_table("A", "B", "C", "D"), {"train": ["A", "Q"], "validation": ["B"], "test": ["C"]}, warn=told.append)
+    parts = split_pairs(
+        split_table("A", "B", "C", "D"), {"train": ["A", "Q"], "validation": ["B"], "test": ["C"]}, warn=told.append
+    )
     assert sum(map(len, parts.values())) == 3
     assert len(told) == 2 and "Q" in told[0] and "D" in told[1]
 
 
 def test_split_accepts_l097_for_l096():
     told = []
-    parts = split_pairs(split_table("A", "B", "L096"), {"train": ["A"], "validation": ["B"], "test": ["L097"]}, warn=told.append)
+    parts = split_pairs(
+        split_table("A", "B", "L096"), {"train": ["A"], "validation": ["B"], "test": ["L097"]}, warn=told.append
+    )
     assert parts["test"]["patient"].tolist() == ["L096"] and "L096" in told[0]
 
 
@@ -294,4 +310,6 @@ def test_real_slices_go_through(tmp_path):
     assert manifest["kernel"][0] == "Br38" and manifest["thickness_mm"][0] == 3.0 and manifest["dose"][0] == "full"
     assert np.allclose(np.diff(manifest["z_mm"]), 2.0)
     volume = open_volume(tmp_path / "out", manifest["volume"][0])
-    assert volume.shape == (20, 512, 512) and volume.dtype == np.int16 and volume.min() == -1024 and volume.max() == 1839
+    assert (
+        volume.shape == (20, 512, 512) and volume.dtype == np.int16 and volume.min() == -1024 and volume.max() == 1839
+    )

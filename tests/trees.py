@@ -15,7 +15,9 @@ def image(seed: int = 0, rows: int = ROWS, columns: int = COLUMNS) -> np.ndarray
     return np.random.default_rng(seed).integers(-1024, 3072, (rows, columns), dtype=np.int16)
 
 
-def simulated(root: Path, patient="SIM01", kernel="B30", thickness_mm=1.0, z=(0.0, 0.8, 1.6), doses=("full", "quarter")):
+def simulated(
+    root: Path, patient="SIM01", kernel="B30", thickness_mm=1.0, z=(0.0, 0.8, 1.6), doses=("full", "quarter")
+):
     """A paired series in the simulator's layout; returns {dose: paths in the order of z}."""
     keys = {"patient": patient, "kernel": kernel, "thickness_mm": thickness_mm}
     return {
@@ -45,7 +47,18 @@ def edit(path: Path, **changes) -> Path:
     return path
 
 
-def mayo(root: Path, folder: str, *, patient="L067", dose="full", kernel="B30", thickness_mm=1.0, z=(0.0, 0.8), name="{mayo}", **changes):
+def mayo(
+    root: Path,
+    folder: str,
+    *,
+    patient="L067",
+    dose="full",
+    kernel="B30",
+    thickness_mm=1.0,
+    z=(0.0, 0.8),
+    name="{mayo}",
+    **changes,
+):
     """Slices with Mayo's headers in `folder` of `root`; `name` is the file name's form ({mayo}, {i})."""
     paths = []
     for i, position in enumerate(z):
@@ -85,7 +98,8 @@ def foreign(root: Path, folder: str = "scan", patient_id="4711", z=(0.0, 1.0), n
     """Slices of an unknown patient, no dose in the header."""
     header = {"PatientName": "Doe^Jane", "PatientID": patient_id, "Manufacturer": "ACME", **changes}
     return [
-        one(root / folder / name.format(i=i + 1), z_mm=position, instance=i + 1, **header) for i, position in enumerate(z)
+        one(root / folder / name.format(i=i + 1), z_mm=position, instance=i + 1, **header)
+        for i, position in enumerate(z)
     ]
 
 
@@ -98,4 +112,3 @@ def projection(path: Path) -> Path:
         block.add_new(offset, "FL", 1.0)
     ds.save_as(path, enforce_file_format=True)
     return path
-

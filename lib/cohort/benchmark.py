@@ -17,8 +17,8 @@ REAL: dict[str, float] = {
     "D45 / B30 SD, full dose, 1 mm": 2.8,
     "full-to-quarter noise correlation, B30, 1 mm": 0.39,
 }
-"""Measured on L506 of the Mayo / AAPM 2016 Low-Dose CT Grand Challenge (one patient; the cohort facts of this project).
-What is not listed has no real value, and its row says NaN."""
+"""Measured on real images of the Mayo / AAPM 2016 Low-Dose CT Grand Challenge when the simulation was designed. They
+are of few slices: patients differ in size and hence in SD. Quantities not listed have no real value: NaN."""
 
 ROI_MM = 14.0
 VESSEL_MARGIN_MM = 2.5
@@ -45,13 +45,13 @@ def noise_benchmark(volumes: Mapping[tuple[str, str, float], Series], labels: np
     pixel_mm = 350.0 / labels.shape[-1]
     side = max(5, round(ROI_MM / pixel_mm))
     rois = {THICKNESSES_MM[0]: _liver_rois(labels, side, pixel_mm)}
-    nearest = {}
     for thickness in THICKNESSES_MM[1:]:
         z_thick = volumes[DOSES[0], "B30", thickness][0]
         nearest = {k: int(np.argmin(np.abs(z_thick - z))) for k, z in enumerate(z_thin)} if len(z_thick) else {}
         rois[thickness] = sorted({(nearest[k], r, c) for k, r, c in rois[THICKNESSES_MM[0]] if k in nearest})
-    if len(rois[THICKNESSES_MM[0]]) < MIN_ROIS:
-        raise VolumeError(f"noise_benchmark: {len(rois[THICKNESSES_MM[0]])} regions of pure liver; give slices with {MIN_ROIS} or more.")
+    found = len(rois[THICKNESSES_MM[0]])
+    if found < MIN_ROIS:
+        raise VolumeError(f"noise_benchmark: {found} regions of pure liver; give slices with {MIN_ROIS} or more.")
 
     noise = {key: _noise(hu, rois[key[2]], side) for key, (_, hu) in volumes.items()}
     sd = {key: float(np.sqrt(np.mean(patch**2))) if patch.size else np.nan for key, patch in noise.items()}
@@ -67,7 +67,8 @@ def noise_benchmark(volumes: Mapping[tuple[str, str, float], Series], labels: np
                 float(np.corrcoef(one, other)[0, 1]) if one.size else np.nan
             )
         for dose in DOSES:
-            simulated[f"D45 / B30 SD, {dose} dose, {thickness:g} mm"] = sd[dose, "D45", thickness] / sd[dose, "B30", thickness]
+            ratio = sd[dose, "D45", thickness] / sd[dose, "B30", thickness]
+            simulated[f"D45 / B30 SD, {dose} dose, {thickness:g} mm"] = ratio
     names = [*REAL, *(name for name in simulated if name not in REAL)]
     return pd.DataFrame(
         {"quantity": names, "real": [REAL.get(n, np.nan) for n in names], "simulated": [simulated[n] for n in names]}

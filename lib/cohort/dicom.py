@@ -1,4 +1,4 @@
-"""One CT slice as one DICOM file: read its header, read its Hounsfield units, write a simulated slice in Mayo's form."""
+"""One CT slice as one DICOM file: read its header or its Hounsfield units, write a simulated one in Mayo's form."""
 
 import hashlib
 import io
@@ -52,7 +52,7 @@ class NotCtImageError(DicomError):
 
 @dataclass(frozen=True)
 class Header:
-    """What pairing needs of one slice. `patient` is a challenge or simulation id, else a pseudonym (P + 8 hex digits)."""
+    """What pairing needs of one slice; `patient` is a challenge or simulation id, else a pseudonym."""
 
     patient: str
     identified: bool  # False: nothing in the header names the patient, `patient` is only a fallback
@@ -146,7 +146,7 @@ def write_slice(
     """
     path, hu = Path(path), np.asarray(hu)
     if not re.fullmatch(r"SIM\d{2,}|P[0-9a-f]{8}", patient) or dose not in ("full", "quarter"):
-        raise DicomError(f"{path}: cannot write {patient!r}, dose {dose!r}; use SIM01 or P1a2b3c4d, 'full' or 'quarter'")
+        raise DicomError(f"{path}: patient {patient!r}, dose {dose!r}; use SIM01 or P1a2b3c4d, 'full' or 'quarter'")
     if hu.ndim != 2 or 0 in hu.shape or not np.isfinite(hu).all():
         raise DicomError(f"{path}: cannot write HU of shape {hu.shape}; use finite numbers of shape (rows, columns)")
     stored = np.clip(np.rint(np.asarray(hu, np.float64)) + 1024, 0, 4095).astype("<u2")
@@ -183,7 +183,7 @@ def write_series(root: Path, hu: np.ndarray, z_mm, **series) -> list[Path]:
 
 
 def mayo_folder(patient: str, dose: str, kernel: str, thickness_mm: float) -> Path:
-    """Relative folder of one series in the form of a fresh unzip: `Training_Image_Data/1mm B30/full_1mm/SIM01/full_1mm`."""
+    """Folder of one series as a fresh unzip has it: `Training_Image_Data/1mm B30/full_1mm/SIM01/full_1mm`."""
     leaf = f"{dose}_{thickness_mm:g}mm" + ("_sharp" if kernel == "D45" else "")
     return Path("Training_Image_Data") / f"{thickness_mm:g}mm {kernel}" / leaf / patient / leaf
 
@@ -214,7 +214,7 @@ def _parse(file, path: Path, **options) -> Dataset:
             warnings.simplefilter("ignore")
             return pydicom.dcmread(file, **options)
     except pydicom.errors.InvalidDicomError:
-        raise DicomError(f"{path}: not a DICOM file (no DICM marker at byte 128); remove it or export it again") from None
+        raise DicomError(f"{path}: not a DICOM file (no DICM at byte 128); remove it or export it again") from None
     except Exception as error:  # pydicom raises many kinds for damaged bytes
         raise DicomError(f"{path}: truncated or damaged DICOM file ({error}); copy it again") from None
 
@@ -222,11 +222,11 @@ def _parse(file, path: Path, **options) -> Dataset:
 def _check_kind(ds: Dataset, path: Path) -> None:
     modality = str(ds.get("Modality") or "")
     if "ImagePositionPatient" not in ds and any(tag in ds for tag in _PROJECTION_TAGS):
-        raise NotCtImageError(f"{path}: projection data (DICOM-CT-PD), not a CT image; use the image folders", "projection data")
+        text = f"{path}: projection data (DICOM-CT-PD), not a CT image; use the image folders"
+        raise NotCtImageError(text, "projection data")
     if modality != "CT":
-        raise NotCtImageError(
-            f"{path}: modality {modality or 'missing'}, expected CT; use the CT images", f"modality {modality or 'missing'}"
-        )
+        kind = f"modality {modality or 'missing'}"
+        raise NotCtImageError(f"{path}: {kind}, expected CT; use the CT images", kind)
     if "LOCALIZER" in [str(value).upper() for value in _several(ds.get("ImageType"))]:
         raise NotCtImageError(f"{path}: a localizer (scout view), not an axial slice; leave it out", "localizer")
     if (frames := ds.get("NumberOfFrames")) and int(frames) > 1:
@@ -236,7 +236,7 @@ def _check_kind(ds: Dataset, path: Path) -> None:
 def _matrix(ds: Dataset, path: Path) -> tuple[int, int]:
     rows, columns = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
     if not rows or not columns:
-        raise DicomError(f"{path}: no matrix size (Rows, Columns); the file is truncated or not an image, copy it again")
+        raise DicomError(f"{path}: no matrix size (Rows, Columns); truncated or not an image, copy it again")
     return rows, columns
 
 
@@ -274,7 +274,7 @@ def _check_pixels_follow(file, ds: Dataset, path: Path, expected: int) -> None:
         return  # the position in the file says nothing here; reading the pixels checks them
     left = os.fstat(file.fileno()).st_size - file.tell()
     if file.read(4) not in (b"\xe0\x7f\x10\x00", b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00"):
-        raise DicomError(f"{path}: no pixel data after the header; the file is truncated or not an image, copy it again")
+        raise DicomError(f"{path}: no pixel data after the header; truncated or not an image, copy it again")
     if not syntax.is_compressed and left < expected:
         raise DicomError(f"{path}: truncated, {left} bytes of pixel data where {expected} are expected; copy it again")
 
@@ -284,7 +284,7 @@ def _stored_values(ds: Dataset, path: Path, rows: int, columns: int) -> np.ndarr
         raise DicomError(f"{path}: no pixel data; the file is truncated or not an image, copy it again")
     syntax = ds.file_meta.get("TransferSyntaxUID")
     if syntax is None or not syntax.is_transfer_syntax:
-        raise DicomError(f"{path}: transfer syntax {syntax or 'missing'} is not a standard one; export as Explicit VR Little Endian")
+        raise DicomError(f"{path}: transfer syntax {syntax} is no standard one; export as Explicit VR Little Endian")
     if syntax.is_encapsulated:
         try:
             available, missing = get_decoder(syntax).is_available, get_decoder(syntax).missing_dependencies
@@ -293,21 +293,22 @@ def _stored_values(ds: Dataset, path: Path, rows: int, columns: int) -> np.ndarr
         if not available:
             package = "pylibjpeg-openjpeg" if "2000" in syntax.name else "pylibjpeg-libjpeg"
             raise DicomError(
-                f"{path}: compressed as {syntax.name} and no decoder is installed; run 'pip install pylibjpeg {package}'"
+                f"{path}: compressed as {syntax.name}, no decoder is installed; run 'pip install pylibjpeg {package}'"
                 + (f" (any of: {'; '.join(missing)})" if missing else "")
             )
     else:
         expected = rows * columns * int(ds.get("SamplesPerPixel", 1)) * int(ds.get("BitsAllocated", 16)) // 8
         if not expected <= len(ds.PixelData) <= expected + expected % 2:
             raise DicomError(
-                f"{path}: {len(ds.PixelData)} bytes of pixel data, expected {expected}; truncated or damaged, copy it again"
+                f"{path}: {len(ds.PixelData)} bytes of pixel data, expected {expected}; damaged, copy it again"
             )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             stored = ds.pixel_array
     except Exception as error:  # pydicom's decoders raise many kinds
-        raise DicomError(f"{path}: the pixel data cannot be decoded ({' '.join(str(error).split())}); copy it again") from None
+        text = " ".join(str(error).split())
+        raise DicomError(f"{path}: the pixel data cannot be decoded ({text}); copy it again") from None
     if stored.shape != (rows, columns):
         raise DicomError(f"{path}: pixel data of shape {stored.shape}, expected ({rows}, {columns}); export it in grey")
     return stored
@@ -355,7 +356,8 @@ def _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp) -> Dat
     ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20200101"
     ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = hour
     ds.AccessionNumber, ds.Modality, ds.Manufacturer = "", "CT", SIMULATED
-    ds.ReferringPhysicianName, ds.ManufacturerModelName, ds.DerivationDescription = "", "numerical simulation", STATEMENT
+    ds.ReferringPhysicianName, ds.ManufacturerModelName = "", "numerical simulation"
+    ds.DerivationDescription = STATEMENT
     ds.PatientName, ds.PatientID = _patient_name(patient, dose, kernel, thickness_mm), patient
     ds.PatientBirthDate, ds.PatientSex, ds.PatientComments = "", "", STATEMENT
     ds.PatientIdentityRemoved, ds.DeidentificationMethod = "YES", "no patient: simulated"

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -148,7 +148,9 @@ def _read_headers(root: Path, jobs: int) -> tuple[dict[Path, Header], list[Probl
     paths = sorted(_files(root))
     with worker_map(jobs if len(paths) >= POOL_FROM else 1) as parallel:
         looks = parallel(_look, paths)
-        for path, (kind, found) in tqdm(zip(paths, looks), total=len(paths), desc="Headers", unit="file", delay=5):
+        for path, (kind, found) in tqdm(
+            zip(paths, looks, strict=True), total=len(paths), desc="Headers", unit="file", delay=5
+        ):
             if kind == "clutter" or kind == "other image":
                 ignored[found] += 1
                 if kind == "other image":
@@ -226,25 +228,35 @@ def _resolve(header: Header, path: Path, root: Path) -> tuple[Problem | None, He
     elif collection == "tcia" and patient[0] == "L" and not tcia_folder:
         if named or any(_MAYO_FOLDER.search(name) for name in folders):
             collection = "mayo2016"  # a copy of Mayo's data whose PatientName was rewritten
-    dose = dose or (DOSES[named[2].lower()] if named else None) or _PATH_DOSES.get(_token(_DOSE_TOKEN, folders, fold=True))
-    thickness = header.thickness_mm or (float(named[3]) if named else None) or float(_token(_THICKNESS_TOKEN, folders) or 0)
+    in_name = (DOSES[named[2].lower()], float(named[3])) if named else (None, None)
+    dose = dose or in_name[0] or _PATH_DOSES.get(_token(_DOSE_TOKEN, folders, fold=True))
+    thickness = header.thickness_mm or in_name[1] or float(_token(_THICKNESS_TOKEN, folders) or 0)
     kernel = header.kernel or _path_kernel(named, folders, collection)
     if not thickness:
         return Problem(path, "no thickness", "no slice thickness in header or path", "set SliceThickness"), None
     problem = None
     if collection == "mayo2016" and patient in ALIASES:
-        problem = Problem(path, "alias", f"patient {patient} is read as {ALIASES[patient]} (a misprint)", "nothing to do")
+        text = f"patient {patient} is read as {ALIASES[patient]} (a misprint)"
+        problem = Problem(path, "alias", text, "nothing to do")
         patient = ALIASES[patient]
     if collection == "tcia" and patient[0] == "C" and dose == "quarter":
-        problem = Problem(path, "tenth dose", "TCIA chest: the low dose is 10 %, not 25 %", "name it where results are shown")
+        text = "TCIA chest: the low dose is 10 %, not 25 %"
+        problem = Problem(path, "tenth dose", text, "name it where results are shown")
     if dose is None and collection != "other":
-        return Problem(path, "no dose", f"patient {patient}: neither header nor path tells the dose", "use full_/quarter_ folders"), None
+        text = f"patient {patient}: neither header nor path tells the dose"
+        return Problem(path, "no dose", text, "put the slices into full_ and quarter_ folders"), None
     if dose is None:
         dose = "full"
         text = f"patient {patient}: no dose information, taken as normal dose"
         problem = Problem(path, "dose assumed", text, "name the folders full and quarter if both doses are there")
     return problem, replace(
-        header, patient=patient, collection=collection, dose=dose, kernel=kernel, thickness_mm=round(thickness, 2), identified=True
+        header,
+        patient=patient,
+        collection=collection,
+        dose=dose,
+        kernel=kernel,
+        thickness_mm=round(thickness, 2),
+        identified=True,
     )
 
 
@@ -281,12 +293,19 @@ def _one_collection(headers: dict[Path, Header], root: Path) -> str:
     for path, header in headers.items():
         examples[header.collection].append(path)
     if len(examples) > 1:
-        found = " and ".join(f"{name} ({len(paths)} files, e.g. {paths[0]})" for name, paths in sorted(examples.items()))
-        raise CohortError(f"{root}: more than one collection in one folder: {found}; keep each in a folder of its own, pass one as DATA=...")
+        found = " and ".join(
+            f"{name} ({len(paths)} files, e.g. {paths[0]})" for name, paths in sorted(examples.items())
+        )
+        raise CohortError(
+            f"{root}: more than one collection in one folder: {found}; "
+            "keep each in a folder of its own, pass one as DATA=..."
+        )
     return next(iter(examples))
 
 
-def _ordered(key: SeriesKey, slices: list[tuple[float, Path]], headers, problems: list[Problem]) -> list[tuple[float, Path]]:
+def _ordered(
+    key: SeriesKey, slices: list[tuple[float, Path]], headers, problems: list[Problem]
+) -> list[tuple[float, Path]]:
     """One series by rising z, one matrix size, one slice a place; [] if two different slices claim one place."""
     sizes = Counter((headers[path].rows, headers[path].columns) for _, path in slices)
     size = sizes.most_common(1)[0][0]
@@ -316,31 +335,36 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _paired(series, headers: dict[Path, Header], problems: list[Problem]) -> dict[PairKey, list[tuple[float, Path, Path]]]:
+def _paired(
+    series, headers: dict[Path, Header], problems: list[Problem]
+) -> dict[PairKey, list[tuple[float, Path, Path]]]:
     pairs = {}
     for key in dict.fromkeys(PairKey(patient, kernel, thickness) for patient, _, kernel, thickness in series):
-        sides = [series.get(SeriesKey(key.patient, dose, key.kernel, key.thickness_mm), []) for dose in ("full", "quarter")]
+        sides = [
+            series.get(SeriesKey(key.patient, dose, key.kernel, key.thickness_mm), []) for dose in ("full", "quarter")
+        ]
         full, quarter = ({round(z, Z_DECIMALS): path for z, path in side} for side in sides)
         common = sorted(full.keys() & quarter.keys())
-        if full and quarter and common:
+        if common:
             sizes = [(headers[side[common[0]]].rows, headers[side[common[0]]].columns) for side in (full, quarter)]
-            if sizes[0] == sizes[1]:
-                pairs[key] = [(z, full[z], quarter[z]) for z in common]
-            else:
-                problems.append(_unpaired(key, full, f"{sizes[0]} at full dose, {sizes[1]} at quarter dose", len(full) + len(quarter)))
+            if sizes[0] != sizes[1]:
+                why = f"{sizes[0]} at full dose, {sizes[1]} at quarter dose"
+                problems += [_unpaired(key, "full", full, why), _unpaired(key, "quarter", quarter, why)]
                 continue
-        for name, side, other in (("full", full, quarter), ("quarter", quarter, full)):
-            label = SeriesKey(key.patient, name, key.kernel, key.thickness_mm)
+            pairs[key] = [(z, full[z], quarter[z]) for z in common]
+        for dose, side, other in (("full", full, quarter), ("quarter", quarter, full)):
             missing = sorted(side.keys() - other.keys())
-            if not other and side:
-                problems.append(_unpaired(label, side, "the series has no partner at the other dose", len(side)))
-            elif missing and not common:
-                problems.append(_unpaired(label, side, "no slice is at the same z as one of the other dose", len(side)))
-            else:
-                problems += [_unpaired(label, {z: side[z]}, f"no partner slice at z = {z:g} mm", 1) for z in missing]
+            if common:
+                for z in missing:
+                    problems.append(_unpaired(key, dose, {z: side[z]}, f"no partner slice at z = {z:g} mm"))
+            elif side and other:
+                problems.append(_unpaired(key, dose, side, "no slice is at the same z as one of the other dose"))
+            elif side:
+                problems.append(_unpaired(key, dose, side, "the series has no partner at the other dose"))
     return pairs
 
 
-def _unpaired(label: Iterable, side: dict[float, Path], why: str, count: int) -> Problem:
-    text = f"{SeriesKey(*label)}" if len(tuple(label)) == 4 else " ".join(map(str, label))
-    return Problem(side[min(side)], "no partner", f"{text}: {why}, {count} slice(s) not paired", "add the other dose, or leave it", count)
+def _unpaired(key: PairKey, dose: str, side: dict[float, Path], why: str) -> Problem:
+    label = SeriesKey(key.patient, dose, key.kernel, key.thickness_mm)
+    text = f"{label}: {why}, {len(side)} slice(s) not paired"
+    return Problem(side[min(side)], "no partner", text, "add the other dose, or leave it", len(side))

@@ -22,7 +22,7 @@ KERNELS: dict[str, tuple[float, float]] = {"B30": (3.4, 2.2), "D45": (7.6, 2.5)}
 DOSES = ("full", "quarter")
 THICKNESSES_MM = (1.0, 3.0)
 THICK_SPACING_MM = 2.0
-I0_RANGE = (1.0e5, 3.0e5)
+I0_RANGE = (0.6e5, 1.8e5)  # photons; set so that the mean liver SD of the simulated patients is near the real one
 SLICES_AT_ONCE = 8
 
 Series = tuple[np.ndarray, np.ndarray]
@@ -200,7 +200,8 @@ class Scanner:
     def _checked(self, array: np.ndarray, shape: tuple[int, int], what: str) -> np.ndarray:
         array = np.asarray(array, dtype=np.float32)
         if array.ndim != 3 or array.shape[1:] != shape or not len(array):
-            raise VolumeError(f"Scanner: {what} of shape {array.shape}; this scanner needs (slices, {shape[0]}, {shape[1]}).")
+            needed = f"(slices, {shape[0]}, {shape[1]})"
+            raise VolumeError(f"Scanner: {what} of shape {array.shape}; this scanner needs {needed}.")
         return array
 
     @cached_property

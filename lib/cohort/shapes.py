@@ -93,6 +93,11 @@ class Canvas:
         self.hu = np.full((size, size), -1000.0, np.float32)
         self.label = np.zeros((size, size), np.uint8)
 
+    def bent(self, share: float, box: Box = (slice(None), slice(None))) -> tuple[np.ndarray, np.ndarray]:
+        """x and y with only a share of the warp, for what is stiffer than an organ."""
+        x, y = self.straight[None, box[1]], self.straight[box[0], None]
+        return x + share * (self.x[box] - x), y + share * (self.y[box] - y)
+
     def box(self, centre, half_x: float, half_y: float | None = None) -> Box | None:
         """Rows and columns that may show a shape within `half` mm of `centre`; None where it is out of sight."""
         bounds = []

@@ -1,4 +1,4 @@
-"""What of an abdomen is made of tubes: vessel trees, stomach, colon and small bowel, in the patient's own coordinates."""
+"""What of an abdomen is tubes: vessel trees, stomach, colon and small bowel, in the patient's coordinates (mm)."""
 
 import numpy as np
 
@@ -11,6 +11,7 @@ def plant(rng: np.random.Generator, scale: np.ndarray, spine_y: float) -> dict[s
     Args:
         scale: of the organs' x, y, z against the nominal patient, shape (3,). spine_y: of the vertebral bodies, mm.
     """
+
     def path(points, radii, sd: float = 3.0) -> Tubes:
         points = np.asarray(points, float)
         return Tubes.along(_smooth(points * scale + rng.normal(0, sd, points.shape)), _smooth(radii))
@@ -42,7 +43,8 @@ def plant(rng: np.random.Generator, scale: np.ndarray, spine_y: float) -> dict[s
         ]),
         "stomach": path([(44, 22, -8), (54, 4, -32), (56, -24, -58), (38, -46, -86), (6, -46, -100), (-18, -34, -102)],
                         np.array([27, 32, 28, 23, 18, 11]) * rng.uniform(0.75, 1.12), 4),
-        "duodenum": path([(-20, -30, -102), (-36, -10, -112), (-34, 6, -136), (-22, 10, -156), (6, 6, -162), (30, 0, -148)],
+        "duodenum": path([(-20, -30, -102),
+                          (-36, -10, -112), (-34, 6, -136), (-22, 10, -156), (6, 6, -162), (30, 0, -148)],
                          [11, 12, 12, 12, 11, 11]),
         "pancreas": path([(-24, -4, -126), (-10, -16, -116), (14, -14, -108), (40, 2, -102), (64, 18, -92)],
                          np.array([13, 10, 8.5, 8.5, 7.5]) * rng.uniform(0.85, 1.15)),

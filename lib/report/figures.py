@@ -103,7 +103,7 @@ def figure2(study: Study, calibration: pd.DataFrame, losses: dict[str, pd.DataFr
 
     figure = new_figure(study, 3.2)
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
-    titles = {"untrained": "(a) untrained U-Net (Algorithm 2)", "trained": "(b) trained U-Net (MSE only)"}
+    titles = {"untrained": "(a) untrained U-Net", "trained": "(b) trained U-Net (MSE only)"}
     for panel, (state, title) in zip(axes, titles.items(), strict=False):
         panel.set_title(title)
         table = calibration[calibration["state"] == state].set_index("experiment")
@@ -218,10 +218,8 @@ def figure_ssim(study: Study, metrics: pd.DataFrame) -> Path:
         colours = {name: COLOURS[name] for name in names}
         sns.violinplot(series, **options, ax=panel, palette=colours, inner=None, cut=0, linewidth=0.6, alpha=0.35,
                        density_norm="width")
-        sns.stripplot(series, **options, ax=panel, palette=colours, size=2, jitter=0.18)
         for place, name in enumerate(names):
-            median = series.loc[series["experiment"] == name, "ssim"].median()
-            panel.hlines(median, place - 0.32, place + 0.32, color="black", linewidth=1.2, zorder=6)
+            _dots(panel, place, series.loc[series["experiment"] == name, "ssim"].to_numpy(float), COLOURS[name])
         panel.set_title(f"{kernel}, {thickness:g} mm ({series.groupby('experiment').size().max()} slices)")
         panel.set(xlabel="", ylabel="SSIM")
         panel.set_xticks(range(len(names)), [short_label(name) for name in names])
@@ -231,3 +229,11 @@ def figure_ssim(study: Study, metrics: pd.DataFrame) -> Path:
         panel.set_axis_off()
     figure.supxlabel("bar: median; dots: slices", fontsize=7)
     return save_figure(study, figure, "fig_ssim")
+
+
+def _dots(panel: Axes, place: int, values: np.ndarray, colour: str) -> None:
+    """Every slice as a dot, moved sideways to tell them apart (the same way each time), and their median."""
+    sideways = np.random.default_rng(place).uniform(-0.18, 0.18, values.size)
+    panel.scatter(place + sideways, values, s=3, color=colour, alpha=min(1, 60 / max(values.size, 1)) ** 0.5,
+                  linewidths=0, zorder=5, rasterized=values.size > 200)
+    panel.hlines(np.median(values), place - 0.32, place + 0.32, color="black", linewidth=1.2, zorder=6)

@@ -63,13 +63,14 @@ def _power(match: re.Match) -> str:
 
 def _latex(shown: pd.DataFrame, name: str, caption: str, provenance: str) -> str:
     """A complete table: booktabs, caption, label, footnote."""
+    title = re.sub(r"^Table \d\. ", "", caption)  # LaTeX counts by itself
     widest = [max(map(len, shown[column]), default=0) for column in shown]
     columns = "".join(r"p{0.3\textwidth}" if width > WIDE else "l" for width in widest)
     rows = [" & ".join(_POWER.sub(_power, _escape(cell)) for cell in row) + r" \\"
             for row in shown.itertuples(index=False, name=None)]
     return "\n".join([
         r"% needs \usepackage{booktabs,graphicx}", f"% {provenance}", r"\begin{table}[htbp]", r"  \centering",
-        rf"  \caption{{{_escape(caption)}}}", rf"  \label{{tab:{name}}}", r"  \resizebox{\textwidth}{!}{%",
+        rf"  \caption{{{_escape(title)}}}", rf"  \label{{tab:{name}}}", r"  \resizebox{\textwidth}{!}{%",
         rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule",
         "    " + " & ".join(_escape(str(column)) for column in shown.columns) + r" \\", r"    \midrule",
         *("    " + row for row in rows), r"    \bottomrule", r"  \end{tabular}}", r"  \par\smallskip",
@@ -96,8 +97,8 @@ def table2(study: Study, calibration: pd.DataFrame) -> pd.DataFrame:
     rows += _open_choices(study)
     for experiment in [name for name in paper.EXPERIMENTS if name in set(calibration["experiment"])]:
         states = calibration[calibration["experiment"] == experiment].set_index("state")
-        psi = ", ".join(f"{value:.3f} {state}" for state, value in states["psi_alg2"].items())
-        rows.append((f"λ {experiment}", f"{experiment_label(study, experiment)}; Ψ with an (un)trained U-Net: {psi}",
+        psi = ", ".join(f"{state} {value:.3f}" for state, value in states["psi_alg2"].items())
+        rows.append((f"λ {experiment}", f"{experiment_label(study, experiment)}; Ψ {psi}",
                      number(paper.EXPERIMENTS[experiment].lambda_), number(states["lambda_used"].iloc[0])))
     frame = pd.DataFrame(rows, columns=["hyperparameter", "description", "paper", "used"])
     shown = frame.rename(columns=str.capitalize)

@@ -1,0 +1,91 @@
+# Perceptual Influence. `make help` lists the targets and variables.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV ?= .venv
+PROFILE ?= demo
+DATA ?=
+ENCODER ?=
+VGG19_WEIGHTS ?=
+MEDICAL_WEIGHTS ?=
+LAMBDA ?=
+JOBS ?= 1
+OUTPUT ?=
+export PROFILE DATA ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA OUTPUT
+
+VARIABLES := PYTHON VENV PROFILE DATA ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA JOBS OUTPUT
+PROFILES := $(basename $(notdir $(wildcard lib/profiles/*.yaml)))
+
+# Mistakes are told before anything is installed.
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(VARIABLES) MAKEFLAGS,$(GIVEN))
+$(if $(UNKNOWN),$(error there is no variable $(UNKNOWN): choose from $(VARIABLES)))
+$(if $(filter $(PROFILE),$(PROFILES)),,$(error PROFILE=$(PROFILE) is not a profile: choose one of $(PROFILES)))
+$(foreach name,DATA VGG19_WEIGHTS MEDICAL_WEIGHTS,$(if $($(name)),$(if $(wildcard $(subst ~,$(HOME),$($(name)))),,\
+  $(error $(name)=$($(name)) does not exist: pass a $(if $(filter DATA,$(name)),folder with DICOM files,file)))))
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: paper test lab list lock clean distclean help
+
+paper: $(INSTALLED) ## every figure and table of PROFILE, from DICOM files to Table 4; only what is out of date runs
+	@$(BIN)/python -m lib paper --jobs "$(JOBS)"
+
+list: $(INSTALLED) ## which stages of PROFILE are out of date
+	@$(BIN)/python -m lib paper --list
+
+test: $(INSTALLED) ## pytest, then nbval over all notebooks on the smoke profile
+	$(BIN)/python -m pytest
+	PROFILE=smoke OUTPUT= $(BIN)/python -m pytest -c tests/nbval.ini --rootdir=. --nbval-lax notebooks
+
+lab: $(INSTALLED) ## JupyterLab on the notebooks, with this environment's kernel and PROFILE
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+lock: ## resolve requirements.in anew into requirements.txt and environment.yml (needs uv)
+	uv pip compile requirements.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --quiet --output-file requirements.txt
+	$(PYTHON) tests/environment_yml.py > environment.yml
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else \
+	  f"PYTHON=$(PYTHON) is Python {v[0]}.{v[1]}: this project needs 3.11, 3.12 or 3.13, pass PYTHON=python3.12 for example")'
+	@echo "Creating the environment in $(VENV) (about 2 GB, a few minutes, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean: ## remove what was generated: artifacts, figures that are not committed, caches
+	rm -rf artifacts .pytest_cache
+	git clean -fdXq figures
+	find lib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+distclean: clean ## the same and the environment
+	rm -rf $(VENV) *.egg-info
+
+help: ## this text
+	@echo 'Perceptual Influence: every figure and table of the paper, from DICOM files to the last p-value.'
+	@echo
+	@echo 'Targets:'
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@echo
+	@echo 'Variables (of all targets):'
+	@echo '  PROFILE=$(subst $() ,|,$(strip $(PROFILES)))   how much to do (default demo)'
+	@echo '  DATA=folder                 DICOM files of the real cohort, in any known layout'
+	@echo '  ENCODER=vgg16|vgg19         the encoder; vgg19 downloads ImageNet weights through Keras'
+	@echo '  VGG19_WEIGHTS=file          VGG-19 weights of your own (.h5, .weights.h5), no download'
+	@echo '  MEDICAL_WEIGHTS=file        weights of the Medical encoder, instead of fine-tuning one'
+	@echo '  LAMBDA=published|untrained|trained[-exact]   which calibrated lambda trains (README)'
+	@echo '  JOBS=n                      experiments to train at once (default 1)'
+	@echo '  OUTPUT=folder               where artifacts/ and figures/ go (default: here)'
+	@echo '  PYTHON=python3.12           the Python that makes the environment (3.11 to 3.13)'
+	@echo
+	@echo 'Examples:'
+	@echo '  make paper                                  the default study, on simulated scans'
+	@echo '  make paper PROFILE=smoke                    the same in miniature, three minutes'
+	@echo '  make paper LAMBDA=trained                   with lambdas calibrated on a trained U-Net'
+	@echo '  make paper PROFILE=paper DATA=~/mayo        the paper at full size, on a GPU'

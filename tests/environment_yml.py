@@ -1,0 +1,30 @@
+"""Print environment.yml for conda users: the pins of requirements.txt. Run by `make lock`; a test compares the two."""
+
+import re
+from pathlib import Path
+
+REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
+HEADER = """\
+# For conda users: the same pinned packages as requirements.txt. Made by `make lock`.
+#   conda env create -f environment.yml && conda activate perceptual-influence && pip install --no-deps -e .
+name: perceptual-influence
+channels: [conda-forge]
+dependencies:
+  - python=3.11
+  - pip
+  - pip:
+"""
+
+
+def pins() -> list[str]:
+    """The requirements without hashes: name==version, and a marker where there is one."""
+    lines = re.findall(r"^([a-z0-9][^\\\n]*?)\s*\\?$", REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE)
+    return [line for line in lines if "==" in line]
+
+
+def environment_yml() -> str:
+    return HEADER + "".join(f'      - "{pin.replace(chr(34), chr(39))}"\n' for pin in pins())
+
+
+if __name__ == "__main__":
+    print(environment_yml(), end="")

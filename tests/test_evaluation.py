@@ -1,0 +1,167 @@
+"""Metrics against scikit-image and the paper's footnotes; the cached evaluation on a small store of volumes."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
+
+from lib import evaluation
+from lib.errors import CohortError, StageError, TrainingError
+from lib.evaluation import Scores, authors_metrics, denoise, evaluate, example_row, load_examples, window_metrics
+from lib.study import load_study
+from lib.volumes import denormalise, normalise
+
+
+@pytest.fixture
+def images():
+    """Two images of odd shape, (37, 53), HU, some of it outside [-1024, 3072]."""
+    generator = np.random.default_rng(0)
+    ndct = generator.uniform(-1200, 3300, (37, 53)).astype(np.float32)
+    return ndct + generator.normal(0, 60, ndct.shape).astype(np.float32), ndct
+
+
+def test_authors_metrics_equal_scikit_image_on_three_channels(images):
+    image, ndct = (normalise(each) for each in images)
+    as_authors = [np.repeat((np.clip(each, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=-1) for each in (image, ndct)]
+    scores = authors_metrics(image, ndct)
+    assert scores.ssim == structural_similarity(as_authors[1], as_authors[0], data_range=255, channel_axis=-1)
+    assert scores.psnr == pytest.approx(peak_signal_noise_ratio(as_authors[1], as_authors[0], data_range=255), rel=1e-12)
+    assert scores.nrmse == pytest.approx(normalized_root_mse(as_authors[1], as_authors[0]), rel=1e-12)
+
+
+def test_window_metrics_equal_scikit_image(images):
+    scaled = [(np.clip(each.astype(float), -160, 240) + 160) / 400 for each in images]
+    scores = window_metrics(*images)
+    assert scores.ssim == structural_similarity(scaled[1], scaled[0], data_range=1.0)
+    assert scores.psnr == pytest.approx(peak_signal_noise_ratio(scaled[1], scaled[0], data_range=1.0), rel=1e-12)
+    assert scores.nrmse == pytest.approx(normalized_root_mse(scaled[1], scaled[0]), rel=1e-12)
+
+
+def test_footnotes_3_and_4(images):
+    y_hat, y = ((np.clip(each.astype(float), -160, 240) + 160) / 400 for each in images)
+    scores = window_metrics(*images)
+    assert scores.nrmse == pytest.approx(np.linalg.norm(y_hat - y) / np.linalg.norm(y))
+    assert scores.psnr == pytest.approx(20 * np.log10(1 / np.sqrt(np.mean((y_hat - y) ** 2))))
+
+
+def test_quantisation_truncates():
+    """15 HU are lost in uint8 (16 HU a level), 17 are not."""
+    ndct = np.full((8, 8), 1 / 255 + 1e-6)
+    assert authors_metrics(ndct + 0.9 / 255, ndct) == Scores(1.0, np.inf, 0.0)
+    assert authors_metrics(ndct + 1.1 / 255, ndct).nrmse == pytest.approx(1.0)
+
+
+def test_identical_images_have_infinite_psnr(images):
+    assert authors_metrics(normalise(images[1]), normalise(images[1])) == Scores(1.0, np.inf, 0.0)
+    assert window_metrics(images[1], images[1]) == Scores(1.0, np.inf, 0.0)
+
+
+def test_black_reference_has_infinite_nrmse():
+    assert authors_metrics(np.ones((9, 7)), np.zeros((9, 7))).nrmse == np.inf
+
+
+class Fake:
+    """A 'U-Net' that brightens by 41 HU and records the shapes that it saw."""
+
+    def __init__(self, answer=0.01):
+        self.answer, self.shapes = answer, []
+
+    def predict_on_batch(self, batch):
+        self.shapes.append(batch.shape)
+        return batch + np.float32(self.answer)
+
+
+@pytest.mark.parametrize("shape", [(37, 53), (3, 37, 53), (2, 32, 48), (1, 5, 200)])
+def test_denoise_keeps_shape_and_place(shape):
+    unet, ldct = Fake(), np.random.default_rng(1).uniform(-1000, 1000, shape)
+    output = denoise(unet, ldct)
+    assert output.shape == shape and output.dtype == np.float32
+    np.testing.assert_allclose(output, ldct + 40.96, atol=1e-2)
+    _, rows, columns, channels = unet.shapes[0]
+    assert rows % 16 == columns % 16 == 0 and channels == 1 and rows - shape[-2] < 16
+
+
+def test_denoise_refuses_nan():
+    with pytest.raises(TrainingError, match="train it again"):
+        denoise(Fake(np.nan), np.zeros((16, 16)))
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A smoke study whose test patient SIM04 has two series of 3 slices, 20 x 24 pixels."""
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
+    study = load_study("smoke")
+    generator, rows = np.random.default_rng(2), []
+    study.paths.volumes.mkdir(parents=True)
+    for patient in ("SIM01", "SIM04"):
+        for kernel in ("B30", "D45"):
+            for name in ("ldct", "ndct"):
+                volume = generator.integers(-500, 500, (3, 20, 24)).astype(np.int16)
+                np.save(study.paths.volumes / f"{patient}_{kernel}_{name}.npy", volume)
+            rows += [{"patient": patient, "kernel": kernel, "thickness_mm": 1.0, "index": index, "z_mm": index * 0.8,
+                      "ldct": f"{patient}_{kernel}_ldct.npy", "ndct": f"{patient}_{kernel}_ndct.npy"} for index in range(3)]
+    table = pd.DataFrame(rows)
+    table.to_csv(study.paths.manifest, index=False)
+    monkeypatch.setattr(evaluation, "load_manifest", lambda folder: pd.read_csv(folder / "manifest.csv"))
+    monkeypatch.setattr(evaluation, "pairs", lambda manifest: manifest)
+    monkeypatch.setattr(evaluation, "split_pairs", lambda found, split, warn: {
+        name: found[found["patient"].isin(part)] for name, part in split.items()})
+    return study
+
+
+def test_evaluate_gives_a_row_a_slice_and_the_example(study):
+    table = evaluate(study, "ldct")
+    assert list(table.columns) == ["experiment", "patient", "kernel", "thickness_mm", "index", "z_mm", "ssim", "psnr",
+                                   "nrmse", "ssim_window", "psnr_window", "nrmse_window"]
+    assert table["patient"].unique().tolist() == ["SIM04"] and len(table) == 6
+    low, full = (np.load(study.paths.volumes / f"SIM04_D45_{name}.npy")[2] for name in ("ldct", "ndct"))
+    assert table.iloc[5]["ssim"] == pytest.approx(authors_metrics(normalise(low), normalise(full)).ssim)
+    examples = load_examples(study)
+    assert set(examples) == {"ldct", "ndct"} and examples["ndct"].dtype == np.float32
+    np.testing.assert_array_equal(examples["ldct"], np.load(study.paths.volumes / "SIM04_B30_ldct.npy")[1])
+
+
+def test_evaluation_is_cached_and_follows_its_inputs(study):
+    evaluate(study, "ldct")
+    stamp = study.paths.evaluation / "ldct.json"
+    first = stamp.stat().st_mtime_ns
+    evaluate(study, "ldct")
+    assert stamp.stat().st_mtime_ns == first
+    study.paths.manifest.write_text(study.paths.manifest.read_text() + "\n")
+    evaluate(study, "ldct")
+    assert stamp.stat().st_mtime_ns != first and "manifest" in json.loads(stamp.read_text())["inputs"]
+
+
+def test_network_without_weights_is_one_clear_line(study):
+    with pytest.raises(StageError, match="train it first"):
+        evaluate(study, "E1")
+
+
+def test_no_test_patient_is_one_clear_line(study, monkeypatch):
+    monkeypatch.setattr(evaluation, "split_pairs", lambda found, split, warn: {"test": found.iloc[:0]})
+    with pytest.raises(CohortError, match="SIM04"):
+        evaluate(study, "ldct")
+
+
+def test_example_is_the_middle_slice_of_the_first_series():
+    slices = pd.DataFrame({"patient": list("aaaaabb"), "kernel": ["B30"] * 5 + ["B30"] * 2,
+                           "thickness_mm": [1.0, 1.0, 1.0, 3.0, 3.0, 1.0, 1.0]})
+    assert example_row(slices) == 1
+
+
+def test_denormalise_inverts():
+    assert denormalise(normalise(np.array([-1024, 40, 3071]))).tolist() == [-1024, 40, 3071]
+
+
+@pytest.mark.filterwarnings("default")  # TensorFlow's own, on its import
+def test_a_trained_network_is_evaluated(study):
+    from lib.networks.unet import unet
+
+    weights = study.paths.weights("E1")
+    weights.parent.mkdir(parents=True)
+    unet(study.unet.channels, seed=1).save_weights(weights)
+    table = evaluate(study, "E1")
+    assert len(table) == 6 and table["ssim"].between(-1, 1).all() and table["psnr"].notna().all()
+    assert load_examples(study)["E1"].shape == (20, 24)
