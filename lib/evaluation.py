@@ -104,7 +104,8 @@ def evaluated_pairs(study: Study) -> pd.DataFrame:
     if found.empty:
         raise CohortError(f"no slices of the test patients {', '.join(study.cohort.split.test)} in "
                           f"{study.paths.volumes}: correct the split or preprocess their scans")
-    order = {each: place for place, name in enumerate(study.cohort.split.test) for each in (name, ALIASES.get(name, name))}
+    order = {each: place for place, name in enumerate(study.cohort.split.test)
+             for each in (name, ALIASES.get(name, name))}
     return (found.assign(place=found["patient"].map(order))
             .sort_values(["place", "kernel", "thickness_mm", "index"]).drop(columns="place").reset_index(drop=True))
 

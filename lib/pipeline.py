@@ -17,7 +17,7 @@ from lib.errors import StageError
 from lib.paths import NOTEBOOKS
 from lib.process import Usage, run
 from lib.provenance import Step, fingerprint, folder_digest, imports, unchanged, write_json
-from lib.study import Study
+from lib.study import CONTENTS, Study
 
 TABLE, FIGURE = (".csv", ".md", ".tex"), (".png", ".pdf")
 
@@ -142,7 +142,7 @@ def stages(study: Study) -> list[list[Stage]]:
                 name == "calibration" else FIGURE)]
 
     brought = [path for path in (study.encoder.weights, study.medical.weights) if isinstance(path, Path)]
-    scans = paths.cohort / "contents.csv" if study.simulated else study.data
+    scans = paths.cohort / CONTENTS if study.cohort.simulation else study.data
     network = ("cohort.split", "encoder", "medical", "unet", "training")
     waves = [
         [stage("01_preprocess", "01_preprocess.ipynb", ("cohort", "training.patch_size"), [scans],
@@ -159,7 +159,7 @@ def stages(study: Study) -> list[list[Stage]]:
         [stage("05_stats", "05_stats.ipynb", ("cohort", "encoder", "medical", "calibration", "statistics"),
                [paths.metrics, paths.calibrated], written("table4", "fig_ssim"))],
     ]
-    if study.simulated:
+    if study.cohort.simulation:
         waves.insert(0, [stage("00_simulate", None, ("cohort.simulation",), [], [scans, paths.cohort / "noise.csv"])])
     return waves
 

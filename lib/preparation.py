@@ -4,7 +4,7 @@ import pandas as pd
 
 from lib import volumes
 from lib.provenance import Step, digest, file_sha256, folder_digest
-from lib.study import Study
+from lib.study import CONTENTS, Study
 
 
 def prepare(study: Study, jobs: int = 1) -> pd.DataFrame:
@@ -21,7 +21,7 @@ def prepare(study: Study, jobs: int = 1) -> pd.DataFrame:
         from lib.cohort.simulate import simulate
 
         simulate(paths.cohort, study.cohort.simulation)
-        contents = file_sha256(paths.cohort / "contents.csv")
+        contents = file_sha256(paths.cohort / CONTENTS)
     else:
         contents = folder_digest(study.data)
     step = Step("volumes", paths.volumes / "stamp.json", {"lib.volumes"}, {"data": digest(study.data)[:12]},

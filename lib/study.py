@@ -18,6 +18,7 @@ from lib.paths import PROFILES, Paths
 ALIASES = {"L097": "L096"}  # the paper's misprint
 LAST_CONVOLUTION = {"vgg16": "block5_conv3", "vgg19": "block5_conv4"}
 ARCHITECTURE_NAMES = {"vgg16": "VGG-16", "vgg19": "VGG-19"}
+CONTENTS = "contents.csv"  # of a simulated cohort: every file with its SHA-256
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -159,13 +160,14 @@ class Study(Section):
         return Paths.of(self.profile)
 
     @property
-    def simulated(self) -> bool:
-        return self.cohort.data is None
-
-    @property
     def data(self) -> Path:
         """Folder that holds the DICOM files."""
         return self.cohort.data or self.paths.cohort
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the scans are our own simulation: made by this study, or a folder of `python -m lib simulate`."""
+        return self.cohort.data is None or is_simulation(self.cohort.data)
 
     @property
     def experiments(self) -> tuple[str, ...]:
@@ -175,6 +177,11 @@ class Study(Section):
         """Keras name of the layer that the experiment compares, None for the control."""
         depth = paper.EXPERIMENTS[experiment].depth
         return None if depth is None else self.encoder.phi(depth)
+
+
+def is_simulation(folder: Path) -> bool:
+    """Whether ``folder`` was written by the simulation: only that leaves this list of its files."""
+    return (folder / CONTENTS).is_file()
 
 
 def profiles() -> list[str]:
@@ -207,7 +214,8 @@ def _apply(settings: dict, chosen: dict[str, str]) -> None:
     """Change ``settings`` (a profile's content) by the environment's choices."""
     if "DATA" in chosen:
         settings["cohort"]["data"] = _existing("DATA", chosen["DATA"], folder=True)
-        if settings["cohort"].pop("simulation", None):
+        simulation = settings["cohort"].pop("simulation", None)
+        if simulation and not is_simulation(settings["cohort"]["data"]):
             settings["cohort"]["split"] = {name: list(part) for name, part in paper.SPLIT.items()}
     if "ENCODER" in chosen:
         encoders = {"vgg16": "package", "vgg19": "keras"}

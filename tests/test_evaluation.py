@@ -24,10 +24,12 @@ def images():
 
 def test_authors_metrics_equal_scikit_image_on_three_channels(images):
     image, ndct = (normalise(each) for each in images)
-    as_authors = [np.repeat((np.clip(each, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=-1) for each in (image, ndct)]
+    as_authors = [np.repeat((np.clip(each, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=-1)
+                  for each in (image, ndct)]
     scores = authors_metrics(image, ndct)
     assert scores.ssim == structural_similarity(as_authors[1], as_authors[0], data_range=255, channel_axis=-1)
-    assert scores.psnr == pytest.approx(peak_signal_noise_ratio(as_authors[1], as_authors[0], data_range=255), rel=1e-12)
+    psnr = peak_signal_noise_ratio(as_authors[1], as_authors[0], data_range=255)
+    assert scores.psnr == pytest.approx(psnr, rel=1e-12)
     assert scores.nrmse == pytest.approx(normalized_root_mse(as_authors[1], as_authors[0]), rel=1e-12)
 
 
@@ -101,7 +103,8 @@ def study(tmp_path, monkeypatch):
                 volume = generator.integers(-500, 500, (3, 20, 24)).astype(np.int16)
                 np.save(study.paths.volumes / f"{patient}_{kernel}_{name}.npy", volume)
             rows += [{"patient": patient, "kernel": kernel, "thickness_mm": 1.0, "index": index, "z_mm": index * 0.8,
-                      "ldct": f"{patient}_{kernel}_ldct.npy", "ndct": f"{patient}_{kernel}_ndct.npy"} for index in range(3)]
+                      "ldct": f"{patient}_{kernel}_ldct.npy", "ndct": f"{patient}_{kernel}_ndct.npy"}
+                     for index in range(3)]
     table = pd.DataFrame(rows)
     table.to_csv(study.paths.manifest, index=False)
     monkeypatch.setattr(evaluation, "load_manifest", lambda folder: pd.read_csv(folder / "manifest.csv"))

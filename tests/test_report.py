@@ -35,8 +35,9 @@ def fake_metrics(means=MEANS, slices=4) -> pd.DataFrame:
                 for index in range(slices if thickness == 1 else 1):
                     ssim = mean + generator.normal(0, 0.002)
                     rows.append({"experiment": name, "patient": "SIM04", "kernel": kernel, "thickness_mm": thickness,
-                                 "index": index, "z_mm": 0.8 * index, "ssim": ssim, "psnr": 40 * mean, "nrmse": 1 - mean,
-                                 "ssim_window": ssim - 0.1, "psnr_window": 20 * mean, "nrmse_window": 1.1 - mean})
+                                 "index": index, "z_mm": 0.8 * index, "ssim": ssim, "psnr": 40 * mean,
+                                 "nrmse": 1 - mean, "ssim_window": ssim - 0.1,
+                                 "psnr_window": 20 * mean, "nrmse_window": 1.1 - mean})
     return pd.DataFrame(rows)
 
 
@@ -80,7 +81,8 @@ def tensorflow_imported():
 
 def draw(study, name):
     generator = np.random.default_rng(0)
-    images = {each: generator.uniform(-1000, 1000, (37, 53)).astype(np.float32) for each in ("ndct", "ldct", *paper.EXPERIMENTS)}
+    images = {each: generator.uniform(-1000, 1000, (37, 53)).astype(np.float32)
+              for each in ("ndct", "ldct", *paper.EXPERIMENTS)}
     return {
         "fig1": lambda: figures.figure1(study, images["ldct"], images["ndct"], (3, 5, 24)),
         "fig2": lambda: figures.figure2(study, fake_calibration(), fake_losses()),
@@ -147,7 +149,8 @@ def test_tables_are_written_three_times_with_the_agreed_columns(study):
     own = ["ssim_mean", "ssim_sd", "psnr_mean", "psnr_sd", "nrmse_mean", "nrmse_sd", "rank"]
     assert columns["table3"][:15] == ["experiment", *own, *(f"paper_{name}" for name in own)]
     assert columns["calibration"][:2] == ["experiment", "state"]
-    assert {"mse", "pl", "psi_eq5", "psi_alg2", "lambda_exact", "lambda_decade", "lambda_used"} <= set(columns["calibration"])
+    agreed = {"mse", "pl", "psi_eq5", "psi_alg2", "lambda_exact", "lambda_decade", "lambda_used"}
+    assert agreed <= set(columns["calibration"])
 
 
 def test_table3_csv_keeps_full_precision(study):

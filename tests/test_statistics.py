@@ -158,7 +158,8 @@ def test_table4_rows_and_directions():
     table = table4(scores(MEANS), resamples=300).set_index("other")
     assert list(table.index) == ["baseline", "E2", "E3", "E4", "mse", "ldct"]
     assert table.loc["baseline", "difference"] > 0 > table.loc["mse", "difference"]
-    assert (table["difference_low"] < table["difference"]).all() and (table["difference"] < table["difference_high"]).all()
+    assert (table["difference_low"] < table["difference"]).all()
+    assert (table["difference"] < table["difference_high"]).all()
     assert (table["p_holm"] >= table["p_value"]).all() and (table["p_value"] > 0).all()
     assert table.loc["E3", "paper_cohens_d"] == 0.86 and np.isnan(table.loc["mse", "paper_cohens_d"])
     assert table["note"].str.contains("Only 2 patients").all() and set(table["significant"]) == {"Yes"}

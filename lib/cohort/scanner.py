@@ -22,7 +22,7 @@ KERNELS: dict[str, tuple[float, float]] = {"B30": (3.4, 2.2), "D45": (7.6, 2.5)}
 DOSES = ("full", "quarter")
 THICKNESSES_MM = (1.0, 3.0)
 THICK_SPACING_MM = 2.0
-I0_RANGE = (0.6e5, 1.8e5)  # photons; set so that the mean liver SD of the simulated patients is near the real one
+I0_RANGE = (0.85e5, 2.5e5)  # photons; set so that the mean liver SD of the simulated patients is near the real one
 SLICES_AT_ONCE = 8
 
 Series = tuple[np.ndarray, np.ndarray]

@@ -12,7 +12,7 @@ from lib.cohort.phantom import Abdomen
 from lib.cohort.scanner import Scanner, draw_i0, scan
 from lib.errors import VolumeError
 from lib.provenance import Step, atomic
-from lib.study import Simulation
+from lib.study import CONTENTS, Simulation
 
 SPACING_MM = 0.8  # of the real '1 mm' series
 LEVELS_MM = (-150.0, -50.0)  # centres of the slabs: liver to kidneys; 0 is the dome of the liver
@@ -30,7 +30,8 @@ def slab(number: int, slices: int) -> np.ndarray:
 
 
 def simulate(out: Path, simulation: Simulation) -> pd.DataFrame:
-    """Write the cohort below ``out``: a DICOM tree, ``masks/<patient>.npz`` (labels, z_mm), ``noise.csv``.
+    """Write the cohort below ``out``: a DICOM tree, ``masks/<patient>.npz`` (labels, z_mm), ``noise.csv``
+    and ``contents.csv``.
 
     Patients that are there already are kept, so that a killed run goes on where it stopped.
 
@@ -43,7 +44,7 @@ def simulate(out: Path, simulation: Simulation) -> pd.DataFrame:
     with atomic(out / "noise.csv") as temporary:
         noise.to_csv(temporary, index=False)
     contents = {name: kept[2] for step in steps for name, kept in step.read()["outputs"].items()}
-    with atomic(out / "contents.csv") as temporary:
+    with atomic(out / CONTENTS) as temporary:
         pd.Series(contents, name="sha256").sort_index().rename_axis("file").to_csv(temporary)
     return noise
 

@@ -43,7 +43,7 @@ class Samples:
         self._volumes = {name: volumes.open_volume(store, name) for name in self.pairs["ndct"].unique()}
         z = split["train"]["z_mm"]
         self._z = ((self.pairs["z_mm"] - z.min()) / max(z.max() - z.min(), 1.0)).to_numpy(np.float32)
-        self._masks = _masks(study.paths.cohort / "masks", self.pairs) if study.simulated else None
+        self._masks = _masks(study.data / "masks", self.pairs) if study.simulated else None
         self.organs = 0 if self._masks is None else 1 + max(int(mask.max()) for mask, _ in self._masks.values())
         random = np.random.default_rng([study.training.seed, seed])
         self.rows = np.stack([self._draw(random) for _ in range(count)])

@@ -28,7 +28,8 @@ def rq1(study: Study, calibration: pd.DataFrame) -> str:
     table = calibration.set_index(["state", "experiment"])
     lines = []
     for state in [state for state in STATES if state in set(calibration["state"])]:
-        lines += [_depth(table.loc[state], state), _tenth(table.loc[state], state), _at_used(study, table.loc[state], state)]
+        rows = table.loc[state]
+        lines += [_depth(rows, state), _tenth(rows, state), _at_used(study, rows, state)]
     lines += [_drift(table), _definitions(calibration), _decades(table)]
     return _answer("RQ1", [line for line in lines if line], study)
 
@@ -91,7 +92,8 @@ def _depth(rows: pd.DataFrame, state: str) -> str:
         lambda_ = rows.loc[shallow, "lambda_exact"]
         first, second = _psi(rows.loc[shallow], lambda_), _psi(rows.loc[deep], lambda_)
         higher.append(first > second)
-        parts.append(f"{context} at λ = {number(lambda_)}: Ψ = {first:.3f} shallow ({shallow}), {second:.3f} deep ({deep})")
+        parts.append(f"{context} at λ = {number(lambda_)}: Ψ = {first:.3f} shallow ({shallow}), "
+                     f"{second:.3f} deep ({deep})")
     return (f"Depth, with {STATES[state]}: {'; '.join(parts)}. At equal λ the shallow layer has the higher Ψ in "
             f"{sum(higher)} of {len(higher)} contexts; the paper says in both. {_verdict(all(higher))}")
 
@@ -101,8 +103,8 @@ def _tenth(rows: pd.DataFrame, state: str) -> str:
     short = [name for name, value in psi.items() if value < ALL]
     values = ", ".join(f"{name} {value:.4f}" for name, value in psi.items())
     told = f"below {ALL:g} for {_list(short)}" if short else f"at least {ALL:g} in every configuration"
-    return (f"The literature's λ = 0.1, with {STATES[state]}: Ψ = {values}; {told}. The paper says approximately 100 % in all. "
-            f"{_verdict(not short)}")
+    return (f"The literature's λ = 0.1, with {STATES[state]}: Ψ = {values}; {told}. The paper says "
+            f"approximately 100 % in all. {_verdict(not short)}")
 
 
 def _off(rows: pd.DataFrame) -> list[str]:
@@ -114,10 +116,12 @@ def _off(rows: pd.DataFrame) -> list[str]:
 def _at_used(study: Study, rows: pd.DataFrame, state: str) -> str:
     rows = rows.loc[list(paper.CALIBRATED)]
     off = _off(rows)
-    values = ", ".join(f"{name} {number(row['lambda_used'])} (Ψ {row['psi_alg2']:.3f}, λ* {number(row['lambda_exact'])})"
-                       for name, row in rows.iterrows())
+    values = ", ".join(
+        f"{name} {number(row['lambda_used'])} (Ψ {row['psi_alg2']:.3f}, λ* {number(row['lambda_exact'])})"
+        for name, row in rows.iterrows())
     told = f"{_list(off)} more than half a decade from λ*" if off else "all within half a decade of λ*"
-    return f"λ used in training, Ψ and λ* with {STATES[state]} (target {study.calibration.target_psi:g}): {values}; {told}."
+    target = f"(target {study.calibration.target_psi:g})"
+    return f"λ used in training, Ψ and λ* with {STATES[state]} {target}: {values}; {told}."
 
 
 def _drift(table: pd.DataFrame) -> str:
@@ -171,8 +175,8 @@ def _order(table: pd.DataFrame) -> str:
 
 def _protocols(table: pd.DataFrame) -> str:
     rows = table.loc[_ranked(table).index]
-    best = {"SSIM": rows["ssim_mean"].idxmax(), "PSNR": rows["psnr_mean"].idxmax(), "NRMSE": rows["nrmse_mean"].idxmin(),
-            "SSIM in the soft-tissue window": rows["ssim_window_mean"].idxmax()}
+    best = {"SSIM": rows["ssim_mean"].idxmax(), "PSNR": rows["psnr_mean"].idxmax(),
+            "NRMSE": rows["nrmse_mean"].idxmin(), "SSIM in the soft-tissue window": rows["ssim_window_mean"].idxmax()}
     told = ", ".join(f"{metric} {name}" for metric, name in best.items())
     end = "one winner by every measure" if len(set(best.values())) == 1 else "the winner depends on the measure"
     return f"Best of the five by measure: {told}; {end}. In the paper E1 is best by all three of its measures."
@@ -234,8 +238,8 @@ def _rule(ssim: pd.Series, context: str, preferred: str, other: str, depth: str,
 def _calibrating(ssim: pd.Series, calibration: pd.DataFrame) -> str:
     lambdas = calibration.groupby("experiment")["lambda_used"].first()
     if lambdas["E2"] == lambdas["baseline"]:
-        return (f"E2's λ came out as the baseline's ({number(lambdas['E2'])}), so the two are one configuration: whether "
-                "calibrating helps on that layer, as the paper says, this run cannot tell.")
+        return (f"E2's λ came out as the baseline's ({number(lambdas['E2'])}), so the two are one configuration: "
+                "whether calibrating helps on that layer, as the paper says, this run cannot tell.")
     sign, told = _compared(ssim, "E2", "baseline")
     ours = {1: "helps", 0: "changes nothing at three decimals", -1: "harms"}[sign]
     return (f"Calibrating λ on the same encoder and layer (E2 against the baseline's 0.1) {ours}: SSIM {told}. "
@@ -246,27 +250,11 @@ def _advice(calibration: pd.DataFrame, ssim: pd.Series) -> str:
     parts = [f"Best λ > 0 in this run: {ssim[list(paper.TABLE_3)].idxmax()}"]
     if "mse" in ssim:
         gain = ssim[list(paper.TABLE_3)].max() - ssim["mse"]
-        parts.append(f"its SSIM is {abs(gain):.4f} {'above' if gain > 0 else 'below'} that of λ = 0, so the perceptual "
-                     f"term {'earns its cost' if gain >= TIE else 'does not earn its cost'} by this measure")
+        parts.append(f"its SSIM is {abs(gain):.4f} {'above' if gain > 0 else 'below'} that of λ = 0, so the "
+                     f"perceptual term {'earns its cost' if gain >= TIE else 'does not earn its cost'} by this measure")
     rows = calibration[calibration["experiment"].isin(paper.CALIBRATED)].set_index("experiment")
     for state in [state for state in STATES if state in set(rows["state"])]:
         off = _off(rows[rows["state"] == state])
         parts.append(f"by the losses of {STATES[state]} λ is "
                      + (f"more than half a decade off its target for {_list(off)}" if off else "on target everywhere"))
     return "; ".join(parts) + ". Say with which state of the network a Ψ was measured."
-
-
-def trained(history: pd.DataFrame, experiment: str) -> str:
-    """How one experiment's training went, first epoch against last.
-
-    Args:
-        history: of :func:`lib.training.train`.
-    """
-    first, last = history.iloc[0], history.iloc[-1]
-    text = (f"**{experiment}**: over {len(history)} epochs the MSE fell from {number(first['mse'])} to "
-            f"{number(last['mse'])} on the training patches and from {number(first['val_mse'])} to "
-            f"{number(last['val_mse'])} on the validation patches")
-    if pd.isna(last["pl"]):
-        return text + "; there is no perceptual term.\n"
-    return (text + f", the perceptual loss from {number(first['pl'])} to {number(last['pl'])} (training). The "
-            f"perceptual influence went from Ψ = {first['psi']:.3f} to {last['psi']:.3f}.\n")

@@ -69,7 +69,7 @@ def _picture(axes: Axes, image: np.ndarray, limits: tuple[float, float], title: 
 
 
 @mpl.rc_context(STYLE)
-def figure1(study: Study, ldct_hu: np.ndarray, ndct_hu: np.ndarray, box: tuple[int, int] | tuple[int, int, int]) -> Path:
+def figure1(study: Study, ldct_hu: np.ndarray, ndct_hu: np.ndarray, box: tuple[int, ...]) -> Path:
     """Figure 1: LDCT beside NDCT in the window [-160, 240] HU, a red box of a training patch, its zoom below.
 
     Args:
@@ -82,7 +82,8 @@ def figure1(study: Study, ldct_hu: np.ndarray, ndct_hu: np.ndarray, box: tuple[i
     rows, columns = ldct_hu.shape
     for column, (name, image) in enumerate({"(a) LDCT": ldct_hu, "(b) NDCT": ndct_hu}.items()):
         _picture(axes[0, column], image, WINDOW, f"{name}, {rows} × {columns}")
-        axes[0, column].add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="red", linewidth=1.2))
+        frame = Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="red", linewidth=1.2)
+        axes[0, column].add_patch(frame)
         zoom = axes[1, column]
         shown = _picture(zoom, image[top : top + side, left : left + side], WINDOW, f"{name}, {side} × {side} patch")
         for edge in zoom.spines.values():
@@ -130,7 +131,7 @@ def figure2(study: Study, calibration: pd.DataFrame, losses: dict[str, pd.DataFr
 
 def _chosen(panel: Axes, name: str, lambda_: float, psi: float) -> None:
     panel.plot(lambda_, psi, MARKERS[name], color=COLOURS[name], markeredgecolor="black", markeredgewidth=0.6,
-               markersize=6, zorder=5, clip_on=False)
+               markersize=8.5 - 1.2 * paper.CALIBRATED.index(name), zorder=5, clip_on=False)  # equal ones stay visible
 
 
 def _legend2(study: Study) -> list[Line2D]:
@@ -165,7 +166,8 @@ def figure3(study: Study, examples: dict[str, np.ndarray]) -> Path:
     for panel, (name, error) in zip(axes.flat[1:], errors.items(), strict=False):
         layer, _, context = experiment_label(study, name).partition(", ")
         rmse = f"RMSE {np.sqrt(np.mean(error**2)):.1f} HU"
-        shown = _picture(panel, error, (-limit, limit), f"{layer}\n{', '.join(filter(None, (context, rmse)))}", "RdBu_r")
+        title = f"{layer}\n{', '.join(filter(None, (context, rmse)))}"
+        shown = _picture(panel, error, (-limit, limit), title, "RdBu_r")
     for panel in axes.flat[len(errors) + 1 :]:
         panel.set_axis_off()
     figure.colorbar(shown, ax=axes, label="image − NDCT (HU)", extend="both", shrink=0.7, aspect=30)

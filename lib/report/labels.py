@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+import pandas as pd
+
 from lib import paper
 from lib.provenance import commit, digest, file_sha256
 from lib.study import ARCHITECTURE_NAMES, Study
@@ -29,12 +31,22 @@ def provenance_line(study: Study) -> str:
 
     Only names of files are given, never their folders.
     """
-    cohort = "SIMULATED cohort" if study.simulated else "scans under DATA"
     return " | ".join([
-        f"{study.profile} profile", cohort, f"{context_label(study, 'ImageNet')} = {encoder_label(study)}",
+        f"{study.profile} profile", cohort_label(study), f"{context_label(study, 'ImageNet')} = {encoder_label(study)}",
         f"{context_label(study, 'Medical')} = {medical_label(study)}", f"λ: {lambda_label(study)}",
         f"commit {commit()}", f"config {config_hash(study)}",
     ])
+
+
+def cohort_label(study: Study) -> str:
+    """Where the scans come from; a simulated tree is told by its headers, too, wherever it lies."""
+    collections = set()
+    if study.paths.manifest.is_file():
+        collections = set(pd.read_csv(study.paths.manifest, usecols=["collection"])["collection"])
+    if study.simulated or "simulated" in collections:
+        return "SIMULATED cohort"
+    named = {"mayo2016": "Mayo 2016 challenge scans", "tcia": "TCIA LDCT-and-Projection-data scans"}
+    return ", ".join(sorted(named.get(name, "scans of DATA") for name in collections)) or "scans of DATA"
 
 
 def config_hash(study: Study) -> str:

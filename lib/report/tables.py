@@ -137,8 +137,8 @@ def table3(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
         shown[f"Ψ {state}"] = frame[f"psi_{state}"].map("{:.3f}".format).replace("nan", "–")
     shown = shown.map(_cell)
     save_table(study, frame, "table3", "Table 3. Image quality on the test slices, mean (SD): the authors' protocol "
-               "(uint8 over -1024 to 3072 HU) and a window of -160 to 240 HU (float); Ψ by Algorithm 2 at the λ used. "
-               "Ranked by SSIM among the paper's five; the paper has no rows ldct and mse", shown)
+               "(uint8 over -1024 to 3072 HU) and a window of -160 to 240 HU (float); Ψ by Algorithm 2 at the λ "
+               "used. Ranked by SSIM among the paper's five; the paper has no rows ldct and mse", shown)
     return shown
 
 

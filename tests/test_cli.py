@@ -1,0 +1,85 @@
+"""The command line and the Makefile, as a user types them."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from lib.__main__ import main
+from lib.paths import REPOSITORY
+from tests import trees
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["make", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def test_simulate_then_preprocess(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PROFILE", "smoke")
+    scans, store = tmp_path / "scans", tmp_path / "store"
+    assert main(["simulate", str(scans), "--patients", "1", "--slices", "5", "--size", "48", "--seed", "2"]) == 0
+    assert main(["preprocess", str(scans), str(store)]) == 0
+    assert "1 simulated patients" in capsys.readouterr().out
+    manifest = pd.read_csv(store / "manifest.csv")
+    assert manifest["patient"].unique().tolist() == ["SIM01"] and manifest["paired"].all()
+    assert set(zip(manifest["kernel"], manifest["thickness_mm"], strict=True)) == {
+        ("B30", 1.0), ("D45", 1.0), ("B30", 3.0), ("D45", 3.0)}
+    before = {path: path.stat().st_mtime_ns for path in scans.rglob("*.IMA")}
+    assert main(["simulate", str(scans), "--patients", "2", "--slices", "5", "--size", "48", "--seed", "2"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "a patient that is there is kept"
+    assert len(list(scans.rglob("*.IMA"))) == 2 * len(before)
+
+
+@pytest.mark.parametrize("command", ["simulate", "preprocess", "paper"])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0 and f"python -m lib {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["preprocess", "/no/such", "OUT"], "/no/such"),
+    (["paper", "--jobs", "two"], "JOBS=two is not a number"),
+    (["simulate", "OUT", "--slices", "1"], "--slices 1 is too small"),
+])
+def test_mistakes_are_one_line_and_status_1(arguments, message, tmp_path, capsys):
+    assert main([str(tmp_path / "out") if each == "OUT" else each for each in arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_preprocess_prints_what_it_left_out(tmp_path, capsys):
+    trees.simulated(tmp_path / "data", z=(0.0, 0.8))
+    (tmp_path / "data" / "broken.IMA").write_bytes(b"not a DICOM")
+    assert main(["preprocess", str(tmp_path / "data"), str(tmp_path / "out")]) == 0
+    captured = capsys.readouterr()
+    assert "4 slices, 2 pairs, 1 problems" in captured.out and "broken.IMA" in captured.err
+
+
+@pytest.mark.parametrize(("argument", "message"), [
+    ("PROFILE=dmeo", "PROFILE=dmeo is not a profile: choose one of"),
+    ("PROFLE=demo", "there is no variable PROFLE: choose from"),
+    ("DATA=/no/such", "DATA=/no/such does not exist: pass a folder with DICOM files"),
+    ("VGG19_WEIGHTS=/no/such.h5", "VGG19_WEIGHTS=/no/such.h5 does not exist: pass a file"),
+])
+def test_make_tells_mistakes_before_anything_else(argument, message):
+    ended = make("paper", argument)
+    assert ended.returncode != 0 and message in ended.stderr
+
+
+def test_make_help_names_every_target_and_variable():
+    text = make("help").stdout
+    for word in ("make paper", "make test", "make lab", "make clean", "PROFILE=", "DATA=", "VGG19_WEIGHTS=", "JOBS=",
+                 "LAMBDA=", "ENCODER=", "OUTPUT="):
+        assert word in text
+
+
+def test_python_of_a_wrong_version_is_named(tmp_path):
+    fake = tmp_path / "python"
+    fake.write_text("#!/bin/sh\nexec " + sys.executable + " -c \"import sys; sys.exit('is Python 3.8: needs 3.11')\"\n",
+                    encoding="utf-8")
+    fake.chmod(0o755)
+    ended = make("paper", f"PYTHON={fake}", f"VENV={tmp_path / 'venv'}")
+    assert ended.returncode != 0 and "needs 3.11" in ended.stderr and not (tmp_path / "venv").exists()

@@ -1,0 +1,102 @@
+"""Cache keys, atomic writes, stamps."""
+
+import errno
+import json
+import os
+
+import pytest
+
+from lib import provenance
+from lib.errors import OutputError
+from lib.provenance import Step, atomic, code_hash, digest, imports
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A throwaway ``lib`` with three modules: figures -> losses -> shared."""
+    folder = tmp_path / "repository" / "lib"
+    folder.mkdir(parents=True)
+    files = {
+        "shared": "VALUE = 1\n",
+        "losses": '"""Losses."""\nfrom lib import shared\n\n\ndef mse():\n    """Mean."""\n    return shared.VALUE\n',
+        "figures": "from lib.losses import mse\n",
+    }
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(provenance, "REPOSITORY", folder.parent)
+    provenance._meaning.cache_clear()
+    yield folder
+    provenance._meaning.cache_clear()
+
+
+def edited(folder, name, old, new) -> str:
+    path = folder / f"{name}.py"
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    provenance._meaning.cache_clear()
+
+
+def test_code_hash_follows_imports_and_ignores_comments_and_docstrings(package):
+    losses, figures = code_hash({"lib.losses"}), code_hash({"lib.figures"})
+    edited(package, "figures", "from lib", "# a comment\nfrom lib")
+    edited(package, "losses", "Mean.", "The mean.")
+    assert (code_hash({"lib.losses"}), code_hash({"lib.figures"})) == (losses, figures)
+    edited(package, "figures", "import mse", "import mse\n\nCOLOUR = 'red'")
+    assert code_hash({"lib.losses"}) == losses and code_hash({"lib.figures"}) != figures
+    edited(package, "shared", "VALUE = 1", "VALUE = 2")
+    assert code_hash({"lib.losses"}) != losses
+
+
+def test_imports_finds_every_form(package):
+    source = "import lib.shared\nfrom lib import losses\ndef f():\n    from lib.figures import mse\nimport numpy\n"
+    assert imports(source) == {"lib.shared", "lib.losses", "lib.figures"}
+
+
+def test_digest_knows_no_order_of_keys():
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1}) != digest({"a": 1, "b": [2, 1]})
+
+
+def test_atomic_leaves_nothing_half_written(tmp_path):
+    path = tmp_path / "deep" / "table.csv"
+    with atomic(path) as temporary:
+        temporary.write_text("old", encoding="utf-8")
+    with pytest.raises(RuntimeError), atomic(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        raise RuntimeError
+    assert path.read_text(encoding="utf-8") == "old"
+    assert [file.name for file in path.parent.iterdir()] == ["table.csv"]
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path):
+    with pytest.raises(OutputError, match="table.csv: cannot be written .*free some space") as caught:
+        with atomic(tmp_path / "table.csv"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_step_is_current_until_something_changes(tmp_path):
+    output = tmp_path / "result.txt"
+
+    def step(**changes):
+        return Step("work", tmp_path / "stamp.json", {"lib.paper"}, **({"config": {"a": 1}, "inputs": {"x": "1"}} | changes))
+
+    assert not step().is_current()
+    with step().making(seed=5) as outputs:
+        output.write_text("42", encoding="utf-8")
+        outputs.append(output)
+    assert step().is_current()
+    stamp = json.loads((tmp_path / "stamp.json").read_text(encoding="utf-8"))
+    assert stamp["seed"] == 5 and stamp["versions"]["tensorflow"] and stamp["config"] == {"a": 1}
+    assert not step(config={"a": 2}).is_current() and not step(inputs={"x": "2"}).is_current()
+    os.utime(output, (0, 0))
+    assert step().is_current(), "another time, the same contents"
+    output.write_text("43", encoding="utf-8")
+    assert not step().is_current()
+    output.unlink()
+    assert not step().is_current()
+
+
+def test_a_step_that_fails_leaves_no_stamp(tmp_path):
+    step = Step("work", tmp_path / "stamp.json", {"lib.paper"}, {})
+    with pytest.raises(ZeroDivisionError), step.making():
+        1 / 0
+    assert step.read() is None and not step.is_current()

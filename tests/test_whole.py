@@ -1,0 +1,94 @@
+"""The whole study: two runs of smoke are identical, and the paper profile runs on a tree in Mayo's form."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lib import calibration, evaluation, paper, training
+from lib.networks.encoders import vgg
+from lib.paths import REPOSITORY, Paths
+from lib.preparation import prepare
+from lib.study import load_study
+from tests import trees
+
+TABLES = ("table1", "table2", "table3", "table4", "calibration")
+FIGURES = ("fig1", "fig2", "fig3", "fig_training", "fig_ssim")
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory) -> Paths:
+    """A second run of smoke from nothing, elsewhere, with two experiments at once."""
+    root = tmp_path_factory.mktemp("second")
+    ended = subprocess.run([sys.executable, "-m", "lib", "paper", "--jobs", "2"], cwd=REPOSITORY, text=True, check=False,
+                           capture_output=True, env={**os.environ, "PROFILE": "smoke", "OUTPUT": str(root)})
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "smoke: 11 stages ran" in ended.stdout
+    return Paths(root, "smoke")
+
+
+def test_two_runs_give_identical_weights_and_tables(smoke, second):
+    first = Paths(smoke, "smoke")
+    for name in paper.EXPERIMENTS:
+        one, other = (json.loads((paths.training(name) / "stamp.json").read_text()) for paths in (first, second))
+        assert one["key"] == other["key"] and one["outputs"]["unet.weights.h5"][2] == other["outputs"]["unet.weights.h5"][2]
+    for name in ("metrics", "calibrated", "manifest"):
+        assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
+    for name in TABLES:
+        one, other = (pd.read_csv(paths.figures / f"{name}.csv").drop(columns="provenance") for paths in (first, second))
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_every_file_that_others_rely_on_is_there(second):
+    for name in TABLES:
+        for ending in ("csv", "md", "tex"):
+            assert (second.figures / f"{name}.{ending}").stat().st_size > 200
+        provenance = pd.read_csv(second.figures / f"{name}.csv")["provenance"].unique()
+        assert len(provenance) == 1 and "smoke profile" in provenance[0] and "SIMULATED" in provenance[0]
+    for name in FIGURES:
+        with Image.open(second.figures / f"{name}.png") as image:
+            assert [round(value) for value in image.info["dpi"]] == [300, 300] and np.asarray(image).std() > 10
+        assert (second.figures / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    table = pd.read_csv(second.figures / "table3.csv")
+    assert table["experiment"].tolist() == ["ldct", "mse", "baseline", "E1", "E2", "E3", "E4"]
+    scores = ["ssim_mean", "ssim_sd", "psnr_mean", "psnr_sd", "nrmse_mean", "nrmse_sd", "rank"]
+    assert table.columns[1:8].tolist() == scores and {f"paper_{name}" for name in scores} <= set(table.columns)
+    states = pd.read_csv(second.figures / "calibration.csv")
+    assert {"mse", "pl", "psi_eq5", "psi_alg2", "lambda_exact", "lambda_decade", "lambda_used"} <= set(states.columns)
+    assert set(states["state"]) == {"untrained", "trained"}
+    metrics = pd.read_csv(second.metrics)
+    assert metrics.groupby("experiment").size().nunique() == 1 and set(metrics["patient"]) == {"SIM04"}
+
+
+def test_the_paper_profile_on_a_tree_in_mayo_form(tmp_path, monkeypatch):
+    """Real code, small input: ten patients in Mayo's layout, 32 channels, 96 x 96, batch 16, a random VGG-19 file."""
+    data = tmp_path / "mayo"
+    for number, patient in enumerate(sorted(sum(map(list, paper.SPLIT.values()), []))):
+        for dose, folder in {"full": "full_3mm", "quarter": "quarter_3mm"}.items():
+            trees.mayo(data, f"3mm B30/{folder}/{patient}/{folder}", patient=patient, dose=dose, thickness_mm=3.0,
+                       z=(0.0, 2.0, 4.0), hu=trees.image(number, 97, 110))
+    for name, seed in {"VGG19_WEIGHTS": 1, "MEDICAL_WEIGHTS": 2}.items():
+        keras.utils.set_random_seed(seed)
+        path = tmp_path / f"{name}.weights.h5"
+        vgg("vgg19").save_weights(path)
+        monkeypatch.setenv(name, str(path))
+    monkeypatch.setenv("DATA", str(data))
+    study = load_study("paper")
+    study = study.model_copy(update={"training": study.training.model_copy(update={"epochs": 2})})
+    manifest = prepare(study)
+    assert len(manifest) == 60 and set(manifest["collection"]) == {"mayo2016"}
+    table = calibration.calibrate(study).set_index(["experiment", "state"])
+    used = {name: table["lambda_used"][name, "trained"] for name in ("baseline", *paper.CALIBRATED)}
+    assert used == {name: paper.EXPERIMENTS[name].lambda_ for name in used}, "the published four"
+    assert table["phi"]["E4", "trained"] == "block5_conv4" and table["context"]["E4", "trained"] == "Medical"
+    history = training.train(study, "E4", calibration.lambda_used(study, "E4"))
+    assert len(history) == 2 and np.isfinite(history.to_numpy()).all()
+    assert training.load_unet(study, "E4").count_params() == paper.UNET_PARAMETERS
+    scores = evaluation.evaluate(study, "E4")
+    assert set(scores["patient"]) == {"L096", "L506"} and len(scores) == 6 and scores["ssim"].between(-1, 1).all()
