@@ -78,11 +78,17 @@ class TotalLoss(keras.losses.Loss):
         self.encoder = encoder
 
     def terms(self, y_true, y_pred):
-        """(mse, pl), each of shape (batch,); pl is zero without an encoder."""
-        mse = mse_loss(y_pred, y_true)
+        """(mse, pl), each of shape (batch,); pl is zero without an encoder.
+
+        ``y_true`` is the NDCT, or a pair (NDCT, its features): they are the same in every epoch, so that they can be
+        computed once.
+        """
+        ndct, target = y_true if isinstance(y_true, tuple | list) else (y_true, None)
+        mse = mse_loss(y_pred, ndct)
         if self.encoder is None:
             return mse, ops.zeros_like(mse)
-        target = ops.stop_gradient(self.encoder(y_true, training=False))
+        if target is None:
+            target = ops.stop_gradient(self.encoder(ndct, training=False))
         return mse, perceptual_loss(self.encoder(y_pred, training=False), target)
 
     def call(self, y_true, y_pred):

@@ -94,20 +94,26 @@ class Patches:
         return float(np.average([self.images(part, "ndct").mean() for part in batches],
                                 weights=[len(part) for part in batches]))
 
-    def dataset(self, drop_remainder: bool) -> tf.data.Dataset:
+    def dataset(self, drop_remainder: bool, features: np.ndarray | None = None) -> tf.data.Dataset:
         """Batches (LDCT, NDCT) in the order of ``index``, each float32 (batch, size, size, 1) in [0, 1].
 
-        The authors drop an incomplete last batch in training (``drop_remainder``).
+        Args:
+            drop_remainder: leave out an incomplete last batch, as the authors do in training.
+            features: of every patch's NDCT, in the order of ``index``: batches are then (LDCT, (NDCT, features)).
         """
         size = self.study.training.patch_size
-        rows = tf.data.Dataset.from_tensor_slices(self.index).batch(self.study.training.batch, drop_remainder)
+        shapes = [(None, size, size, 1)] * 2 + ([] if features is None else [(None, *features.shape[1:])])
 
-        def cut(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            images = tf.numpy_function(self._both, [index], (tf.float32, tf.float32))
-            return tuple(tf.ensure_shape(image, (None, size, size, 1)) for image in images)
+        def load(places: np.ndarray) -> list[np.ndarray]:
+            index = self.index[places]
+            return [self.images(index, "ldct"), self.images(index, "ndct"),
+                    *([] if features is None else [features[places]])]
 
-        return rows.map(cut, num_parallel_calls=1, deterministic=True).prefetch(2)
+        def cut(places: tf.Tensor):
+            parts = tf.numpy_function(load, [places], [tf.float32] * len(shapes))
+            ldct, *target = (tf.ensure_shape(part, shape) for part, shape in zip(parts, shapes, strict=True))
+            return ldct, target[0] if features is None else tuple(target)
 
-    def _both(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.images(index, "ldct"), self.images(index, "ndct")
+        places = tf.data.Dataset.range(len(self)).batch(self.study.training.batch, drop_remainder)
+        return places.map(cut, num_parallel_calls=1, deterministic=True).prefetch(2)
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 import pandas as pd
 import tensorflow as tf
+from tqdm import tqdm
 
 from lib import paper
 from lib.checkpoints import Checkpoints, Collapse, Progress, deterministic
@@ -21,6 +23,7 @@ from lib.patches import Patches
 from lib.provenance import Step, atomic, file_sha256
 from lib.study import Study
 
+FEATURES_BYTES = 2 * 1024**3  # the targets' features are kept in memory up to this size, else computed every step
 LOGS = {"loss": "total", "mse": "mse", "pl": "pl", "psi": "psi"}
 
 
@@ -89,7 +92,8 @@ def train(
         images, targets = next(iter(validation.dataset(drop_remainder=False)))
         collapse = Collapse(images, targets)
         denoiser.fit(
-            patches.dataset(drop_remainder=True), validation_data=validation.dataset(drop_remainder=False),
+            patches.dataset(drop_remainder=True, features=target_features(denoiser.total.encoder, patches)),
+            validation_data=validation.dataset(drop_remainder=False),
             epochs=settings.epochs, initial_epoch=first, shuffle=False, verbose=0,
             callbacks=[collapse, checkpoints, Progress(step.name, settings.epochs, batches, first), *callbacks],
         )
@@ -112,6 +116,25 @@ def _denoiser(study: Study, experiment: str, lambda_: float, patches: Patches, s
     denoiser.build((None, size, size, 1))
     denoiser.optimizer.build(denoiser.trainable_variables)
     return denoiser
+
+
+def target_features(network: keras.Model | None, patches: Patches) -> np.ndarray | None:
+    """Features of every patch's NDCT, float32 (patches, rows, columns, channels), in the order of ``patches.index``.
+
+    A third of the encoder's work, and the same in every epoch. None without an encoder, or where they would take more
+    than ``FEATURES_BYTES``.
+    """
+    if network is None:
+        return None
+    size = patches.study.training.patch_size
+    shape = network.compute_output_shape((len(patches), size, size, 1))
+    if 4 * np.prod(shape) > FEATURES_BYTES:
+        return None
+    features = np.empty(shape, np.float32)
+    for start in tqdm(range(0, len(patches), 16), desc="features of the targets", mininterval=1.0, delay=2):
+        part = slice(start, start + 16)
+        features[part] = network(patches.images(patches.index[part], "ndct"), training=False)
+    return features
 
 
 def _devices() -> list[str]:

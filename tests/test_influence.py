@@ -103,6 +103,13 @@ def test_no_gradient_reaches_the_target_or_the_encoder(encoder):
     assert encoder.trainable_weights == []
 
 
+def test_features_computed_once_give_the_same_terms(encoder):
+    target, output = (RANDOM.random((3, 21, 13, 1)).astype(np.float32) for _ in range(2))
+    loss = TotalLoss(1.0, encoder)
+    once, each = loss.terms((target, encoder(target)), output), loss.terms(target, output)
+    np.testing.assert_array_equal(np.asarray(once), np.asarray(each))
+
+
 def test_psi_metric_accumulates_as_algorithm2():
     metric = PerceptualInfluence(1e-4)
     for part in np.array_split(np.arange(37), 5):

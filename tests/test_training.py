@@ -177,6 +177,20 @@ for a, b in zip(one[1], two[1]):
     assert ended.returncode == 0, ended.stderr[-2000:]
 
 
+def test_target_features_are_the_encoders_and_stop_at_the_memory_limit(smoke_study, monkeypatch):
+    patches = training.Patches(smoke_study, "train")
+    network = training.encoder(smoke_study, "ImageNet", "block3_conv2")
+    features = training.target_features(network, patches)
+    expected = network(patches.images(patches.index[-5:], "ndct"))
+    np.testing.assert_allclose(features[-5:], expected, rtol=1e-3, atol=1e-2)
+    ldct, (ndct, given) = next(iter(patches.dataset(True, features)))
+    np.testing.assert_array_equal(given, features[:4])
+    np.testing.assert_array_equal(ndct, patches.images(patches.index[:4], "ndct"))
+    assert ldct.shape == ndct.shape
+    monkeypatch.setattr(training, "FEATURES_BYTES", features.nbytes - 1)
+    assert training.target_features(network, patches) is None and training.target_features(None, patches) is None
+
+
 def test_tensorflow_is_deterministic_after_asking():
     training.deterministic(3)
     first = tf.random.uniform((3,)).numpy()
