@@ -42,6 +42,8 @@ _KERNELS = {"sharp": "D45", "d45": "D45", "d45f": "D45", "soft": "B30", "b30": "
 
 
 class SeriesKey(NamedTuple):
+    """What tells one series from another; kernel as 'B30', slice thickness in mm."""
+
     patient: str
     dose: str
     kernel: str
@@ -52,6 +54,8 @@ class SeriesKey(NamedTuple):
 
 
 class PairKey(NamedTuple):
+    """What the two doses of a paired series share."""
+
     patient: str
     kernel: str
     thickness_mm: float

