@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import pandas as pd
 from skimage.metrics import structural_similarity
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
-from lib.errors import CohortError, StageError, TrainingError
+from lib.errors import StageError, TrainingError
 from lib.provenance import Step, atomic, file_sha256
-from lib.study import ALIASES, Study
-from lib.volumes import denormalise, load_manifest, normalise, open_volume, pairs, split_pairs
+from lib.slices import WINDOW, evaluated_pairs, example_row
+from lib.study import Study
+from lib.volumes import denormalise, normalise, open_volume
 
 if TYPE_CHECKING:
     import keras
 
 LDCT: Final = "ldct"  # the input itself, evaluated like an experiment
-WINDOW: Final = (-160.0, 240.0)  # HU, the soft-tissue window of RED-CNN's evaluation
 MULTIPLE: Final = 16  # four poolings halve a side four times
 BATCH: Final = 2  # slices a forward pass: larger ones gain nothing on a CPU
 AHEAD: Final = 8  # slices that wait for their metrics, so that memory stays bounded
@@ -93,32 +93,6 @@ def denoise(unet: "keras.Model", ldct_hu: np.ndarray) -> np.ndarray:
     return denormalise(output).astype(np.float32).reshape(ldct_hu.shape)
 
 
-def evaluated_pairs(study: Study) -> pd.DataFrame:
-    """The test slices: columns of :func:`lib.volumes.pairs`, patients in the order of the split.
-
-    Raises:
-        CohortError: the volumes hold no slice of a test patient.
-    """
-    everything = pairs(load_manifest(study.paths.volumes))
-    found = split_pairs(everything, study.cohort.split.parts(), warn=lambda _: None)["test"]  # 01 has warned
-    if found.empty:
-        raise CohortError(f"no slices of the test patients {', '.join(study.cohort.split.test)} in "
-                          f"{study.paths.volumes}: correct the split or preprocess their scans")
-    order = {each: place for place, name in enumerate(study.cohort.split.test)
-             for each in (name, ALIASES.get(name, name))}
-    return (found.assign(place=found["patient"].map(order))
-            .sort_values(["place", "kernel", "thickness_mm", "index"]).drop(columns="place").reset_index(drop=True))
-
-
-def example_row(slices: pd.DataFrame) -> int:
-    """Position of Figure 3's slice in :func:`evaluated_pairs`: first test patient, B30 and 1 mm (else the first series
-    that there is), the middle slice. A rule, so that nobody picks a flattering one."""
-    first = slices.iloc[0]
-    series = slices[(slices["patient"] == first["patient"]) & (slices["kernel"] == first["kernel"])
-                    & (slices["thickness_mm"] == first["thickness_mm"])]
-    return int(series.index[len(series) // 2])
-
-
 def evaluate(study: Study, experiment: str) -> pd.DataFrame:
     """Score every test slice after ``experiment``'s U-Net; ``ldct`` scores the input itself.
 
@@ -175,7 +149,7 @@ def _score(study: Study, experiment: str, slices: pd.DataFrame) -> tuple[list[di
     """Scores of each slice, and the example images by name. Metrics run in threads beside the forward passes."""
     example, rows, images = example_row(slices), {}, {}
     with (ThreadPoolExecutor(2) as pool,
-          tqdm(total=len(slices), desc=f"evaluate {experiment}", unit="slice") as progress):
+          tqdm(total=len(slices), desc=f"evaluate {experiment}", unit="slice", mininterval=1.0) as progress):
         for number, image, ndct in _images(study, experiment, slices):
             rows[number] = pool.submit(_both, image, ndct)
             if number == example:

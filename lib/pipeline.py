@@ -6,10 +6,12 @@ changed, or if an output is gone. Long work inside a stage is a :class:`lib.prov
 draws a figure anew does not train anew. Nothing here imports TensorFlow, so that a run with nothing to do ends at once.
 """
 
+import fcntl
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -157,7 +159,7 @@ def stages(study: Study) -> list[list[Stage]]:
                 *map(paths.history, study.experiments)],
                [paths.metrics, *written("table3", "fig3", "fig_training")])],
         [stage("05_stats", "05_stats.ipynb", ("cohort", "encoder", "medical", "calibration", "statistics"),
-               [paths.metrics, paths.calibrated], written("table4", "fig_ssim"))],
+               [paths.metrics, paths.calibrated], [*written("table4", "fig_ssim"), figures / "claims.md"])],
     ]
     if study.cohort.simulation:
         waves.insert(0, [stage("00_simulate", None, ("cohort.simulation",), [], [scans, paths.cohort / "noise.csv"])])
@@ -173,6 +175,25 @@ def make(study: Study, jobs: int = 1, tell: Callable[[str], None] = print) -> li
     Raises:
         StageError: a stage failed; what other stages finished stays.
     """
+    with alone(study):
+        return _make(study, jobs, tell)
+
+
+@contextmanager
+def alone(study: Study) -> Iterator[None]:
+    """Hold the profile's results for this run; StageError if another run holds them."""
+    lock = study.paths.artifacts / ".lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StageError(f"another run is at work in {study.paths.artifacts}: wait for it, or pass "
+                             "OUTPUT=another folder") from None
+        yield
+
+
+def _make(study: Study, jobs: int, tell: Callable[[str], None]) -> list[Stage]:
     ran: list[Stage] = []
     waves = stages(study)
     total = sum(map(len, waves))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
-from lib import evaluation
+from lib import evaluation, slices
 from lib.errors import CohortError, StageError, TrainingError
 from lib.evaluation import Scores, authors_metrics, denoise, evaluate, example_row, load_examples, window_metrics
 from lib.study import load_study
@@ -107,9 +107,9 @@ def study(tmp_path, monkeypatch):
                      for index in range(3)]
     table = pd.DataFrame(rows)
     table.to_csv(study.paths.manifest, index=False)
-    monkeypatch.setattr(evaluation, "load_manifest", lambda folder: pd.read_csv(folder / "manifest.csv"))
-    monkeypatch.setattr(evaluation, "pairs", lambda manifest: manifest)
-    monkeypatch.setattr(evaluation, "split_pairs", lambda found, split, warn: {
+    monkeypatch.setattr(slices, "load_manifest", lambda folder: pd.read_csv(folder / "manifest.csv"))
+    monkeypatch.setattr(slices, "pairs", lambda manifest: manifest)
+    monkeypatch.setattr(slices, "split_pairs", lambda found, split, warn: {
         name: found[found["patient"].isin(part)] for name, part in split.items()})
     return study
 
@@ -143,15 +143,15 @@ def test_network_without_weights_is_one_clear_line(study):
 
 
 def test_no_test_patient_is_one_clear_line(study, monkeypatch):
-    monkeypatch.setattr(evaluation, "split_pairs", lambda found, split, warn: {"test": found.iloc[:0]})
+    monkeypatch.setattr(slices, "split_pairs", lambda found, split, warn: {"test": found.iloc[:0]})
     with pytest.raises(CohortError, match="SIM04"):
         evaluate(study, "ldct")
 
 
 def test_example_is_the_middle_slice_of_the_first_series():
-    slices = pd.DataFrame({"patient": list("aaaaabb"), "kernel": ["B30"] * 5 + ["B30"] * 2,
+    found = pd.DataFrame({"patient": list("aaaaabb"), "kernel": ["B30"] * 5 + ["B30"] * 2,
                            "thickness_mm": [1.0, 1.0, 1.0, 3.0, 3.0, 1.0, 1.0]})
-    assert example_row(slices) == 1
+    assert example_row(found) == 1
 
 
 def test_denormalise_inverts():

@@ -77,6 +77,13 @@ def test_a_change_of_lambda_leaves_the_cohort_alone(smoke_study, monkeypatch):
     assert not {"00_simulate", "01_preprocess"} & out_of_date(changed)
 
 
+def test_a_second_run_on_the_same_results_says_so(study):
+    with pipeline.alone(study), pytest.raises(StageError, match="another run is at work in .*smoke"):
+        pipeline.make(study)
+    with pipeline.alone(study):
+        pass
+
+
 def test_notebook_source_has_code_only(tmp_path):
     cells = [nbformat.v4.new_markdown_cell("prose"), nbformat.v4.new_code_cell("%matplotlib inline\nx = 1"),
              nbformat.v4.new_code_cell("print(x)", outputs=[nbformat.v4.new_output("stream", text="1")])]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lib import paper
-from lib.report import claims, figures, tables
+from lib.report import claims, curves, figures, tables
 from lib.report.labels import experiment_label, number, provenance_line
 from lib.statistics import table3, table4
 from lib.study import load_study
@@ -85,7 +85,7 @@ def draw(study, name):
               for each in ("ndct", "ldct", *paper.EXPERIMENTS)}
     return {
         "fig1": lambda: figures.figure1(study, images["ldct"], images["ndct"], (3, 5, 24)),
-        "fig2": lambda: figures.figure2(study, fake_calibration(), fake_losses()),
+        "fig2": lambda: curves.figure2(study, fake_calibration(), fake_losses()),
         "fig3": lambda: figures.figure3(study, images),
         "fig_training": lambda: figures.figure_training(study, fake_histories()),
         "fig_ssim": lambda: figures.figure_ssim(study, fake_metrics()),

@@ -51,6 +51,7 @@ def test_every_file_that_others_rely_on_is_there(second):
             assert (second.figures / f"{name}.{ending}").stat().st_size > 200
         provenance = pd.read_csv(second.figures / f"{name}.csv")["provenance"].unique()
         assert len(provenance) == 1 and "smoke profile" in provenance[0] and "SIMULATED" in provenance[0]
+    assert all(f"**RQ{number}**" in (second.figures / "claims.md").read_text(encoding="utf-8") for number in (1, 2, 3))
     for name in FIGURES:
         with Image.open(second.figures / f"{name}.png") as image:
             assert [round(value) for value in image.info["dpi"]] == [300, 300] and np.asarray(image).std() > 10

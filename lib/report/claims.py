@@ -9,7 +9,8 @@ from typing import Final
 import pandas as pd
 
 from lib import paper
-from lib.report.labels import SIMULATED_NOTE, number
+from lib.provenance import write_text
+from lib.report.labels import SIMULATED_NOTE, number, provenance_line
 from lib.study import Study
 
 TIE: Final = 5e-4  # SSIM
@@ -66,6 +67,13 @@ def trained(history: pd.DataFrame, experiment: str) -> str:
     psi = pd.to_numeric(history["psi"]).dropna()
     told += f"; Ψ {psi.iloc[0]:.3f} to {psi.iloc[-1]:.3f}" if len(psi) else "; no perceptual term"
     return f"{told}. The last epoch's weights are evaluated, as the authors did.\n"
+
+
+def save_claims(study: Study, *answers: str) -> str:
+    """Write the answers to ``claims.md`` beside the figures, with the provenance line; returns them as one text."""
+    text = "\n".join(answers)
+    write_text(study.paths.figures / "claims.md", f"# What this run says\n\n{text}\n*{provenance_line(study)}*\n")
+    return text
 
 
 def _answer(question: str, lines: list[str], study: Study) -> str:
