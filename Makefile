@@ -61,7 +61,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 
 clean: ## remove what was generated: artifacts, figures that are not committed, caches
 	rm -rf artifacts .pytest_cache
-	git clean -fdXq figures
+	find figures -mindepth 1 -maxdepth 1 -name smoke -o -mindepth 1 -maxdepth 1 -name paper | xargs rm -rf
 	find lib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 distclean: clean ## the same and the environment

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -98,6 +99,7 @@ def _preprocess(arguments: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0, or 1 after one line that says what is wrong."""
     parsed = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends the stages, too, as Ctrl-C does
     try:
         {"paper": _paper, "simulate": _simulate, "preprocess": _preprocess}[parsed.command](parsed)
     except PaperError as error:

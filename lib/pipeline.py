@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lib.errors import StageError
 from lib.paths import NOTEBOOKS
-from lib.process import Usage, run
+from lib.process import Usage, run, stop
 from lib.provenance import Step, fingerprint, folder_digest, imports, unchanged, write_json
 from lib.study import CONTENTS, Study
 
@@ -209,6 +209,12 @@ def _make(study: Study, jobs: int, tell: Callable[[str], None]) -> list[Stage]:
                  f"{usage.peak_memory_mib / 1024:.1f} GiB at most")
             return stage
 
-        with ThreadPoolExecutor(max_workers=jobs) as pool:
+        pool = ThreadPoolExecutor(max_workers=jobs)
+        try:
             ran += pool.map(one, due)
+        except KeyboardInterrupt:
+            stop()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
     return ran

@@ -13,6 +13,7 @@ from pathlib import Path
 from lib.paths import REPOSITORY
 
 PROGRESS = re.compile(r"([\w ]+: +\d+%\|.*?\|.*)")  # a line of tqdm
+RUNNING: set[subprocess.Popen] = set()
 QUIET = 15.0  # seconds between lines of progress where there is no terminal
 
 
@@ -33,6 +34,7 @@ def run(command: list[str], log: Path, name: str, tell: Callable[[str], None]) -
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    RUNNING.add(process)
     try:
         # newline="": a carriage return ends a line, too, as progress bars print them
         output = io.TextIOWrapper(process.stdout, encoding="utf-8", errors="replace", newline="")
@@ -48,11 +50,18 @@ def run(command: list[str], log: Path, name: str, tell: Callable[[str], None]) -
         process.terminate()
         raise
     finally:
+        RUNNING.discard(process)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         process.stdout.close()
     unit = 1024**2 if sys.platform == "darwin" else 1024
     return Usage(process.returncode, time.monotonic() - begin, usage.ru_maxrss / unit, last)
+
+
+def stop() -> None:
+    """End every command that runs."""
+    for process in list(RUNNING):
+        process.terminate()
 
 
 def _terminal() -> bool:

@@ -1,9 +1,12 @@
 """The command line and the Makefile, as a user types them."""
 
+import os
 import subprocess
 import sys
+import time
 
 import pandas as pd
+import psutil
 import pytest
 
 from lib.__main__ import main
@@ -74,6 +77,21 @@ def test_make_help_names_every_target_and_variable():
     for word in ("make paper", "make test", "make lab", "make clean", "PROFILE=", "DATA=", "VGG19_WEIGHTS=", "JOBS=",
                  "LAMBDA=", "ENCODER=", "OUTPUT="):
         assert word in text
+
+
+def test_killed_it_ends_its_stages(tmp_path):
+    """`kill` on the command must not leave a notebook training on."""
+    environment = {**os.environ, "PROFILE": "smoke", "OUTPUT": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, "-m", "lib", "paper"], cwd=REPOSITORY, env=environment,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "00_simulate" in process.stdout.readline()
+    while not (children := psutil.Process(process.pid).children(recursive=True)):
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.terminate()
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130 and "the same command goes on from here" in error
+    assert not any(child.is_running() for child in children)
 
 
 def test_python_of_a_wrong_version_is_named(tmp_path):
