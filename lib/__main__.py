@@ -87,8 +87,9 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 def _preprocess(arguments: argparse.Namespace) -> None:
     from lib import volumes
+    from lib.preprocess import preprocess
 
-    manifest = volumes.preprocess(arguments.data, arguments.out, jobs=_jobs(arguments.jobs))
+    manifest = preprocess(arguments.data, arguments.out, jobs=_jobs(arguments.jobs))
     problems = volumes.load_problems(arguments.out)
     for problem in problems.itertuples(index=False):
         print("warning:", "; ".join(str(part) for part in problem), file=sys.stderr)

@@ -7,15 +7,8 @@ import pydicom
 import pytest
 
 from lib.cohort import dicom
-from lib.cohort.dicom import (
-    NotCtImageError,
-    mayo_file_name,
-    mayo_folder,
-    read_header,
-    read_hu,
-    write_series,
-    write_slice,
-)
+from lib.cohort.dicom import NotCtImageError, read_header, read_hu
+from lib.cohort.mayo import mayo_file_name, mayo_folder, write_series, write_slice
 from lib.errors import DicomError
 from tests import trees
 

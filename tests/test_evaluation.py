@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
-from lib import evaluation, slices
+from lib import slices
 from lib.errors import CohortError, StageError, TrainingError
 from lib.evaluation import Scores, authors_metrics, denoise, evaluate, example_row, load_examples, window_metrics
 from lib.study import load_study

@@ -14,7 +14,7 @@ from tests.environment_yml import environment_yml, pins
 
 BOOKS = sorted(NOTEBOOKS.glob("*.ipynb"))
 MODULES = sorted((REPOSITORY / "lib").rglob("*.py"))
-FLOW = ["errors", "paths", "paper", "study", "provenance", "cohort", "volumes", "slices", "preparation", "patches",
+FLOW = ["errors", "paths", "paper", "study", "provenance", "cohort", "volumes", "preprocess", "slices", "patches",
         "checkpoints", "networks", "influence", "training", "calibration", "evaluation", "statistics", "report",
         "process", "pipeline", "__main__"]
 

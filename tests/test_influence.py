@@ -7,7 +7,15 @@ import tensorflow as tf
 
 from lib import paper
 from lib.influence import (
-    Denoiser, PerceptualInfluence, TotalLoss, decade, lambda_star, mse_loss, perceptual_loss, psi_algorithm2, psi_eq5,
+    Denoiser,
+    PerceptualInfluence,
+    TotalLoss,
+    decade,
+    lambda_star,
+    mse_loss,
+    perceptual_loss,
+    psi_algorithm2,
+    psi_eq5,
 )
 from lib.networks.unet import unet
 

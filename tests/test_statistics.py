@@ -6,8 +6,17 @@ import pytest
 from scipy import stats
 
 from lib import paper
-from lib.statistics import (bootstrap_interval, cohens_d, cohens_d_from_summary, cohens_dz, holm, rank_biserial, table3,
-                            table4, wilcoxon)
+from lib.statistics import (
+    bootstrap_interval,
+    cohens_d,
+    cohens_d_from_summary,
+    cohens_dz,
+    holm,
+    rank_biserial,
+    table3,
+    table4,
+    wilcoxon,
+)
 
 
 def scores(means: dict[str, float], patients=("a", "b"), slices=12, noise=0.005) -> pd.DataFrame:

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib import preprocess as preprocess_module
 from lib import volumes
 from lib.cohort import discovery
 from lib.cohort.dicom import read_hu
 from lib.errors import CohortError, VolumeError
+from lib.preprocess import preprocess
 from lib.volumes import (
     count_table,
     denormalise,
@@ -21,7 +23,6 @@ from lib.volumes import (
     normalise,
     open_volume,
     pairs,
-    preprocess,
     split_pairs,
 )
 from tests import trees
@@ -158,7 +159,7 @@ def test_a_wrong_folder_leaves_the_earlier_store_alone(store, tmp_path):
 
 @pytest.mark.parametrize("stop_at", [0, 3])
 def test_full_disk_is_one_line_and_leaves_nothing(store, monkeypatch, stop_at):
-    write, calls = volumes._write_npy, []
+    write, calls = preprocess_module._write_npy, []
 
     def full(file, volume):
         calls.append(file)
@@ -167,7 +168,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(store, monkeypatch, stop_at):
             raise OSError(errno.ENOSPC, "No space left on device")
         write(file, volume)
 
-    monkeypatch.setattr(volumes, "_write_npy", full)
+    monkeypatch.setattr(preprocess_module, "_write_npy", full)
     with pytest.raises(VolumeError, match="the disk is full") as error:
         preprocess(store.parent / "data", store)
     assert "\n" not in str(error.value) and names(store) == []
@@ -176,7 +177,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(store, monkeypatch, stop_at):
 
 
 def test_too_little_space_is_told_before_anything_is_written(store, monkeypatch):
-    monkeypatch.setattr(volumes.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 16 * 480 * 2 - 1}))
+    monkeypatch.setattr(preprocess_module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 16 * 480 * 2 - 1}))
     with pytest.raises(VolumeError, match="are free"):
         preprocess(store.parent / "data", store)
 
@@ -185,7 +186,7 @@ def test_an_interrupted_run_leaves_nothing(store, monkeypatch):
     def stop(file, volume):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(volumes, "_write_npy", stop)
+    monkeypatch.setattr(preprocess_module, "_write_npy", stop)
     with pytest.raises(KeyboardInterrupt):
         preprocess(store.parent / "data", store)
     assert names(store) == []

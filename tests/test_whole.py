@@ -14,7 +14,7 @@ from PIL import Image
 from lib import calibration, evaluation, paper, training
 from lib.networks.encoders import vgg
 from lib.paths import REPOSITORY, Paths
-from lib.preparation import prepare
+from lib.preprocess import prepare
 from lib.study import load_study
 from tests import trees
 

@@ -1,4 +1,4 @@
-"""One CT slice as one DICOM file: read its header or its Hounsfield units, write a simulated one in Mayo's form."""
+"""One CT slice as one DICOM file: its header and its Hounsfield units."""
 
 import hashlib
 import io
@@ -11,10 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-from pydicom.valuerep import DSfloat
 
 from lib.errors import DicomError
 
@@ -22,7 +20,6 @@ PADDING = -2000
 """Stored value outside the reconstruction circle; it becomes 0 before rescaling (the authors' rule)."""
 
 SIMULATED = "SIMULATED CT, NOT A PATIENT"
-STATEMENT = "Simulated CT slice: computed from a numerical phantom or by noise insertion. Not for diagnosis."
 
 PATIENT = r"(?:L\d{3}|SIM\d{2,}|P[0-9a-f]{8})"
 MAYO_NAME = re.compile(rf"^({PATIENT})_(FD|QD)_(\d+(?:\.\d+)?)(_SHARP)?(?=_|\.|\s|\^|$)", re.IGNORECASE)
@@ -123,77 +120,6 @@ def decode_hu(data: bytes, path: Path) -> np.ndarray:
         # modulo 2^16 throughout, so exact: the HU themselves fit
         return stored.astype(np.int16) * np.int64(slope).astype(np.int16) + np.int64(intercept).astype(np.int16)
     return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
-
-
-def write_slice(
-    path: Path,
-    hu: np.ndarray,
-    *,
-    patient: str,
-    dose: str,
-    kernel: str,
-    thickness_mm: float,
-    z_mm: float,
-    instance: int,
-    pixel_spacing_mm: float = 0.7,
-    kvp: float = 120.0,
-) -> Path:
-    """Write simulated HU, (rows, columns), as a CT Image Storage file with Mayo's kind of header; the same call gives
-    the same bytes. HU are rounded and clipped to [-1024, 3071] (12 bits, slope 1, intercept -1024).
-
-    `patient` is SIM and two digits or more, or a pseudonym (P + 8 hex digits): a simulated slice never poses as one of
-    Mayo's. `instance` should rise as z falls, as Siemens numbers them (`write_series` does). Raises DicomError.
-    """
-    path, hu = Path(path), np.asarray(hu)
-    if not re.fullmatch(r"SIM\d{2,}|P[0-9a-f]{8}", patient) or dose not in ("full", "quarter"):
-        raise DicomError(f"{path}: patient {patient!r}, dose {dose!r}; use SIM01 or P1a2b3c4d, 'full' or 'quarter'")
-    if hu.ndim != 2 or 0 in hu.shape or not np.isfinite(hu).all():
-        raise DicomError(f"{path}: cannot write HU of shape {hu.shape}; use finite numbers of shape (rows, columns)")
-    stored = np.clip(np.rint(np.asarray(hu, np.float64)) + 1024, 0, 4095).astype("<u2")
-    ds = _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp)
-    ds.ImagePositionPatient = [_ds(-pixel_spacing_mm * (n - 1) / 2) for n in (hu.shape[1], hu.shape[0])] + [_ds(z_mm)]
-    ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
-    ds.SliceLocation = _ds(z_mm)
-    ds.PixelSpacing = [_ds(pixel_spacing_mm)] * 2
-    ds.Rows, ds.Columns = hu.shape
-    ds.PixelData = stored.tobytes() + b"\0" * (stored.nbytes % 2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        ds.save_as(temporary, enforce_file_format=True)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def write_series(root: Path, hu: np.ndarray, z_mm, **series) -> list[Path]:
-    """Write a simulated series below `root` in Mayo's folders and file names; returns the paths in the order of `hu`.
-
-    `hu` is (slices, rows, columns), `z_mm` one position a slice in any order; InstanceNumber rises as z falls.
-    `series` is the rest of `write_slice`'s keywords: patient, dose, kernel, thickness_mm, pixel_spacing_mm, kvp.
-    """
-    key = {name: series[name] for name in ("patient", "dose", "kernel", "thickness_mm")}
-    folder = Path(root) / mayo_folder(**key)
-    instance = {int(index): n for n, index in enumerate(np.argsort(-np.asarray(z_mm, float), kind="stable"), start=1)}
-    return [
-        write_slice(folder / mayo_file_name(**key, instance=instance[i]), hu[i], z_mm=z, instance=instance[i], **series)
-        for i, z in enumerate(map(float, z_mm))
-    ]
-
-
-def mayo_folder(patient: str, dose: str, kernel: str, thickness_mm: float) -> Path:
-    """Folder of one series as a fresh unzip has it: `Training_Image_Data/1mm B30/full_1mm/SIM01/full_1mm`."""
-    leaf = f"{dose}_{thickness_mm:g}mm" + ("_sharp" if kernel == "D45" else "")
-    return Path("Training_Image_Data") / f"{thickness_mm:g}mm {kernel}" / leaf / patient / leaf
-
-
-def mayo_file_name(patient: str, dose: str, kernel: str, thickness_mm: float, instance: int) -> str:
-    """File name in Mayo's form; series number, time and UID tail differ between doses, as in the real data."""
-    tail = int(_digest(patient, dose, kernel, thickness_mm, instance)[:8], 16) % 10**9
-    series, moment = ("0001", "2020.01.01.10.00.00") if dose == "full" else ("0004", "2020.01.01.12.30.00")
-    name = _patient_name(patient, dose, kernel, thickness_mm)
-    return f"{name}_1.CT.{series}.{instance:04d}.{moment}.000000.{tail:09d}.IMA"
 
 
 def normal_kernel(name: str) -> str:
@@ -337,56 +263,3 @@ def _identity(ds: Dataset, path: Path) -> tuple[str, str, str | None, bool, floa
 def _kernel(ds: Dataset) -> str | None:
     names = _several(ds.get("ConvolutionKernel"))
     return normal_kernel(str(names[0])) or None if names else None
-
-
-def _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp) -> Dataset:
-    """Every Type 1 and 2 attribute of the CT Image IOD's mandatory modules, save those that depend on the pixels."""
-    hour = "100000" if dose == "full" else "123000"
-    instance_uid = _uid(patient, dose, kernel, thickness_mm, instance)
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    ds.file_meta.MediaStorageSOPInstanceUID = instance_uid
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.ImplementationClassUID = _uid("implementation")
-    ds.file_meta.ImplementationVersionName = "PERCEPTUAL_1"
-    ds.SpecificCharacterSet = "ISO_IR 100"
-    ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "SIMULATED"]
-    ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, instance_uid
-    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20200101"
-    ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = hour
-    ds.AccessionNumber, ds.Modality, ds.Manufacturer = "", "CT", SIMULATED
-    ds.ReferringPhysicianName, ds.ManufacturerModelName = "", "numerical simulation"
-    ds.DerivationDescription = STATEMENT
-    ds.PatientName, ds.PatientID = _patient_name(patient, dose, kernel, thickness_mm), patient
-    ds.PatientBirthDate, ds.PatientSex, ds.PatientComments = "", "", STATEMENT
-    ds.PatientIdentityRemoved, ds.DeidentificationMethod = "YES", "no patient: simulated"
-    ds.SliceThickness, ds.KVP = _ds(thickness_mm), _ds(kvp)
-    ds.ConvolutionKernel = f"{kernel}f" if re.fullmatch(r"[A-Za-z]{1,2}\d{2}", kernel) else kernel
-    ds.PatientPosition = "HFS"
-    ds.StudyInstanceUID = _uid("study", patient, dose)
-    ds.SeriesInstanceUID = _uid("series", patient, dose, kernel, thickness_mm)
-    ds.FrameOfReferenceUID = _uid("frame of reference", patient, dose)
-    ds.StudyID, ds.SeriesNumber, ds.AcquisitionNumber = "1", 1 if dose == "full" else 4, 1
-    ds.InstanceNumber, ds.PositionReferenceIndicator, ds.ImageComments = int(instance), "", STATEMENT
-    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
-    ds.WindowCenter, ds.WindowWidth = "40", "400"
-    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "-1024", "1", "HU"
-    return ds
-
-
-def _patient_name(patient: str, dose: str, kernel: str, thickness_mm: float) -> str:
-    return f"{patient}_{'FD' if dose == 'full' else 'QD'}_{thickness_mm:g}" + ("_SHARP" if kernel == "D45" else "")
-
-
-def _uid(*entropy) -> str:
-    return generate_uid(entropy_srcs=["simulated low-dose CT", *map(str, entropy)])
-
-
-def _digest(*parts) -> str:
-    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()
-
-
-def _ds(value: float) -> DSfloat:
-    return DSfloat(float(value), auto_format=True)

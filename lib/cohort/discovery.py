@@ -22,9 +22,7 @@ from tqdm import tqdm
 
 from lib.cohort.dicom import DOSES, MAYO_NAME, TCIA_DOSE, TCIA_ID, Header, NotCtImageError, read_header
 from lib.errors import CohortError, DicomError
-
-ALIASES = {"L097": "L096"}
-"""The paper prints L097; no such patient is in Mayo's data, L096 is meant."""
+from lib.study import ALIASES
 
 Z_DECIMALS = 2
 """Two slices are at one place if their z agree when rounded to 0.01 mm."""

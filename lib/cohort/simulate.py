@@ -7,7 +7,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib.cohort.benchmark import noise_benchmark
-from lib.cohort.dicom import write_series
+from lib.cohort.mayo import write_series
 from lib.cohort.phantom import Abdomen
 from lib.cohort.scanner import Scanner, draw_i0, scan
 from lib.errors import VolumeError
