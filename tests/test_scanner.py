@@ -6,7 +6,8 @@ from skimage.transform import radon
 
 from lib.cohort.benchmark import REAL, noise_benchmark
 from lib.cohort.phantom import ORGANS, Abdomen
-from lib.cohort.scanner import DOSES, I0_RANGE, KERNELS, Scanner, draw_i0, scan, thicken
+from lib.cohort.scanner import I0_RANGE, KERNELS, Scanner, draw_i0
+from lib.cohort.series import DOSES, scan, thicken
 from lib.errors import StudyError, VolumeError
 
 SMALL = Scanner(size=96, views=135)

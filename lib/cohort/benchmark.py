@@ -7,7 +7,8 @@ import pandas as pd
 from scipy import ndimage
 
 from lib.cohort.phantom import ORGANS
-from lib.cohort.scanner import DOSES, KERNELS, THICKNESSES_MM, Series
+from lib.cohort.scanner import KERNELS
+from lib.cohort.series import DOSES, THICKNESSES_MM, Series
 from lib.errors import VolumeError
 
 REAL: dict[str, float] = {

@@ -20,24 +20,15 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from lib.cohort.dicom import DOSES, MAYO_NAME, TCIA_DOSE, TCIA_ID, Header, NotCtImageError, read_header
+from lib.cohort.dicom import Header, NotCtImageError, read_header
+from lib.cohort.identity import Problem, identify
 from lib.errors import CohortError, DicomError
-from lib.study import ALIASES
 
 Z_DECIMALS = 2
 """Two slices are at one place if their z agree when rounded to 0.01 mm."""
 
 POOL_FROM = 2000
 """Files from which further processes pay for their start."""
-
-_DOSE_TOKEN = re.compile(r"(?<![a-z])(full|quarter|fd|qd|low(?=[ _-]?dose)|ldct|ndct)(?![a-z])", re.IGNORECASE)
-_MAYO_FOLDER = re.compile(r"(?<![a-z])(full|quarter|fd|qd)_\d+mm", re.IGNORECASE)
-_KERNEL_TOKEN = re.compile(r"(?<![a-z0-9])(sharp|soft|d45f?|b30f?)(?![a-z0-9])", re.IGNORECASE)
-_THICKNESS_TOKEN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?) ?mm(?![a-z])", re.IGNORECASE)
-_PATIENT_TOKEN = re.compile(r"(?<![A-Za-z0-9])([NCL]\d{3}|SIM\d{2,})(?![A-Za-z0-9])")
-_PATH_DOSES = {**DOSES, "ldct": "quarter", "ndct": "full"}
-_KERNELS = {"sharp": "D45", "d45": "D45", "d45f": "D45", "soft": "B30", "b30": "B30", "b30f": "B30"}
-
 
 class SeriesKey(NamedTuple):
     """What tells one series from another; kernel as 'B30', slice thickness in mm."""
@@ -57,20 +48,6 @@ class PairKey(NamedTuple):
     patient: str
     kernel: str
     thickness_mm: float
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something the run goes on without. `what` holds no file name, so it can be shown where names must not be."""
-
-    file: Path
-    kind: str
-    what: str
-    remedy: str
-    count: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.what}; {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -160,7 +137,7 @@ def _read_headers(root: Path, jobs: int) -> tuple[dict[Path, Header], list[Probl
             elif kind == "unreadable":
                 problems.append(Problem(path, kind, *_split_remedy(found, path)))
             else:
-                problem, header = _resolve(found, path, root)
+                problem, header = identify(found, path, root)
                 if problem:
                     problems.append(problem)
                 if header:
@@ -210,74 +187,6 @@ def _look(path: Path) -> tuple[str, Header | str]:
 def _split_remedy(message: str, path: Path) -> tuple[str, str]:
     what, _, remedy = message.removeprefix(f"{path}: ").rpartition("; ")
     return (what, remedy) if what else (remedy, "copy the file again")
-
-
-def _resolve(header: Header, path: Path, root: Path) -> tuple[Problem | None, Header | None]:
-    """Fill in from the path what the header leaves open; a problem if that does not suffice, or if it was a guess."""
-    folders = [root.resolve().name, *path.relative_to(root).parts[:-1]][::-1]  # the nearest first
-    named = MAYO_NAME.match(path.name)
-    patient, collection, dose = header.patient, header.collection, header.dose
-    tcia_folder = any(TCIA_DOSE.search(name) for name in folders)
-    if not header.identified:
-        token = named[1].upper() if named else _token(_PATIENT_TOKEN, folders)
-        if token and token[0] == "P":
-            patient, collection = named[1], "simulated"
-        elif token and (token.startswith("SIM") or header.collection == "simulated"):
-            patient, collection = token, "simulated"
-        elif token:
-            patient = token
-            collection = "tcia" if TCIA_ID.match(token) and (tcia_folder or token[0] in "NC") else "mayo2016"
-    elif collection == "tcia" and patient[0] == "L" and not tcia_folder:
-        if named or any(_MAYO_FOLDER.search(name) for name in folders):
-            collection = "mayo2016"  # a copy of Mayo's data whose PatientName was rewritten
-    in_name = (DOSES[named[2].lower()], float(named[3])) if named else (None, None)
-    dose = dose or in_name[0] or _PATH_DOSES.get(_token(_DOSE_TOKEN, folders, fold=True))
-    thickness = header.thickness_mm or in_name[1] or float(_token(_THICKNESS_TOKEN, folders) or 0)
-    kernel = header.kernel or _path_kernel(named, folders, collection)
-    if not thickness:
-        return Problem(path, "no thickness", "no slice thickness in header or path", "set SliceThickness"), None
-    problem = None
-    if collection == "mayo2016" and patient in ALIASES:
-        text = f"patient {patient} is read as {ALIASES[patient]} (a misprint)"
-        problem = Problem(path, "alias", text, "nothing to do")
-        patient = ALIASES[patient]
-    if collection == "tcia" and patient[0] == "C" and dose == "quarter":
-        text = "TCIA chest: the low dose is 10 %, not 25 %"
-        problem = Problem(path, "tenth dose", text, "name it where results are shown")
-    if dose is None and collection != "other":
-        text = f"patient {patient}: neither header nor path tells the dose"
-        return Problem(path, "no dose", text, "put the slices into full_ and quarter_ folders"), None
-    if dose is None:
-        dose = "full"
-        text = f"patient {patient}: no dose information, taken as normal dose"
-        problem = Problem(path, "dose assumed", text, "name the folders full and quarter if both doses are there")
-    return problem, replace(
-        header,
-        patient=patient,
-        collection=collection,
-        dose=dose,
-        kernel=kernel,
-        thickness_mm=round(thickness, 2),
-        identified=True,
-    )
-
-
-def _token(pattern: re.Pattern, folders: list[str], fold: bool = False) -> str | None:
-    """The token of the nearest folder that holds exactly one."""
-    for name in folders:
-        found = {match.lower() if fold else match for match in pattern.findall(name)}
-        if len(found) == 1:
-            return found.pop()
-    return None
-
-
-def _path_kernel(named: re.Match | None, folders: list[str], collection: str) -> str:
-    if named and named[4]:
-        return "D45"
-    token = _token(_KERNEL_TOKEN, folders, fold=True)
-    if token:
-        return _KERNELS[token]
-    return "B30" if collection in ("mayo2016", "simulated") else "unknown"
 
 
 def _aggregated(problems: list[Problem]) -> list[Problem]:

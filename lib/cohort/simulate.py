@@ -9,7 +9,8 @@ from tqdm import tqdm
 from lib.cohort.benchmark import noise_benchmark
 from lib.cohort.mayo import write_series
 from lib.cohort.phantom import Abdomen
-from lib.cohort.scanner import Scanner, draw_i0, scan
+from lib.cohort.scanner import Scanner, draw_i0
+from lib.cohort.series import scan
 from lib.errors import VolumeError
 from lib.provenance import Step, atomic
 from lib.study import CONTENTS, Simulation
