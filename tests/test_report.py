@@ -268,3 +268,15 @@ def test_trained_tells_a_late_rise(study):
     history = fake_histories()["E1"].assign(val_mse=[1e-4, 2e-4])
     assert "1e-4 to 2e-4, lowest in epoch 1 (1e-4); Ψ 0.900 to 0.500" in claims.trained(history, "E1")
     assert "no perceptual term" in claims.trained(fake_histories()["mse"], "mse")
+
+
+@pytest.mark.parametrize(("collection", "label"), [
+    ("simulated", "SIMULATED cohort"), ("mayo2016", "Mayo 2016 challenge scans"), ("other", "scans of DATA"),
+])
+def test_scans_are_labelled_by_their_headers_wherever_they_lie(tmp_path, monkeypatch, collection, label):
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
+    monkeypatch.setenv("DATA", str(tmp_path))
+    study = load_study("smoke")
+    study.paths.volumes.mkdir(parents=True)
+    pd.DataFrame({"collection": [collection, collection]}).to_csv(study.paths.manifest, index=False)
+    assert label in provenance_line(study) and str(tmp_path) not in provenance_line(study)

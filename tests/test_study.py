@@ -72,3 +72,10 @@ def test_data_replaces_the_simulated_cohort_and_its_split(monkeypatch, tmp_path)
     monkeypatch.setenv("DATA", str(tmp_path))
     study = load_study("demo")
     assert not study.simulated and study.cohort.split.test == ("L096", "L506")
+
+
+def test_a_folder_of_our_own_simulation_stays_simulated_and_keeps_its_split(monkeypatch, tmp_path):
+    (tmp_path / "contents.csv").write_text("file,sha256\n", encoding="utf-8")
+    monkeypatch.setenv("DATA", str(tmp_path))
+    study = load_study("demo")
+    assert study.simulated and study.cohort.simulation is None and study.cohort.split.test == ("SIM09", "SIM10")
