@@ -48,6 +48,11 @@ class Stage:
     def stamp(self) -> Path:
         return self.study.paths.stages / f"{self.name}.json"
 
+    @property
+    def executed(self) -> Path:
+        """The notebook as it ran."""
+        return self.study.paths.executed / f"{self.name}.ipynb"
+
     def step(self) -> Step:
         """What the stage depends on now."""
         if self.notebook is None:
@@ -72,11 +77,10 @@ class Stage:
     def command(self) -> list[str]:
         if self.notebook is None:
             return [sys.executable, "-m", "lib", "simulate"]
-        executed = self.study.paths.executed / f"{self.name}.ipynb"
-        executed.parent.mkdir(parents=True, exist_ok=True)
+        self.executed.parent.mkdir(parents=True, exist_ok=True)
         parameters = [part for item in {"profile": self.study.profile, **self.parameters}.items()
                       for part in ("-p", *item)]
-        return [sys.executable, "-m", "papermill", str(NOTEBOOKS / self.notebook), str(executed), "--kernel", "python3",
+        return [sys.executable, "-m", "papermill", str(NOTEBOOKS / self.notebook), str(self.executed), "--kernel", "python3",
                 "--log-output", "--no-progress-bar", "--cwd", str(NOTEBOOKS), *parameters]
 
     def run(self, tell: Callable[[str], None]) -> Usage:
@@ -87,6 +91,8 @@ class Stage:
         step = self.step()
         self.stamp.unlink(missing_ok=True)
         usage = run(self.command(), self.study.paths.log, self.name, tell)
+        if self.executed.is_file():
+            tidy(self.executed)
         if usage.status:
             raise StageError(f"{self.name}: {self.failure() or usage.last_line} (log: {self.study.paths.log})")
         missing = [path.name for path in self.outputs if not path.is_file()]
@@ -101,12 +107,21 @@ class Stage:
 
     def failure(self) -> str | None:
         """The error that stopped the notebook, in one line."""
-        executed = self.study.paths.executed / f"{self.name}.ipynb"
-        if self.notebook is None or not executed.is_file():
+        if self.notebook is None or not self.executed.is_file():
             return None
-        cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
+        cells = json.loads(self.executed.read_text(encoding="utf-8"))["cells"]
         errors = [output for cell in cells for output in cell.get("outputs", []) if output["output_type"] == "error"]
         return f"{errors[-1]['ename']}: {errors[-1]['evalue']}" if errors else None
+
+
+def tidy(executed: Path) -> None:
+    """Leave the last state of each progress bar in a notebook, as a terminal shows it."""
+    book = json.loads(executed.read_text(encoding="utf-8"))
+    for output in (output for cell in book["cells"] for output in cell.get("outputs", [])):
+        if output["output_type"] == "stream":
+            lines = "".join(output["text"]).split("\n")
+            output["text"] = "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
+    write_json(executed, book)
 
 
 def _part(study: Study, dotted: str):

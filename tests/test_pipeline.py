@@ -92,6 +92,17 @@ def test_notebook_source_has_code_only(tmp_path):
     assert notebook_source(path) == "x = 1\nprint(x)"
 
 
+def test_progress_bars_leave_one_line_in_the_executed_notebook(tmp_path):
+    bar = "\r 0%|    | 0/2\r 50%|##  | 1/2\r100%|####| 2/2\n"
+    cell = nbformat.v4.new_code_cell("x", outputs=[nbformat.v4.new_output("stream", name="stderr", text=f"before\n{bar}after")])
+    path = tmp_path / "a.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    pipeline.tidy(path)
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    assert book.cells[0].outputs[0].text == "before\n100%|####| 2/2\nafter"
+
+
 def test_a_failing_notebook_gives_its_own_line_and_no_stamp(study, monkeypatch, tmp_path):
     monkeypatch.setattr(pipeline, "NOTEBOOKS", tmp_path)
     code = "from lib.errors import WeightsError\nraise WeightsError('x.h5 does not exist: pass it')"
