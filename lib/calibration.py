@@ -20,6 +20,7 @@ from lib.training import load_unet, new_unet, train
 
 CONTEXTS = ("ImageNet", "Medical")
 STATES = ("untrained", "trained")
+BATCH = 16  # pairs at a time: each has its own losses, so that the batch changes the speed only
 
 
 def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
@@ -57,7 +58,7 @@ def _measure(study: Study) -> dict[str, pd.DataFrame]:
         [new_unet(study, patches), load_unet(study, "mse")],
         [encoder(study, context, *study.encoder.phis.values()) for context in CONTEXTS],
     )
-    batches = patches.dataset(drop_remainder=False)
+    batches = patches.dataset(drop_remainder=False, batch=BATCH)
     bar = tqdm(batches, desc="calibration", unit="batch", mininterval=1.0, delay=2)
     values = np.concatenate([losses(ldct, ndct).numpy() for ldct, ndct in bar], axis=1)
     columns = ["mse", *paper.CALIBRATED]

@@ -94,12 +94,15 @@ class Patches:
         return float(np.average([self.images(part, "ndct").mean() for part in batches],
                                 weights=[len(part) for part in batches]))
 
-    def dataset(self, drop_remainder: bool, features: np.ndarray | None = None) -> tf.data.Dataset:
+    def dataset(
+        self, drop_remainder: bool, features: np.ndarray | None = None, batch: int | None = None
+    ) -> tf.data.Dataset:
         """Batches (LDCT, NDCT) in the order of ``index``, each float32 (batch, size, size, 1) in [0, 1].
 
         Args:
             drop_remainder: leave out an incomplete last batch, as the authors do in training.
             features: of every patch's NDCT, in the order of ``index``: batches are then (LDCT, (NDCT, features)).
+            batch: patches a batch, where it is not the training's.
         """
         size = self.study.training.patch_size
         shapes = [(None, size, size, 1)] * 2 + ([] if features is None else [(None, *features.shape[1:])])
@@ -114,6 +117,6 @@ class Patches:
             ldct, *target = (tf.ensure_shape(part, shape) for part, shape in zip(parts, shapes, strict=True))
             return ldct, target[0] if features is None else tuple(target)
 
-        places = tf.data.Dataset.range(len(self)).batch(self.study.training.batch, drop_remainder)
+        places = tf.data.Dataset.range(len(self)).batch(batch or self.study.training.batch, drop_remainder)
         return places.map(cut, num_parallel_calls=1, deterministic=True).prefetch(2)
 
