@@ -46,7 +46,7 @@ def test_notebooks_are_thin_and_committed_without_outputs(path):
     assert not [node for cell in code for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.FunctionDef)]
     checked = [cell for cell in code if cell.source.startswith("# NBVAL_CHECK_OUTPUT")]
     assert len(checked) == 1 and checked[0].outputs
-    assert not [cell for cell in code if (cell.outputs and cell not in checked) or cell.execution_count]
+    assert not [cell for cell in code if cell not in checked and (cell.outputs or cell.execution_count)]
 
 
 def test_the_notebooks_are_the_papers_five():
