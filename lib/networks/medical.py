@@ -15,6 +15,7 @@ from keras import layers
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
 
 from lib import volumes
 from lib.checkpoints import Checkpoints, Progress, deterministic
@@ -196,7 +197,7 @@ def linear_probe(study: Study) -> pd.DataFrame:
     networks = {"ImageNet": trunk(study, "ImageNet"), "Medical": trunk(study, "Medical"),
                 "random": vgg(study.encoder.architecture)}
     rows = []
-    for name, network in networks.items():
+    for name, network in tqdm(networks.items(), desc="linear probe", unit="encoder", mininterval=1.0, delay=2):
         features = [_pooled(network, study, samples) for samples in parts]
         for position, phi in enumerate(study.encoder.phis.values()):
             for task in tasks[0]:
