@@ -142,7 +142,3 @@ SLICES_1MM, SLICES_3MM, KERNELS = 5_936, 2_378, 2
 UNET_PARAMETERS: Final = 7_759_521
 PATCHES_PER_SLICE: Final = 25
 ALPHA: Final = 0.05
-CITATION: Final = (
-    "Viana GA, Alves Pereira LF, Ren TI, Cavalcanti GDC, Sijbers J. Perceptual Influence: Improving the Perceptual "
-    "Loss Design for Low-Dose CT Enhancement."
-)

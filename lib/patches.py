@@ -8,8 +8,6 @@ from lib import volumes
 from lib.errors import CohortError
 from lib.study import Study, Training
 
-INDEX = ["pair", "row", "column"]
-
 
 def grid(rows: int, columns: int, size: int, skip: int) -> np.ndarray:
     """Top left corners of the patches of one slice: a grid of stride ``skip`` from the top left (Table 2).

@@ -1,6 +1,8 @@
 """One slice: what is written is read back bit by bit, and every unusable file says why in one line."""
 
+import errno
 import types
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -9,7 +11,7 @@ import pytest
 from lib.cohort import dicom
 from lib.cohort.dicom import NotCtImageError, read_header, read_hu
 from lib.cohort.mayo import mayo_file_name, mayo_folder, write_series, write_slice
-from lib.errors import DicomError
+from lib.errors import DicomError, OutputError
 from tests import trees
 
 KEYS = {"patient": "SIM01", "dose": "quarter", "kernel": "D45", "thickness_mm": 3.0}
@@ -244,3 +246,14 @@ def test_rle_compression_is_lossless(tmp_path):
     ds.compress(pydicom.uid.RLELossless)
     ds.save_as(path, enforce_file_format=True)
     assert np.array_equal(read_hu(path), trees.image(7))
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_slice(tmp_path, monkeypatch):
+    def full(self, path, **options):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", full)
+    with pytest.raises(OutputError, match="a.IMA: cannot be written .*free some space"):
+        trees.one(tmp_path / "a.IMA")
+    assert not list(tmp_path.iterdir())

@@ -1,7 +1,6 @@
 """Simulated slices as DICOM files in the Mayo challenge's form: its folders, names and kind of header."""
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pydicom.valuerep import DSfloat
 
 from lib.cohort.dicom import SIMULATED
 from lib.errors import DicomError
+from lib.provenance import atomic
 
 STATEMENT = "Simulated CT slice: computed from a numerical phantom or by noise insertion. Not for diagnosis."
 
@@ -33,7 +33,8 @@ def write_slice(
     the same bytes. HU are rounded and clipped to [-1024, 3071] (12 bits, slope 1, intercept -1024).
 
     `patient` is SIM and two digits or more, or a pseudonym (P + 8 hex digits): a simulated slice never poses as one of
-    Mayo's. `instance` should rise as z falls, as Siemens numbers them (`write_series` does). Raises DicomError.
+    Mayo's. `instance` should rise as z falls, as Siemens numbers them (`write_series` does). Raises DicomError, and OutputError where the
+    disk is full.
     """
     path, hu = Path(path), np.asarray(hu)
     if not re.fullmatch(r"SIM\d{2,}|P[0-9a-f]{8}", patient) or dose not in ("full", "quarter"):
@@ -48,13 +49,8 @@ def write_slice(
     ds.PixelSpacing = [_ds(pixel_spacing_mm)] * 2
     ds.Rows, ds.Columns = hu.shape
     ds.PixelData = stored.tobytes() + b"\0" * (stored.nbytes % 2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic(path) as temporary:
         ds.save_as(temporary, enforce_file_format=True)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -5,7 +5,6 @@ import numpy as np
 from keras import layers
 
 LEVELS = 4
-MULTIPLE = 2**LEVELS
 
 
 def unet(channels: int = 32, *, seed: int, output_bias: float = 0.0) -> keras.Model:
