@@ -11,6 +11,11 @@ from lib.paths import REPOSITORY
 from lib.study import ENVIRONMENT, Study, load_study
 
 
+def pytest_addoption(parser):
+    parser.addoption("--faults", choices=("short", "full"), default="short",
+                     help="how many faults the fault tests try: short (the default, seconds) or full (minutes)")
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
     """Each test writes below its own folder and sees no PROFILE, DATA, LAMBDA ... of the shell."""
