@@ -36,7 +36,7 @@ def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
     train(study, "mse", 0.0)
     step = Step(
         "calibration", paths.calibration / "stamp.json", {"lib.calibration"},
-        {"training": study.training, "unet": study.unet, "phi": study.encoder.phis, "split": study.cohort.split},
+        {"training": study.training, "unet": study.unet, "phi": study.encoder.phis, "split": study.cohort.division},
         {"manifest": file_sha256(paths.manifest), "mse": file_sha256(paths.weights("mse"))}
         | {context: file_sha256(weights_file(study, context)) for context in CONTEXTS},
     )

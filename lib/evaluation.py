@@ -108,7 +108,7 @@ def evaluate(study: Study, experiment: str) -> pd.DataFrame:
     paths = study.paths
     table = paths.evaluation / f"{experiment}.csv"
     step = Step(f"evaluation of {experiment}", paths.evaluation / f"{experiment}.json", {"lib.evaluation"},
-                study.cohort.split, _inputs(study, experiment))
+                study.cohort.division, _inputs(study, experiment))
     if not step.is_current():
         slices = evaluated_pairs(study)
         with step.making() as outputs:

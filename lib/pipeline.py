@@ -125,7 +125,7 @@ def tidy(executed: Path) -> None:
 
 
 def _part(study: Study, dotted: str):
-    """A part of the study by name, 'cohort.split' for example."""
+    """A part of the study by name, 'cohort.division' for example."""
     part = study
     for name in dotted.split("."):
         part = getattr(part, name)
@@ -160,7 +160,7 @@ def stages(study: Study) -> list[list[Stage]]:
 
     brought = [path for path in (study.encoder.weights, study.medical.weights) if isinstance(path, Path)]
     scans = paths.cohort / CONTENTS if study.cohort.simulation else study.data
-    network = ("cohort.split", "encoder", "medical", "unet", "training")
+    network = ("cohort.division", "encoder", "medical", "unet", "training")
     waves = [
         [stage("01_preprocess", "01_preprocess.ipynb", ("cohort", "training.patch_size"), [scans],
                [paths.manifest, *written("fig1")])],

@@ -30,7 +30,7 @@ from lib.errors import OutputError
 from lib.paths import REPOSITORY
 
 # Modules whose effect on a result is in its configuration or in none: editing them invalidates nothing.
-PLUMBING = {"lib", "lib.errors", "lib.paths", "lib.study", "lib.provenance"}
+PLUMBING = {"lib", "lib.errors", "lib.paths", "lib.patients", "lib.study", "lib.provenance"}
 VERSIONS = ("tensorflow", "keras", "numpy", "scipy", "scikit-image", "pandas", "pydicom", "statsmodels", "finufft")
 
 

@@ -4,28 +4,20 @@ from typing import Final
 
 import pandas as pd
 
-from lib.errors import CohortError
-from lib.study import ALIASES, Study
-from lib.volumes import load_manifest, pairs, split_pairs
+from lib.split import subsets
+from lib.study import Study
 
 WINDOW: Final = (-160.0, 240.0)  # HU, the soft-tissue window of RED-CNN's evaluation
 
 
 def evaluated_pairs(study: Study) -> pd.DataFrame:
-    """The test slices: columns of :func:`lib.volumes.pairs`, patients in the order of the split.
+    """The test slices: columns of :func:`lib.volumes.pairs`, by patient and series.
 
     Raises:
         CohortError: the volumes hold no slice of a test patient.
     """
-    everything = pairs(load_manifest(study.paths.volumes))
-    found = split_pairs(everything, study.cohort.split.parts(), warn=lambda _: None)["test"]  # 01 has warned
-    if found.empty:
-        raise CohortError(f"no slices of the test patients {', '.join(study.cohort.split.test)} in "
-                          f"{study.paths.volumes}: correct the split or preprocess their scans")
-    order = {each: place for place, name in enumerate(study.cohort.split.test)
-             for each in (name, ALIASES.get(name, name))}
-    return (found.assign(place=found["patient"].map(order))
-            .sort_values(["place", "kernel", "thickness_mm", "index"]).drop(columns="place").reset_index(drop=True))
+    found = subsets(study)["test"]
+    return found.sort_values(["patient", "kernel", "thickness_mm", "index"], ignore_index=True)
 
 
 def example_row(slices: pd.DataFrame) -> int:

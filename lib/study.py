@@ -1,9 +1,10 @@
 """One Study: a profile and the user's choices, validated. The only place for configuration.
 
-A profile is a YAML file in ``lib/profiles``. The environment variables ``DATA``, ``VGG19_WEIGHTS``,
-``MEDICAL_WEIGHTS``, ``ENCODER`` and ``LAMBDA`` (the Makefile exports them) change single choices.
+A profile is a YAML file in ``lib/profiles``. The environment variables of ``ENVIRONMENT`` (the Makefile exports them)
+change single choices; ``SET`` changes any field of the profile by its dotted name.
 """
 
+import csv
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from lib import paper
 from lib.errors import StudyError
 from lib.paths import PROFILES, Paths
+from lib.patients import ALIASES, pseudonym_unless_known
 
-ALIASES = {"L097": "L096"}  # the paper's misprint
+SUBSETS = ("train", "validation", "test")
 LAST_CONVOLUTION = {"vgg16": "block5_conv3", "vgg19": "block5_conv4"}
 ARCHITECTURE_NAMES = {"vgg16": "VGG-16", "vgg19": "VGG-19"}
 CONTENTS = "contents.csv"  # of a simulated cohort: every file with its SHA-256
@@ -59,15 +61,38 @@ class Split(Section):
         return self
 
     def parts(self) -> dict[str, list[str]]:
-        return {name: list(getattr(self, name)) for name in ("train", "validation", "test")}
+        return {name: list(getattr(self, name)) for name in SUBSETS}
+
+
+class Insertion(Section):
+    """Low-dose noise inserted into normal-dose scans. ``i0``: photons a detector bin, None: from the scan's own noise."""
+
+    dose_fraction: Annotated[float, Field(gt=0, lt=1)]
+    seed: int = 5
+    i0: Annotated[float, Field(gt=0)] | None = None
 
 
 class Cohort(Section):
-    """Where scans come from: simulated here, or DICOM files below ``data``."""
+    """Where scans come from: simulated here, or DICOM files below ``data``, with ``insertion`` of a low dose if these
+    are normal-dose scans only. Without ``split``, Mayo's patients are divided as in the paper and those of other
+    collections at random, with ``split_seed`` (:mod:`lib.split`)."""
 
     simulation: Simulation | None = None
     data: Path | None = None
-    split: Split
+    insertion: Insertion | None = None
+    split: Split | None = None
+    split_seed: int = 5
+
+    @property
+    def division(self) -> dict:
+        """What decides which patients train, validate and test, beside the patients themselves."""
+        return self.model_dump(mode="json", include={"split", "split_seed"})
+
+    @model_validator(mode="after")
+    def _scans(self) -> "Cohort":
+        if self.insertion and self.data is None:
+            raise ValueError("INSERT needs normal-dose scans: pass DATA=folder")
+        return self
 
 
 class Encoder(Section):
@@ -111,8 +136,14 @@ class UNet(Section):
 
 
 class Training(Section):
-    """Table 2, and what it leaves open. ``max_patches`` draws that many of the grid's patches with the seed;
-    ``order``: ``slices`` (the authors': slices shuffled once, patches of one in sequence) or ``patches``."""
+    """Table 2, and what it leaves open.
+
+    ``order``: ``slices`` (the authors': slices shuffled once, patches of one in sequence) or ``patches`` (slices
+    shuffled across patients, then patches within shards of many slices). ``sampling``: ``grid`` (the paper's) or
+    ``foreground``, the grid without patches of air. ``max_patches`` draws that many of them with the seed.
+    ``checkpoint_steps``: steps between checkpoints. ``patience``: steps for which an output may be constant before the
+    run is stopped. ``features_gib``: disk that the targets' features may take (they are computed once if they fit).
+    """
 
     patch_size: Positive
     patch_skip: Positive
@@ -124,7 +155,22 @@ class Training(Section):
     seed: int
     schedule: Literal["constant", "cosine"]
     order: Literal["slices", "patches"]
+    sampling: Literal["grid", "foreground"] = "grid"
     max_patches: dict[Literal["train", "validation"], Positive] | None = None
+    checkpoint_steps: Positive
+    patience: Positive
+    features_gib: Annotated[float, Field(ge=0)]
+
+
+class Compute(Section):
+    """How TensorFlow computes. ``strategy``: one device, all GPUs of this machine (``mirrored``), or those of several
+    (``multiworker``, with TF_CONFIG). ``precision``: of the layers; weights and losses stay float32. ``xla``: compile.
+    ``deterministic``: only kernels that give the same bits again."""
+
+    strategy: Literal["single", "mirrored", "multiworker"] = "single"
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    xla: bool = False
+    deterministic: bool = True
 
 
 class Calibration(Section):
@@ -152,6 +198,7 @@ class Study(Section):
     medical: Medical
     unet: UNet
     training: Training
+    compute: Compute = Compute()
     calibration: Calibration
     statistics: Statistics
 
@@ -161,13 +208,13 @@ class Study(Section):
 
     @property
     def data(self) -> Path:
-        """Folder that holds the DICOM files."""
-        return self.cohort.data or self.paths.cohort
+        """Folder with the DICOM files that become volumes: DATA, or what this study simulates or inserts noise into."""
+        return self.cohort.data if self.cohort.data and not self.cohort.insertion else self.paths.cohort
 
     @property
     def simulated(self) -> bool:
         """Whether the scans are our own simulation: made by this study, or a folder of `python -m lib simulate`."""
-        return self.cohort.data is None or is_simulation(self.cohort.data)
+        return self.cohort.data is None or is_simulation(self.data)
 
     @property
     def experiments(self) -> tuple[str, ...]:
@@ -200,6 +247,8 @@ def load_study(profile: str | None = None) -> Study:
         raise StudyError(f"PROFILE={profile} is not a profile: choose one of {', '.join(profiles())}")
     settings = yaml.safe_load((PROFILES / f"{profile}.yaml").read_text(encoding="utf-8"))
     _apply(settings, {name: value for name in ENVIRONMENT if (value := os.environ.get(name))})
+    for assignment in os.environ.get("SET", "").split():
+        _assign(settings, assignment)
     if "data" not in settings["cohort"] and "simulation" not in settings["cohort"]:
         raise StudyError(f"PROFILE={profile} reads real scans: pass DATA=folder with the DICOM files")
     try:
@@ -214,9 +263,14 @@ def _apply(settings: dict, chosen: dict[str, str]) -> None:
     """Change ``settings`` (a profile's content) by the environment's choices."""
     if "DATA" in chosen:
         settings["cohort"]["data"] = _existing("DATA", chosen["DATA"], folder=True)
-        simulation = settings["cohort"].pop("simulation", None)
-        if simulation and not is_simulation(settings["cohort"]["data"]):
-            settings["cohort"]["split"] = {name: list(part) for name, part in paper.SPLIT.items()}
+        settings["cohort"].pop("simulation", None)
+        if not is_simulation(settings["cohort"]["data"]):
+            settings["cohort"].pop("split", None)
+    if "INSERT" in chosen:
+        settings["cohort"]["insertion"] = {"dose_fraction": chosen["INSERT"]}
+        settings["cohort"].pop("split", None)
+    if "SPLIT" in chosen:
+        settings["cohort"]["split"] = read_split(_existing("SPLIT", chosen["SPLIT"]))
     if "ENCODER" in chosen:
         encoders = {"vgg16": "package", "vgg19": "keras"}
         if chosen["ENCODER"] not in encoders:
@@ -239,7 +293,38 @@ def _apply(settings: dict, chosen: dict[str, str]) -> None:
         settings["calibration"].update(state=state, rule=rule or "decade")
 
 
-ENVIRONMENT = ("DATA", "ENCODER", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS", "LAMBDA")
+ENVIRONMENT = ("DATA", "INSERT", "SPLIT", "ENCODER", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS", "LAMBDA")
+
+
+def _assign(settings: dict, assignment: str) -> None:
+    """Change one field by its dotted name: 'training.batch=8'."""
+    name, equals, value = assignment.partition("=")
+    *sections, field = name.split(".")
+    place = settings
+    for section in sections:
+        place = place.setdefault(section, {}) if isinstance(place, dict) else None
+    if not (equals and sections and field and isinstance(place, dict)):
+        raise StudyError(f"SET: {assignment} is no section.field=value, for example SET='training.batch=8'")
+    try:
+        place[field] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise StudyError(f"SET: {assignment}: the value is not YAML, for example 8, 1.0e-4 or [SIM01, SIM02]") from None
+
+
+def read_split(path: Path) -> dict[str, list[str]]:
+    """The user's split: a CSV file with the columns patient and subset (train, validation, test).
+
+    A patient is a challenge or TCIA identifier, a pseudonym as `make check` shows it, or a PatientID, which becomes the
+    pseudonym here, so that it gets into no output. Raises StudyError naming the line.
+    """
+    parts: dict[str, list[str]] = {name: [] for name in SUBSETS}
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        for row in (reader := csv.DictReader(stream)):
+            if {"patient", "subset"} - {name for name, value in row.items() if value} or row["subset"] not in SUBSETS:
+                raise StudyError(f"SPLIT={path}, line {reader.line_num}: expected the columns patient,subset with a "
+                                 f"subset of {', '.join(SUBSETS)}")
+            parts[row["subset"]].append(pseudonym_unless_known(row["patient"].strip()))
+    return parts
 
 
 def _existing(name: str, value: str, folder: bool = False) -> Path:

@@ -52,7 +52,7 @@ def training_step(study: Study, experiment: str, lambda_: float) -> Step:
     inputs = {"manifest": file_sha256(study.paths.manifest)}
     if context:
         inputs["encoder"] = file_sha256(weights_file(study, context))
-    config = {"training": study.training, "unet": study.unet, "split": study.cohort.split, "lambda": lambda_,
+    config = {"training": study.training, "unet": study.unet, "split": study.cohort.division, "lambda": lambda_,
               "context": context, "phi": study.phi(experiment), "architecture": study.encoder.architecture}
     return Step(f"training {experiment}", study.paths.training(experiment) / "stamp.json", {"lib.training"}, config,
                 inputs)

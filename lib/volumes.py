@@ -5,14 +5,12 @@ A store without a manifest is not a store: :mod:`lib.preprocess` writes it last.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lib.errors import CohortError, VolumeError
-from lib.study import ALIASES
+from lib.errors import VolumeError
 
 HU_MIN, HU_MAX = -1024.0, 3072.0
 """The range that becomes [0, 1] (paper, Section 5.1)."""
@@ -21,7 +19,6 @@ COLUMNS = {
     "patient": "str", "dose": "str", "kernel": "str", "thickness_mm": "float64", "index": "int64", "z_mm": "float64",
     "volume": "str", "paired": "bool", "rows": "int64", "columns": "int64", "source_sha256": "str", "collection": "str",
 }  # fmt: skip
-SUBSETS = ("train", "validation", "test")
 
 
 def normalise(hu: np.ndarray) -> np.ndarray:
@@ -119,37 +116,3 @@ def count_table(manifest: pd.DataFrame) -> pd.DataFrame:
     counts["total"] = counts.sum(axis=1)
     counts.loc["total"] = counts.sum()
     return counts.astype(int)
-
-
-def split_pairs(
-    table: pd.DataFrame, split: dict[str, list[str]], *, warn: Callable[[str], None] = print
-) -> dict[str, pd.DataFrame]:
-    """Divide `pairs` by patient into train, validation and test; no patient can be in two of them.
-
-    Patients that the split names but the data lack, or the other way round, and L097 for L096, go to `warn` as text.
-
-    Raises CohortError if a patient is in two subsets, a subset is empty, or the split's keys are not the three.
-    """
-    if set(split) != set(SUBSETS):
-        raise CohortError(f"split has the subsets {sorted(split)}; expected {', '.join(SUBSETS)}")
-    present = set(table["patient"])
-    owner: dict[str, str] = {}
-    for subset in SUBSETS:
-        for name in split[subset]:
-            patient = ALIASES.get(name, name) if name not in present else name
-            if patient != name:
-                warn(f"split: {name} is read as {patient} (a misprint in the paper)")
-            if owner.setdefault(patient, subset) != subset:
-                raise CohortError(f"split: patient {patient} is in both {owner[patient]} and {subset}; keep it in one")
-    if absent := sorted(owner.keys() - present):
-        warn(f"split: no pairs of {', '.join(absent)} in the data; the study goes on without")
-    if unused := sorted(present - owner.keys()):
-        warn(f"split: {', '.join(unused)} are in the data but in no subset; their pairs are not used")
-    subsets = table["patient"].map(owner)
-    parts = {subset: table[subsets == subset].reset_index(drop=True) for subset in SUBSETS}
-    if empty := [subset for subset, part in parts.items() if part.empty]:
-        raise CohortError(
-            f"split: no pairs for {', '.join(empty)}; the data have pairs of {', '.join(sorted(present)) or 'no patient'}, "
-            "name at least one of them for each subset in the profile's split"
-        )
-    return parts

@@ -19,7 +19,7 @@ def pytest_addoption(parser):
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
     """Each test writes below its own folder and sees no PROFILE, DATA, LAMBDA ... of the shell."""
-    for name in (*ENVIRONMENT, "PROFILE", "JOBS"):
+    for name in (*ENVIRONMENT, "SET", "PROFILE", "JOBS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OUTPUT", str(tmp_path))
 
@@ -33,7 +33,7 @@ def study(tmp_path) -> Study:
 @pytest.fixture(scope="session")
 def smoke() -> Path:
     """Folder with artifacts/smoke and figures/smoke of a whole run: the repository's, brought up to date."""
-    environment = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "OUTPUT")}
+    environment = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "SET", "OUTPUT")}
     ended = subprocess.run([sys.executable, "-m", "lib", "paper"], cwd=REPOSITORY, text=True, capture_output=True,
                            env={**environment, "PROFILE": "smoke"}, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr

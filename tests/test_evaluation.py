@@ -8,7 +8,7 @@ import pytest
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
 from lib import slices
-from lib.errors import CohortError, StageError, TrainingError
+from lib.errors import StageError, TrainingError
 from lib.evaluation import Scores, authors_metrics, denoise, evaluate, example_row, load_examples, window_metrics
 from lib.study import load_study
 from lib.volumes import denormalise, normalise
@@ -107,10 +107,8 @@ def study(tmp_path, monkeypatch):
                      for index in range(3)]
     table = pd.DataFrame(rows)
     table.to_csv(study.paths.manifest, index=False)
-    monkeypatch.setattr(slices, "load_manifest", lambda folder: pd.read_csv(folder / "manifest.csv"))
-    monkeypatch.setattr(slices, "pairs", lambda manifest: manifest)
-    monkeypatch.setattr(slices, "split_pairs", lambda found, split, warn: {
-        name: found[found["patient"].isin(part)] for name, part in split.items()})
+    monkeypatch.setattr(slices, "subsets", lambda study: {
+        name: table[table["patient"].isin(part)] for name, part in study.cohort.split.parts().items()})
     return study
 
 
@@ -140,12 +138,6 @@ def test_evaluation_is_cached_and_follows_its_inputs(study):
 def test_network_without_weights_is_one_clear_line(study):
     with pytest.raises(StageError, match="train it first"):
         evaluate(study, "E1")
-
-
-def test_no_test_patient_is_one_clear_line(study, monkeypatch):
-    monkeypatch.setattr(slices, "split_pairs", lambda found, split, warn: {"test": found.iloc[:0]})
-    with pytest.raises(CohortError, match="SIM04"):
-        evaluate(study, "ldct")
 
 
 def test_example_is_the_middle_slice_of_the_first_series():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import paper, volumes
+from lib import paper, split
 from lib.errors import CohortError
 from lib.patches import Patches, grid, patch_index
 from lib.study import Training
@@ -93,6 +93,5 @@ def test_batches_come_in_the_same_order_every_time_and_drop_the_rest(smoke_study
 
 def test_no_test_or_validation_patient_is_ever_in_training(smoke_study):
     subsets = [set(Patches(smoke_study, name).pairs["patient"]) for name in ("train", "validation")]
-    everyone = volumes.split_pairs(volumes.pairs(volumes.load_manifest(smoke_study.paths.volumes)),
-                                   smoke_study.cohort.split.parts())
+    everyone = split.subsets(smoke_study)
     assert not subsets[0] & subsets[1] and not (subsets[0] | subsets[1]) & set(everyone["test"]["patient"])

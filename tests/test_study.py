@@ -15,7 +15,7 @@ def test_every_profile_is_valid_and_paper_is_table_2(monkeypatch, tmp_path):
     study = load_study("paper")
     settings = study.training.model_dump() | {"channels": study.unet.channels}
     assert {name: settings[name] for name, _, _ in paper.TABLE_2} == {name: value for name, _, value in paper.TABLE_2}
-    assert study.cohort.split.parts() == {name: list(part) for name, part in paper.SPLIT.items()}
+    assert study.cohort.split is None and not study.compute.deterministic
     assert study.unet.output_bias == "zero" and study.calibration.state == "published"
     assert [study.phi(name) for name in ("E1", "E2", "mse")] == ["block3_conv2", "block5_conv4", None]
 
@@ -71,7 +71,7 @@ def test_a_patient_in_two_subsets_is_refused_under_any_name(test):
 def test_data_replaces_the_simulated_cohort_and_its_split(monkeypatch, tmp_path):
     monkeypatch.setenv("DATA", str(tmp_path))
     study = load_study("demo")
-    assert not study.simulated and study.cohort.split.test == ("L096", "L506")
+    assert not study.simulated and study.cohort.split is None and study.data == tmp_path
 
 
 def test_a_folder_of_our_own_simulation_stays_simulated_and_keeps_its_split(monkeypatch, tmp_path):
@@ -79,3 +79,28 @@ def test_a_folder_of_our_own_simulation_stays_simulated_and_keeps_its_split(monk
     monkeypatch.setenv("DATA", str(tmp_path))
     study = load_study("demo")
     assert study.simulated and study.cohort.simulation is None and study.cohort.split.test == ("SIM09", "SIM10")
+
+
+def test_insertion_reads_the_scans_of_data_and_makes_a_cohort_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("INSERT", "0.1")
+    with pytest.raises(StudyError, match="INSERT needs normal-dose scans: pass DATA=folder"):
+        load_study("demo")
+    monkeypatch.setenv("DATA", str(tmp_path))
+    study = load_study("demo")
+    assert study.cohort.insertion.dose_fraction == 0.1 and study.cohort.split is None
+    assert study.cohort.data == tmp_path and study.data == study.paths.cohort and not study.simulated
+    monkeypatch.setenv("INSERT", "1.5")
+    with pytest.raises(StudyError, match="cohort.insertion.dose_fraction: .*less than 1"):
+        load_study("demo")
+
+
+def test_set_changes_any_field_and_refuses_what_is_none(monkeypatch):
+    monkeypatch.setenv("SET", "training.batch=8 compute.precision=mixed_bfloat16 cohort.simulation.seed=7")
+    study = load_study("smoke")
+    assert (study.training.batch, study.compute.precision, study.cohort.simulation.seed) == (8, "mixed_bfloat16", 7)
+    for text, message in {"training.bacth=8": "field training.bacth: .*not permitted", "batch=8": "no section.field=value",
+                          "training.batch": "no section.field=value", "training.lr=[": "the value is not YAML",
+                          "training.lr.a=1": "no section.field=value", "training.batch=zero": "field training.batch"}.items():
+        monkeypatch.setenv("SET", text)
+        with pytest.raises(StudyError, match=message):
+            load_study("smoke")

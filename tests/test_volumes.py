@@ -5,7 +5,6 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from lib import preprocess as preprocess_module
@@ -23,7 +22,6 @@ from lib.volumes import (
     normalise,
     open_volume,
     pairs,
-    split_pairs,
 )
 from tests import trees
 
@@ -245,53 +243,6 @@ def test_normalise_is_exact_and_inverts():
     assert image.dtype == np.float32 and image.tolist()[:3] == [0.0, 0.25, 1.0] and image[4] == -0.25
     back = denormalise(image)
     assert back.dtype == np.float32 and np.array_equal(back, hu)
-
-
-def split_table(*patients):
-    return pd.DataFrame({"patient": list(patients), "index": range(len(patients))})
-
-
-def test_split_divides_by_patient():
-    parts = split_pairs(
-        split_table("A", "B", "C", "A"), {"train": ["A"], "validation": ["B"], "test": ["C"]}, warn=pytest.fail
-    )
-    assert {name: part["patient"].tolist() for name, part in parts.items()} == {
-        "train": ["A", "A"],
-        "validation": ["B"],
-        "test": ["C"],
-    }
-
-
-@pytest.mark.parametrize(
-    "split, message",
-    [
-        ({"train": ["A", "B"], "validation": ["B"], "test": ["C"]}, "patient B is in both train and validation"),
-        ({"train": ["A", "L096"], "validation": ["B"], "test": ["L097"]}, "L096 is in both train and test"),
-        ({"train": ["A"], "validation": ["B"], "test": ["Z"]}, "no pairs for test"),
-        ({"train": ["A"], "validation": [], "test": ["C"]}, "no pairs for validation"),
-        ({"train": ["A"], "test": ["C"]}, "expected train, validation, test"),
-    ],
-)
-def test_leakage_and_empty_subsets_are_errors(split, message):
-    with pytest.raises(CohortError, match=message):
-        split_pairs(split_table("A", "B", "C", "L096"), split, warn=lambda text: None)
-
-
-def test_split_warns_of_patients_on_one_side_only():
-    told = []
-    parts = split_pairs(
-        split_table("A", "B", "C", "D"), {"train": ["A", "Q"], "validation": ["B"], "test": ["C"]}, warn=told.append
-    )
-    assert sum(map(len, parts.values())) == 3
-    assert len(told) == 2 and "Q" in told[0] and "D" in told[1]
-
-
-def test_split_accepts_l097_for_l096():
-    told = []
-    parts = split_pairs(
-        split_table("A", "B", "L096"), {"train": ["A"], "validation": ["B"], "test": ["L097"]}, warn=told.append
-    )
-    assert parts["test"]["patient"].tolist() == ["L096"] and "L096" in told[0]
 
 
 def test_processes_give_the_same_store(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """One CT slice as one DICOM file: its header and its Hounsfield units."""
 
-import hashlib
 import io
 import math
 import os
@@ -15,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
 
 from lib.errors import DicomError
+from lib.patients import pseudonym
 
 PADDING = -2000
 """Stored value outside the reconstruction circle; it becomes 0 before rescaling (the authors' rule)."""
@@ -127,11 +127,6 @@ def normal_kernel(name: str) -> str:
     name = name.strip()
     match = re.fullmatch(r"([A-Za-z]{1,2}\d{2})[a-z]", name)
     return match[1] if match else name
-
-
-def pseudonym(identity: str) -> str:
-    """P and 8 hex digits of a SHA-256: no identity in any output, the same one for the same patient."""
-    return "P" + hashlib.sha256(f"low-dose CT patient {identity}".encode()).hexdigest()[:8]
 
 
 def _parse(file, path: Path, **options) -> Dataset:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib.cohort.dicom import DOSES, MAYO_NAME, TCIA_DOSE, TCIA_ID, Header
-from lib.study import ALIASES
+from lib.patients import ALIASES
 
 _DOSE_TOKEN = re.compile(r"(?<![a-z])(full|quarter|fd|qd|low(?=[ _-]?dose)|ldct|ndct)(?![a-z])", re.IGNORECASE)
 _MAYO_FOLDER = re.compile(r"(?<![a-z])(full|quarter|fd|qd)_\d+mm", re.IGNORECASE)

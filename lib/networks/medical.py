@@ -21,6 +21,7 @@ from lib import volumes
 from lib.checkpoints import Checkpoints, Progress, deterministic
 from lib.networks.encoders import on_ct, trunk, vgg, weights_file
 from lib.provenance import Step, atomic, file_sha256
+from lib.split import subsets
 from lib.study import LAST_CONVOLUTION, Study
 
 WEIGHTS = {"z": 1.0, "rotation": 1.0, "organs": 1.0, "kernel": 0.1, "thickness": 0.1}
@@ -39,7 +40,7 @@ class Samples:
 
     def __init__(self, study: Study, subset: str, count: int, seed: int):
         store, size = study.paths.volumes, study.medical.patch_size
-        split = volumes.split_pairs(volumes.pairs(volumes.load_manifest(store)), study.cohort.split.parts())
+        split = subsets(study)
         self.pairs, self.size = split[subset].reset_index(drop=True), size
         self._volumes = {name: volumes.open_volume(store, name) for name in self.pairs["ndct"].unique()}
         z = split["train"]["z_mm"]
@@ -128,7 +129,7 @@ def fine_tune(study: Study) -> Path:
         return study.medical.weights
     paths, settings = study.paths, study.medical
     step = Step("Medical encoder", paths.medical / "stamp.json", {"lib.networks.medical"},
-                {"medical": settings, "encoder": study.encoder.architecture, "split": study.cohort.split,
+                {"medical": settings, "encoder": study.encoder.architecture, "split": study.cohort.division,
                  "seed": study.training.seed},
                 {"manifest": file_sha256(paths.manifest), "ImageNet": file_sha256(weights_file(study, "ImageNet"))})
     if step.is_current():
@@ -186,7 +187,7 @@ def linear_probe(study: Study) -> pd.DataFrame:
     """
     count, file = study.medical.probe_patches, study.paths.medical / "probe.csv"
     step = Step("linear probe", study.paths.medical / "probe.json", {"lib.networks.medical"},
-                {"count": count, "phi": study.encoder.phis, "split": study.cohort.split, "seed": study.training.seed},
+                {"count": count, "phi": study.encoder.phis, "split": study.cohort.division, "seed": study.training.seed},
                 {"manifest": file_sha256(study.paths.manifest)}
                 | {name: file_sha256(weights_file(study, name)) for name in ("ImageNet", "Medical")})
     if step.is_current():

@@ -1,0 +1,17 @@
+"""Who may be named: the identifiers of public collections, and pseudonyms for everyone else."""
+
+import hashlib
+import re
+
+ALIASES = {"L097": "L096"}  # the paper's misprint
+KNOWN = re.compile(r"[NCL]\d{3}|SIM\d{2,}|P[0-9a-f]{8}")
+
+
+def pseudonym(identity: str) -> str:
+    """P and 8 hex digits of a SHA-256: no identity in any output, the same one for the same patient."""
+    return "P" + hashlib.sha256(f"low-dose CT patient {identity}".encode()).hexdigest()[:8]
+
+
+def pseudonym_unless_known(name: str) -> str:
+    """``name`` if it is an identifier of Mayo's, TCIA's or a simulated patient or a pseudonym already, else its own."""
+    return name if KNOWN.fullmatch(name) else pseudonym(name)
