@@ -6,19 +6,17 @@ changed, or if an output is gone. Long work inside a stage is a :class:`lib.prov
 draws a figure anew does not train anew. Nothing here imports TensorFlow, so that a run with nothing to do ends at once.
 """
 
-import fcntl
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.errors import StageError
 from lib.paths import NOTEBOOKS
 from lib.process import Usage, run, stop
-from lib.provenance import Step, fingerprint, folder_digest, imports, unchanged, write_json
+from lib.provenance import Step, alone, fingerprint, folder_digest, imports, unchanged, write_json
 from lib.study import CONTENTS, Study
 
 TABLE, FIGURE = (".csv", ".md", ".tex"), (".png", ".pdf")
@@ -189,23 +187,10 @@ def make(study: Study, jobs: int = 1, tell: Callable[[str], None] = print) -> li
 
     Raises:
         StageError: a stage failed; what other stages finished stays.
+        OutputError: another run is at work on the profile's results.
     """
-    with alone(study):
+    with alone(study.paths.artifacts):
         return _make(study, jobs, tell)
-
-
-@contextmanager
-def alone(study: Study) -> Iterator[None]:
-    """Hold the profile's results for this run; StageError if another run holds them."""
-    lock = study.paths.artifacts / ".lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "w", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StageError(f"another run is at work in {study.paths.artifacts}: wait for it, or pass "
-                             "OUTPUT=another folder") from None
-        yield
 
 
 def _make(study: Study, jobs: int, tell: Callable[[str], None]) -> list[Stage]:

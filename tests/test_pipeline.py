@@ -7,10 +7,10 @@ import nbformat
 import pytest
 
 from lib import pipeline, provenance
-from lib.errors import StageError
+from lib.errors import OutputError, StageError
 from lib.pipeline import Stage, notebook_source, stages
 from lib.process import run
-from lib.provenance import digest
+from lib.provenance import alone, digest
 
 
 def by_name(study) -> dict[str, Stage]:
@@ -78,9 +78,9 @@ def test_a_change_of_lambda_leaves_the_cohort_alone(smoke_study, monkeypatch):
 
 
 def test_a_second_run_on_the_same_results_says_so(study):
-    with pipeline.alone(study), pytest.raises(StageError, match="another run is at work in .*smoke"):
+    with alone(study.paths.artifacts), pytest.raises(OutputError, match="another run is at work in .*smoke"):
         pipeline.make(study)
-    with pipeline.alone(study):
+    with alone(study.paths.artifacts):
         pass
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from lib import provenance
 from lib.errors import OutputError
-from lib.provenance import Step, atomic, code_hash, digest, imports
+from lib.provenance import Step, alone, atomic, code_hash, digest, imports
 
 
 @pytest.fixture
@@ -71,6 +71,48 @@ def test_a_full_disk_is_one_clear_line(tmp_path):
         with atomic(tmp_path / "table.csv"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_atomic_waits_for_the_disk_unless_told_not_to(tmp_path, monkeypatch, durable):
+    synced = []
+    monkeypatch.setattr(provenance, "sync", lambda path: synced.append(path.exists() and path.is_dir()))
+    with atomic(tmp_path / "table.csv", durable=durable) as temporary:
+        temporary.write_text("new", encoding="utf-8")
+    assert synced == ([False, True] if durable else []), "the file before the rename, the folder after it"
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8") == "new"
+
+
+def test_a_folder_is_held_by_one_run(tmp_path):
+    folder = tmp_path / "store"
+    with alone(folder):
+        with pytest.raises(OutputError, match="another run is at work in .*store: wait for it"), alone(folder):
+            pass
+        assert folder.is_dir()
+    assert not folder.exists(), "made for the run and not used"
+    folder.mkdir()
+    (folder / ".lock").write_text("of a killed run", encoding="utf-8")
+    with alone(folder):
+        (folder / "result").write_text("kept", encoding="utf-8")
+    assert [path.name for path in folder.iterdir()] == ["result"]
+
+
+def test_the_lock_of_a_run_that_ended_in_between_does_not_count(tmp_path, monkeypatch):
+    """Its holder removed the file after this run opened it: the next file is the one to hold."""
+    lock, opened, open_ = tmp_path / ".lock", [], os.open
+
+    def removed_once(path, *arguments):
+        handle = open_(path, *arguments)
+        if path == lock and not opened:
+            lock.unlink()
+        opened.append(path)
+        return handle
+
+    monkeypatch.setattr(provenance.os, "open", removed_once)
+    with alone(tmp_path):
+        assert lock.is_file()
+        with pytest.raises(OutputError, match="another run"), alone(tmp_path):
+            pass
 
 
 def test_step_is_current_until_something_changes(tmp_path):

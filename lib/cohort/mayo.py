@@ -1,4 +1,5 @@
-"""Simulated slices as DICOM files in the Mayo challenge's form: its folders, names and kind of header."""
+"""Simulated slices, and real ones with an inserted low dose, as DICOM files in the Mayo challenge's form: its folders,
+names and kind of header. No header is copied from anywhere."""
 
 import hashlib
 import re
@@ -9,11 +10,15 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat
 
-from lib.cohort.dicom import SIMULATED
+from lib.cohort.dicom import INSERTED, SIMULATED
 from lib.errors import DicomError
 from lib.provenance import atomic
 
 STATEMENT = "Simulated CT slice: computed from a numerical phantom or by noise insertion. Not for diagnosis."
+REAL_STATEMENT = "Normal dose: real scan, re-encoded. Not for diagnosis."
+LOW_STATEMENT = "Low dose inserted by simulation, dose fraction {:g}, not an acquisition. Not for diagnosis."
+DOSE_FRACTION = 0.25
+"""The challenge's; another one is stated in the header."""
 
 
 def write_slice(
@@ -28,28 +33,36 @@ def write_slice(
     instance: int,
     pixel_spacing_mm: float = 0.7,
     kvp: float = 120.0,
+    collection: str = "simulated",
+    dose_fraction: float = DOSE_FRACTION,
 ) -> Path:
-    """Write simulated HU, (rows, columns), as a CT Image Storage file with Mayo's kind of header; the same call gives
-    the same bytes. HU are rounded and clipped to [-1024, 3071] (12 bits, slope 1, intercept -1024).
+    """Write HU, (rows, columns), as a CT Image Storage file with Mayo's kind of header; the same call gives the same
+    bytes. HU are rounded and clipped to [-1024, 3071] (12 bits, slope 1, intercept -1024); those of the collection
+    'inserted', whose full dose is a real scan, to [-1024, 64511] (16 bits).
 
-    `patient` is SIM and two digits or more, or a pseudonym (P + 8 hex digits): a simulated slice never poses as one of
-    Mayo's. `instance` should rise as z falls, as Siemens numbers them (`write_series` does). Raises DicomError, and OutputError where the
-    disk is full.
+    `patient` is SIM and two digits or more, or a pseudonym (P + 8 hex digits): a slice written here never poses as one
+    of Mayo's. `instance` should rise as z falls, as Siemens numbers them (`write_series` does). `dose_fraction` is that
+    of the low dose. Raises DicomError, and OutputError where the disk is full.
     """
     path, hu = Path(path), np.asarray(hu)
     if not re.fullmatch(r"SIM\d{2,}|P[0-9a-f]{8}", patient) or dose not in ("full", "quarter"):
         raise DicomError(f"{path}: patient {patient!r}, dose {dose!r}; use SIM01 or P1a2b3c4d, 'full' or 'quarter'")
     if hu.ndim != 2 or 0 in hu.shape or not np.isfinite(hu).all():
         raise DicomError(f"{path}: cannot write HU of shape {hu.shape}; use finite numbers of shape (rows, columns)")
-    stored = np.clip(np.rint(np.asarray(hu, np.float64)) + 1024, 0, 4095).astype("<u2")
+    bits = 16 if collection == "inserted" else 12
+    stored = np.clip(np.rint(np.asarray(hu, np.float64)) + 1024, 0, 2**bits - 1).astype("<u2")
     ds = _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp)
+    if collection == "inserted":
+        _mark_inserted(ds, dose, dose_fraction)
+    elif dose == "quarter" and dose_fraction != DOSE_FRACTION:
+        ds.DerivationDescription = f"{STATEMENT} Low dose: dose fraction {dose_fraction:g}."
     ds.ImagePositionPatient = [_ds(-pixel_spacing_mm * (n - 1) / 2) for n in (hu.shape[1], hu.shape[0])] + [_ds(z_mm)]
     ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
     ds.SliceLocation = _ds(z_mm)
     ds.PixelSpacing = [_ds(pixel_spacing_mm)] * 2
     ds.Rows, ds.Columns = hu.shape
     ds.PixelData = stored.tobytes() + b"\0" * (stored.nbytes % 2)
-    with atomic(path) as temporary:
+    with atomic(path, durable=False) as temporary:
         ds.save_as(temporary, enforce_file_format=True)
     return path
 
@@ -58,7 +71,7 @@ def write_series(root: Path, hu: np.ndarray, z_mm, **series) -> list[Path]:
     """Write a simulated series below `root` in Mayo's folders and file names; returns the paths in the order of `hu`.
 
     `hu` is (slices, rows, columns), `z_mm` one position a slice in any order; InstanceNumber rises as z falls.
-    `series` is the rest of `write_slice`'s keywords: patient, dose, kernel, thickness_mm, pixel_spacing_mm, kvp.
+    `series` is the rest of `write_slice`'s keywords: patient, dose, kernel, thickness_mm, pixel_spacing_mm ...
     """
     key = {name: series[name] for name in ("patient", "dose", "kernel", "thickness_mm")}
     folder = Path(root) / mayo_folder(**key)
@@ -118,6 +131,22 @@ def _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp) -> Dat
     ds.WindowCenter, ds.WindowWidth = "40", "400"
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "-1024", "1", "HU"
     return ds
+
+
+def _mark_inserted(ds: Dataset, dose: str, dose_fraction: float) -> None:
+    """Say what is real and what is not, and leave empty what is not known of the scan (dates, kVp, position)."""
+    statement = REAL_STATEMENT if dose == "full" else LOW_STATEMENT.format(dose_fraction)
+    ds.Manufacturer, ds.ManufacturerModelName = INSERTED, "noise insertion"
+    ds.DerivationDescription = ds.PatientComments = ds.ImageComments = statement
+    ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", *(["SIMULATED"] if dose == "quarter" else [])]
+    ds.DeidentificationMethod = "header not copied"
+    for name in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "StudyTime", "SeriesTime",
+                 "AcquisitionTime", "ContentTime", "KVP", "PatientPosition"):
+        setattr(ds, name, "")
+    ds.BitsStored, ds.HighBit = 16, 15
+    for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID"):
+        setattr(ds, name, _uid("inserted", dose_fraction, ds[name].value))
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
 
 
 def _patient_name(patient: str, dose: str, kernel: str, thickness_mm: float) -> str:

@@ -1,5 +1,6 @@
 """A simulated cohort: random abdomens, scanned at two doses, written as DICOM in the Mayo form with organ masks."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from lib.cohort.phantom import Abdomen
 from lib.cohort.scanner import Scanner, draw_i0
 from lib.cohort.series import scan
 from lib.errors import VolumeError
-from lib.provenance import Step, atomic
+from lib.provenance import Step, alone, atomic
 from lib.study import CONTENTS, Simulation
 
 SPACING_MM = 0.8  # of the real '1 mm' series
@@ -38,7 +39,15 @@ def simulate(out: Path, simulation: Simulation) -> pd.DataFrame:
 
     Returns:
         The noise benchmark: a row a quantity, real beside simulated (mean, lowest and highest patient).
+
+    Raises:
+        OutputError: ``out`` cannot be written, or another run is at work in it.
     """
+    with alone(out):
+        return _simulate(out, simulation)
+
+
+def _simulate(out: Path, simulation: Simulation) -> pd.DataFrame:
     bar = tqdm(simulation.names, desc="simulating", unit="patient", mininterval=1.0, delay=2)
     steps = [_patient(out, simulation, number, name) for number, name in enumerate(bar, start=1)]
     noise = _noise_table([pd.read_csv(step.stamp.with_suffix(".csv")) for step in steps])
@@ -63,7 +72,8 @@ def _patient(out: Path, simulation: Simulation, number: int, name: str) -> Step:
         series = scan(hu, z_mm, scanner, np.random.default_rng(seed), draw_i0(seed), simulation.dose_fraction)
         for (dose, kernel, thickness_mm), (positions, images) in series.items():
             outputs += write_series(out, images, positions, patient=name, dose=dose, kernel=kernel,
-                                    thickness_mm=thickness_mm, pixel_spacing_mm=scanner.pixel_mm)
+                                    thickness_mm=thickness_mm, pixel_spacing_mm=scanner.pixel_mm,
+                                    dose_fraction=simulation.dose_fraction)
         mask = out / "masks" / f"{name}.npz"
         with atomic(mask) as temporary:
             np.savez_compressed(temporary, labels=labels, z_mm=z_mm)
@@ -71,6 +81,7 @@ def _patient(out: Path, simulation: Simulation, number: int, name: str) -> Step:
         with atomic(benchmark) as temporary:
             _benchmark(series, labels).to_csv(temporary, index=False)
         outputs += [mask, benchmark]
+        os.sync()  # the slices, before the stamp vouches for them
     return step
 
 
