@@ -21,6 +21,7 @@ SUBSETS = ("train", "validation", "test")
 LAST_CONVOLUTION = {"vgg16": "block5_conv3", "vgg19": "block5_conv4"}
 ARCHITECTURE_NAMES = {"vgg16": "VGG-16", "vgg19": "VGG-19"}
 CONTENTS = "contents.csv"  # of a simulated cohort: every file with its SHA-256
+INSERTED = "insertion.csv"  # of a cohort with inserted noise: every series with its SHA-256
 Positive = Annotated[int, Field(gt=0)]
 
 

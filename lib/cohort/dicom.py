@@ -20,6 +20,8 @@ PADDING = -2000
 """Stored value outside the reconstruction circle; it becomes 0 before rescaling (the authors' rule)."""
 
 SIMULATED = "SIMULATED CT, NOT A PATIENT"
+INSERTED = "NOISE INSERTION COHORT, RE-ENCODED"
+"""Manufacturer of the slices that this package writes: wholly simulated, or real with an inserted low dose."""
 
 PATIENT = r"(?:L\d{3}|SIM\d{2,}|P[0-9a-f]{8})"
 MAYO_NAME = re.compile(rf"^({PATIENT})_(FD|QD)_(\d+(?:\.\d+)?)(_SHARP)?(?=_|\.|\s|\^|$)", re.IGNORECASE)
@@ -30,9 +32,12 @@ TCIA_DOSE = re.compile(r"\b(full|low) dose images?\b", re.IGNORECASE)
 DOSES = {"fd": "full", "full": "full", "full dose": "full", "qd": "quarter", "quarter": "quarter", "low": "quarter"}
 
 _ANONYMOUS = {"", "anonymous", "anonymized", "anonymised", "anon", "unknown", "none", "0"}
+_DOSE_FRACTION = re.compile(r"\bdose fraction (\d*\.?\d+(?:e-?\d+)?)", re.IGNORECASE)
+_RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"  # SOP class of DICOM-CT-PD files
 _PROJECTION_TAGS = (0x70291010, 0x70291011, 0x70311001, 0x70331013, 0x70371009)  # private groups of DICOM-CT-PD
 _HEADER_TAGS = [
-    "SOPClassUID", "ImageType", "Modality", "Manufacturer", "SeriesDescription", "PatientName", "PatientID",
+    "SOPClassUID", "ImageType", "Modality", "Manufacturer", "DerivationDescription", "SeriesDescription", "PatientName",
+    "PatientID",
     "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber", "ConvolutionKernel",
     "SliceThickness", "ImagePositionPatient", "Rows", "Columns", "NumberOfFrames", "BitsAllocated", "PixelSpacing",
     "RescaleSlope", "RescaleIntercept", *_PROJECTION_TAGS,
@@ -53,8 +58,8 @@ class Header:
 
     patient: str
     identified: bool  # False: nothing in the header names the patient, `patient` is only a fallback
-    collection: str  # 'mayo2016', 'tcia', 'simulated' or 'other'
-    dose: str | None  # 'full', 'quarter' or None
+    collection: str  # 'mayo2016', 'tcia', 'simulated', 'inserted' or 'other'
+    dose: str | None  # 'full', 'quarter' (any low dose) or None
     kernel: str | None  # 'B30', 'D45', 'Br38', ...
     thickness_mm: float | None
     z_mm: float
@@ -64,6 +69,7 @@ class Header:
     series_uid: str
     instance: int | None
     modality: str
+    dose_fraction: float | None = None  # of the full dose, 1.0 for it; None where nothing tells
 
 
 def read_header(path: Path) -> Header:
@@ -96,6 +102,7 @@ def read_header(path: Path) -> Header:
         series_uid=str(ds.get("SeriesInstanceUID") or ""),
         instance=int(ds.InstanceNumber) if ds.get("InstanceNumber") not in (None, "") else None,
         modality="CT",
+        dose_fraction=_dose_fraction(ds, collection),
     )
 
 
@@ -142,7 +149,8 @@ def _parse(file, path: Path, **options) -> Dataset:
 
 def _check_kind(ds: Dataset, path: Path) -> None:
     modality = str(ds.get("Modality") or "")
-    if "ImagePositionPatient" not in ds and any(tag in ds for tag in _PROJECTION_TAGS):
+    private = any(tag in ds for tag in _PROJECTION_TAGS) or ds.get("SOPClassUID") == _RAW_DATA
+    if "ImagePositionPatient" not in ds and private:
         text = f"{path}: projection data (DICOM-CT-PD), not a CT image; use the image folders"
         raise NotCtImageError(text, "projection data")
     if modality != "CT":
@@ -238,21 +246,33 @@ def _stored_values(ds: Dataset, path: Path, rows: int, columns: int) -> np.ndarr
 def _identity(ds: Dataset, path: Path) -> tuple[str, str, str | None, bool, float | None]:
     """Patient, collection, dose, whether the patient is known, and thickness as far as the name holds it."""
     name, patient_id = str(ds.get("PatientName") or "").strip(), str(ds.get("PatientID") or "").strip()
-    simulated = SIMULATED in str(ds.get("Manufacturer") or "")
+    written = _written_here(ds)
     description = TCIA_DOSE.search(str(ds.get("SeriesDescription") or ""))
     dose = DOSES[description[1].lower()] if description else None
     if match := MAYO_NAME.match(name):
         patient = match[1] if match[1].startswith("P") else match[1].upper()
-        collection = "mayo2016" if patient.startswith("L") and not simulated else "simulated"
+        collection = written or ("mayo2016" if patient.startswith("L") else "simulated")
         return patient, collection, DOSES[match[2].lower()], True, float(match[3])
     for identity in (patient_id, name):
         if TCIA_ID.match(identity):
             return identity, "tcia", dose, True, None
     for identity in (patient_id, name):
         if identity.lower() not in _ANONYMOUS:
-            return pseudonym(identity), "simulated" if simulated else "other", dose, True, None
+            return pseudonym(identity), written or "other", dose, True, None
     fallback = ds.get("StudyInstanceUID") or ds.get("FrameOfReferenceUID") or path.resolve().parent
-    return pseudonym(str(fallback)), "simulated" if simulated else "other", dose, False, None
+    return pseudonym(str(fallback)), written or "other", dose, False, None
+
+
+def _written_here(ds: Dataset) -> str | None:
+    """Collection of a slice that this package wrote."""
+    manufacturer = str(ds.get("Manufacturer") or "")
+    return "inserted" if INSERTED in manufacturer else "simulated" if SIMULATED in manufacturer else None
+
+
+def _dose_fraction(ds: Dataset, collection: str) -> float | None:
+    """As `lib.cohort.mayo` states it; other slices state none that can be relied on."""
+    stated = _DOSE_FRACTION.search(str(ds.get("DerivationDescription") or ""))
+    return float(stated[1]) if stated and collection in ("simulated", "inserted") else None
 
 
 def _kernel(ds: Dataset) -> str | None:

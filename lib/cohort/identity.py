@@ -12,6 +12,7 @@ _MAYO_FOLDER = re.compile(r"(?<![a-z])(full|quarter|fd|qd)_\d+mm", re.IGNORECASE
 _KERNEL_TOKEN = re.compile(r"(?<![a-z0-9])(sharp|soft|d45f?|b30f?)(?![a-z0-9])", re.IGNORECASE)
 _THICKNESS_TOKEN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?) ?mm(?![a-z])", re.IGNORECASE)
 _PATIENT_TOKEN = re.compile(r"(?<![A-Za-z0-9])([NCL]\d{3}|SIM\d{2,})(?![A-Za-z0-9])")
+_LOW_DOSE = {"mayo2016": 0.25, "simulated": 0.25, "tcia": {"C": 0.1, "L": 0.25, "N": 0.25}}
 _PATH_DOSES = {**DOSES, "ldct": "quarter", "ndct": "full"}
 _KERNELS = {"sharp": "D45", "d45": "D45", "d45f": "D45", "soft": "B30", "b30": "B30", "b30f": "B30"}
 
@@ -38,10 +39,11 @@ def identify(header: Header, path: Path, root: Path) -> tuple[Problem | None, He
     tcia_folder = any(TCIA_DOSE.search(name) for name in folders)
     if not header.identified:
         token = named[1].upper() if named else _token(_PATIENT_TOKEN, folders)
+        written = header.collection if header.collection in ("simulated", "inserted") else None
         if token and token[0] == "P":
-            patient, collection = named[1], "simulated"
-        elif token and (token.startswith("SIM") or header.collection == "simulated"):
-            patient, collection = token, "simulated"
+            patient, collection = named[1], written or "simulated"
+        elif token and (token.startswith("SIM") or written):
+            patient, collection = token, written or "simulated"
         elif token:
             patient = token
             collection = "tcia" if TCIA_ID.match(token) and (tcia_folder or token[0] in "NC") else "mayo2016"
@@ -77,7 +79,16 @@ def identify(header: Header, path: Path, root: Path) -> tuple[Problem | None, He
         kernel=kernel,
         thickness_mm=round(thickness, 2),
         identified=True,
+        dose_fraction=_dose_fraction(collection, patient, dose, header.dose_fraction),
     )
+
+
+def _dose_fraction(collection: str, patient: str, dose: str, stated: float | None) -> float | None:
+    """Share of the full dose: the header's, else what the collection is known for, else None."""
+    if dose == "full":
+        return 1.0
+    known = _LOW_DOSE.get(collection)
+    return stated or (known.get(patient[0]) if isinstance(known, dict) else known)
 
 
 def _token(pattern: re.Pattern, folders: list[str], fold: bool = False) -> str | None:
