@@ -9,16 +9,16 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from lib import paper
-from lib.checkpoints import deterministic
+from lib.compute import repeatable
 from lib.errors import StageError
 from lib.influence import decade, lambda_star, mse_loss, perceptual_loss, psi_algorithm2, psi_eq5
 from lib.networks.encoders import encoder, weights_file
 from lib.patches import Patches
 from lib.provenance import Step, atomic, file_sha256
 from lib.study import Study
+from lib.targets import CONTEXTS, target_features
 from lib.training import load_unet, new_unet, train
 
-CONTEXTS = ("ImageNet", "Medical")
 STATES = ("untrained", "trained")
 BATCH = 16  # pairs at a time: each has its own losses, so that the batch changes the speed only
 
@@ -42,7 +42,7 @@ def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
     )
     files = {state: paths.calibration / f"losses_{state}.csv" for state in STATES}
     if not step.is_current():
-        deterministic(study.training.seed)
+        repeatable(study.training.seed)
         with step.making(seed=study.training.seed) as outputs:
             for state, losses in _measure(study).items():
                 with atomic(files[state]) as temporary:
@@ -52,25 +52,51 @@ def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
 
 
 def _measure(study: Study) -> dict[str, pd.DataFrame]:
-    """The pass over the training set: one U-Net pass a state, one encoder pass a context, both depths from it."""
-    patches = Patches(study, "train")
-    losses = _losses(
+    """The pass over the training set: one U-Net pass a state, one encoder pass a context and state, both depths from
+    it; the targets' features come from disk where they are kept."""
+    patches, phis = Patches(study, "train"), list(study.encoder.phis.values())
+    known = [target_features(study, context, patches) for context in CONTEXTS]
+    lacking = [[phi for phi in phis if phi not in each] for each in known]
+    losses = pair_losses_of(
         [new_unet(study, patches), load_unet(study, "mse")],
-        [encoder(study, context, *study.encoder.phis.values()) for context in CONTEXTS],
+        [encoder(study, context, *phis) for context in CONTEXTS],
+        [encoder(study, context, *each) if each else None for context, each in zip(CONTEXTS, lacking, strict=True)],
     )
-    batches = patches.dataset(drop_remainder=False, batch=BATCH)
-    bar = tqdm(batches, desc="calibration", unit="batch", mininterval=1.0, delay=2)
-    values = np.concatenate([losses(ldct, ndct).numpy() for ldct, ndct in bar], axis=1)
+    values, start = [], 0
+    for ldct, ndct in tqdm(patches.dataset(drop_remainder=False, batch=BATCH), desc="calibration", unit="batch",
+                           total=-(-len(patches) // BATCH), mininterval=1.0, delay=2):
+        stop = start + len(ndct)
+        values.append(losses(ldct, ndct, [[each[phi].read(start, stop) if phi in each else None for phi in phis]
+                                          for each in known]).numpy())
+        start = stop
     columns = ["mse", *paper.CALIBRATED]
-    return {state: pd.DataFrame(part, columns=columns) for state, part in zip(STATES, values, strict=True)}
+    return {state: pd.DataFrame(part, columns=columns)
+            for state, part in zip(STATES, np.concatenate(values, axis=1), strict=True)}
 
 
-def _losses(unets: list[keras.Model], encoders: list[keras.Model]) -> Callable:
-    """Function of a batch (LDCT, NDCT): losses of shape (unets, batch, 1 + 2 encoders)."""
+def pair_losses_of(
+    unets: list[keras.Model], encoders: list[keras.Model], target_encoders: list[keras.Model | None]
+) -> Callable:
+    """Algorithm 2, lines 3 to 5, for several networks and configurations at once.
+
+    Args:
+        unets: f_theta in different states.
+        encoders: one a context, each with a list of features, one a phi.
+        target_encoders: the same for those phis whose target features are not given, None where all are.
+
+    Returns:
+        Function of a batch (LDCT, NDCT, known target features by context and phi or None): losses of shape
+        (unets, batch, 1 + contexts * phis), the MSE first.
+    """
+
+    def all_targets(network: keras.Model | None, ndct, known: list) -> list:
+        found = [] if network is None else network(ndct, training=False)
+        found = iter(found if isinstance(found, list) else [found])
+        return [next(found) if target is None else target for target in known]
 
     @tf.function(reduce_retracing=True)
-    def losses(ldct, ndct):
-        targets = [features(ndct, training=False) for features in encoders]
+    def losses(ldct, ndct, known):
+        targets = [all_targets(*each) for each in zip(target_encoders, [ndct] * len(known), known, strict=True)]
         states = []
         for network in unets:
             output = network(ldct, training=False)

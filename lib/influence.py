@@ -15,12 +15,18 @@ from lib.paper import TARGET_PSI
 
 def mse_loss(a, b):
     """Eq. 2 as a mean: squared difference of images (batch, rows, columns, 1), one value an image, (batch,)."""
-    return ops.mean(ops.square(a - b), axis=(1, 2, 3))
+    return _mean_square(a, b)
 
 
 def perceptual_loss(features_a, features_b):
     """Eq. 3 as a mean: squared difference of features (batch, rows, columns, channels), one value an image."""
-    return ops.mean(ops.square(features_a - features_b), axis=(1, 2, 3))
+    return _mean_square(features_a, features_b)
+
+
+def _mean_square(a, b):
+    """In float32, whatever the precision of the layers: squares of features leave the range of float16."""
+    difference = ops.cast(a, "float32") - ops.cast(b, "float32")
+    return ops.mean(ops.square(difference), axis=(1, 2, 3))
 
 
 def total_loss(mse, pl, lambda_: float):
@@ -135,5 +141,6 @@ class Denoiser(keras.Model):
         self.mse_mean.update_state(mse)
         self.pl_mean.update_state(pl)
         self.influence.update_state(mse, pl)
-        loss = ops.mean(total_loss(mse, pl, self.total.lambda_))
+        total = total_loss(mse, pl, self.total.lambda_)
+        loss = ops.divide_no_nan(ops.sum(total), ops.cast(ops.size(total), "float32"))  # a replica's part may be empty
         return loss / tf.distribute.get_strategy().num_replicas_in_sync  # Keras sums the replicas' gradients

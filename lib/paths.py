@@ -63,6 +63,11 @@ class Paths:
         """Losses, Psi and lambda of each experiment and state."""
         return self.calibration / "calibration.csv"
 
+    @property
+    def features(self) -> Path:
+        """The targets' features: a cache, deleted at the end of a run."""
+        return self.artifacts / "features"
+
     def training(self, experiment: str) -> Path:
         return self.artifacts / "training" / experiment
 

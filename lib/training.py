@@ -1,29 +1,31 @@
 """Training of f_theta: one experiment, from the shared initial weights to those after the last epoch.
 
-Every epoch ends with a checkpoint (weights, optimizer, history). A run that was killed goes on from there, and on the
-CPU ends with the same weights, bit for bit, as one that was not.
+A run that was killed goes on from its last checkpoint, and on the CPU ends with the same weights, bit for bit, as one
+that was not.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import keras
-import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm import tqdm
 
 from lib import paper
-from lib.checkpoints import Checkpoints, Collapse, Progress, deterministic
+from lib.checkpoints import Checkpoints
+from lib.compute import device_names, is_chief, precision, repeatable, require_even, strategy
 from lib.errors import TrainingError
+from lib.features import Features
 from lib.influence import Denoiser, TotalLoss
 from lib.networks.encoders import encoder, load_weights, weights_file
 from lib.networks.unet import logit, unet
 from lib.patches import Patches
 from lib.provenance import Step, atomic, file_sha256
 from lib.study import Study
+from lib.targets import target_features
+from lib.watch import Progress, StepLog, Watch
 
-FEATURES_BYTES = 2 * 1024**3  # the targets' features are kept in memory up to this size, else computed every step
 LOGS = {"loss": "total", "mse": "mse", "pl": "pl", "psi": "psi"}
 
 
@@ -52,8 +54,10 @@ def training_step(study: Study, experiment: str, lambda_: float) -> Step:
     inputs = {"manifest": file_sha256(study.paths.manifest)}
     if context:
         inputs["encoder"] = file_sha256(weights_file(study, context))
-    config = {"training": study.training, "unet": study.unet, "split": study.cohort.division, "lambda": lambda_,
-              "context": context, "phi": study.phi(experiment), "architecture": study.encoder.architecture}
+    settings = study.training.model_dump(exclude={"checkpoint_steps", "patience", "features_gib"})
+    config = {"training": settings, "unet": study.unet.model_dump(), "split": study.cohort.division, "lambda": lambda_,
+              "context": context, "phi": study.phi(experiment), "architecture": study.encoder.architecture,
+              "compute": study.compute.model_dump()}
     return Step(f"training {experiment}", study.paths.training(experiment) / "stamp.json", {"lib.training"}, config,
                 inputs)
 
@@ -66,79 +70,90 @@ def train(
     Args:
         experiment: a name of :data:`lib.paper.EXPERIMENTS`.
         lambda_: weight of the perceptual term; 0 trains without an encoder.
-        callbacks: further Keras callbacks, TensorBoard for example.
+        callbacks: further Keras callbacks.
 
     Returns:
         The history, a row an epoch: epoch, total, mse, pl, psi, the same with ``val_``, seconds. Psi is that of
         Algorithm 2 over the epoch; pl and psi are empty for the control.
 
     Raises:
-        TrainingError: the loss is not finite, or the trained network's output is constant.
+        TrainingError: the output is constant, the loss is not finite or diverges, the memory does not suffice, or a
+            checkpoint of other settings is there.
     """
-    paths, settings = study.paths, study.training
+    paths, settings, compute = study.paths, study.training, study.compute
     step = training_step(study, experiment, lambda_)
     if step.is_current():
         return pd.read_csv(paths.history(experiment))
-    deterministic(settings.seed)
+    devices = strategy(compute.strategy)
+    require_even(settings.batch, devices)
+    repeatable(settings.seed, compute.deterministic)
     patches, validation = Patches(study, "train"), Patches(study, "validation")
-    batches = len(patches) // settings.batch
-    if not batches:
+    length = len(patches) // settings.batch
+    if not length:
         raise TrainingError(f"{len(patches)} training patches do not fill one batch of {settings.batch}")
-    denoiser = _denoiser(study, experiment, lambda_, patches, batches * settings.epochs)
+    features = _features(study, experiment, patches)
     folder = paths.training(experiment)
-    with step.making(experiment=experiment, seed=settings.seed, devices=_devices()) as outputs:
-        checkpoints = Checkpoints(folder, step.key)
-        first = checkpoints.resume(denoiser)
+    writes = is_chief(devices)
+    notes = {"experiment": experiment, "seed": settings.seed, "devices": device_names(devices)}
+    with step.making(**notes) if writes else nullcontext([]) as outputs:
+        with devices.scope():
+            denoiser = _denoiser(study, experiment, lambda_, patches, length * settings.epochs)
+        checkpoints = Checkpoints(folder, step, length, settings.checkpoint_steps, writes)
+        checkpoints.resume(denoiser)
         images, targets = next(iter(validation.dataset(drop_remainder=False)))
-        collapse = Collapse(images, targets)
-        denoiser.fit(
-            patches.dataset(drop_remainder=True, features=target_features(denoiser.total.encoder, patches)),
-            validation_data=validation.dataset(drop_remainder=False),
-            epochs=settings.epochs, initial_epoch=first, shuffle=False, verbose=0,
-            callbacks=[collapse, checkpoints, Progress(step.name, settings.epochs, batches, first), *callbacks],
-        )
-        collapse.refuse(denoiser)
-        _save(denoiser.unet, paths.weights(experiment))
+        watch = Watch(images, targets, settings.patience, checkpoints,
+                      lambda batch: patches.slices(range(batch * settings.batch, (batch + 1) * settings.batch)))
+        log = [StepLog(folder, settings.checkpoint_steps // 10, checkpoints)] if writes else []
+        _fit(denoiser, patches, validation, features, checkpoints, [watch, checkpoints, *log, *callbacks], step.name)
+        watch.refuse(denoiser)
         history = _history(checkpoints.rows, lambda_)
-        with atomic(paths.history(experiment)) as temporary:
-            history.to_csv(temporary, index=False)
-        outputs += [paths.weights(experiment), paths.history(experiment)]
-    checkpoints.remove()
+        if writes:
+            _save(denoiser.unet, paths.weights(experiment))
+            with atomic(paths.history(experiment)) as temporary:
+                history.to_csv(temporary, index=False)
+            outputs += [paths.weights(experiment), paths.history(experiment)]
+    if writes:
+        checkpoints.remove()
     return history
+
+
+def _fit(denoiser: Denoiser, patches: Patches, validation: Patches, features: Features | None, checkpoints: Checkpoints,
+         callbacks: list[keras.callbacks.Callback], name: str) -> None:
+    """Keras's ``fit``: first what is left of the epoch that a checkpoint stands in, then the other epochs."""
+    settings = patches.study.training
+    (epoch, batch), progress = checkpoints.begin, Progress(name, settings.epochs, checkpoints)
+    parts = [(0, epoch, settings.epochs)] if not batch else [(batch, epoch, epoch + 1), (0, epoch + 1, settings.epochs)]
+    try:
+        for done, first, last in parts:
+            denoiser.fit(
+                patches.dataset(drop_remainder=True, features=features, start=done * settings.batch),
+                validation_data=validation.dataset(drop_remainder=False), epochs=last, initial_epoch=first,
+                shuffle=False, verbose=0, callbacks=[*callbacks, progress],
+            )
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise TrainingError(f"out of memory at training.batch {settings.batch} ({str(error).splitlines()[0]:.100}): try "
+                            f"SET=training.batch={max(1, settings.batch // 2)}, or more devices with "
+                            "SET=compute.strategy=mirrored") from error
+    finally:
+        progress.close()
+
+
+def _features(study: Study, experiment: str, patches: Patches) -> Features | None:
+    """The targets' features, where they are kept on disk."""
+    context = paper.EXPERIMENTS[experiment].context
+    return target_features(study, context, patches).get(study.phi(experiment)) if context else None
 
 
 def _denoiser(study: Study, experiment: str, lambda_: float, patches: Patches, steps: int) -> Denoiser:
     phi, context = study.phi(experiment), paper.EXPERIMENTS[experiment].context
-    loss = TotalLoss(lambda_, encoder(study, context, phi) if context else None)
-    denoiser = Denoiser(new_unet(study, patches), loss)
-    denoiser.compile(optimizer=optimizer(study, steps), jit_compile=False)
+    with precision(study.compute):
+        loss = TotalLoss(lambda_, encoder(study, context, phi) if context else None)
+        denoiser = Denoiser(new_unet(study, patches), loss)
+    denoiser.compile(optimizer=optimizer(study, steps), jit_compile=study.compute.xla)
     size = study.training.patch_size
     denoiser.build((None, size, size, 1))
     denoiser.optimizer.build(denoiser.trainable_variables)
     return denoiser
-
-
-def target_features(network: keras.Model | None, patches: Patches) -> np.ndarray | None:
-    """Features of every patch's NDCT, float32 (patches, rows, columns, channels), in the order of ``patches.index``.
-
-    A third of the encoder's work, and the same in every epoch. None without an encoder, or where they would take more
-    than ``FEATURES_BYTES``.
-    """
-    if network is None:
-        return None
-    size = patches.study.training.patch_size
-    shape = network.compute_output_shape((len(patches), size, size, 1))
-    if 4 * np.prod(shape) > FEATURES_BYTES:
-        return None
-    features = np.empty(shape, np.float32)
-    for start in tqdm(range(0, len(patches), 16), desc="features of the targets", mininterval=1.0, delay=2):
-        part = slice(start, start + 16)
-        features[part] = network(patches.images(patches.index[part], "ndct"), training=False)
-    return features
-
-
-def _devices() -> list[str]:
-    return [device.device_type for device in tf.config.list_physical_devices()]
 
 
 def _save(network: keras.Model, path: Path) -> None:

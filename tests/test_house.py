@@ -14,9 +14,9 @@ from tests.environment_yml import environment_yml, pins
 
 BOOKS = sorted(NOTEBOOKS.glob("*.ipynb"))
 MODULES = sorted((REPOSITORY / "lib").rglob("*.py"))
-FLOW = ["errors", "paths", "patients", "paper", "study", "provenance", "cohort", "volumes", "split", "preprocess", "slices", "patches",
-        "checkpoints", "networks", "influence", "training", "calibration", "evaluation", "statistics", "report",
-        "process", "pipeline", "__main__"]
+FLOW = ["errors", "paths", "patients", "paper", "study", "provenance", "cohort", "volumes", "split", "preprocess", "slices",
+        "features", "patches", "compute", "checkpoints", "watch", "networks", "targets", "influence", "training", "calibration",
+        "evaluation", "statistics", "report", "process", "pipeline", "__main__"]
 
 
 def test_environment_yml_has_the_pins_of_requirements():

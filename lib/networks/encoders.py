@@ -120,8 +120,8 @@ def trunk(study: Study, context: Context) -> keras.Model:
 def on_ct(network: keras.Model, *phis: str) -> keras.Model:
     """A frozen encoder of CT images in front of ``network``, as the authors feed it.
 
-    Image (batch, rows, columns, 1) in [0, 1], repeated to three channels, times 255; no mean subtraction, no channel
-    swap. Output: the features at each phi, a tensor for one and a list for several.
+    Image (batch, rows, columns, 1) in [0, 1], as if repeated to three channels, times 255; no mean subtraction, no
+    channel swap. Output: the features at each phi, a tensor for one and a list for several.
 
     Raises WeightsError for a layer that the network lacks, naming those it has.
     """
@@ -130,13 +130,26 @@ def on_ct(network: keras.Model, *phis: str) -> keras.Model:
         if phi not in convolutions:
             raise WeightsError(f"{network.name} has no layer {phi}: choose one of {', '.join(convolutions)}")
     network.trainable = False
-    features = keras.Model(network.inputs, [network.get_layer(phi).output for phi in phis])
     image = keras.Input((None, None, 1), name="ct")
-    scaled = layers.Rescaling(255.0)(image)
-    outputs = features(layers.Concatenate()([scaled, scaled, scaled]))
+    x, found = layers.Rescaling(255.0)(image), {}
+    for layer in [_on_one_channel(network.layers[1]), *network.layers[2:]]:  # VGGs are chains
+        if set(phis) <= set(found):
+            break
+        x = found[layer.name] = layer(x)
+    outputs = [found[phi] for phi in phis]
     encoder = keras.Model(image, outputs[0] if len(phis) == 1 else outputs, name=f"{network.name}_encoder")
     encoder.trainable = False
     return encoder
+
+
+def _on_one_channel(first: layers.Conv2D) -> layers.Conv2D:
+    """The first convolution for an image whose three channels are the same: its kernel summed over them."""
+    kernel, bias = first.get_weights()
+    summed = layers.Conv2D(first.filters, first.kernel_size, padding=first.padding, activation=first.activation,
+                           name=first.name)
+    summed.build((None, None, None, 1))
+    summed.set_weights([kernel.sum(axis=2, keepdims=True, dtype=np.float64).astype(np.float32), bias])
+    return summed
 
 
 def encoder(study: Study, context: Context, *phis: str) -> keras.Model:

@@ -18,11 +18,13 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from lib import volumes
-from lib.checkpoints import Checkpoints, Progress, deterministic
+from lib.checkpoints import Checkpoints
+from lib.compute import repeatable
 from lib.networks.encoders import on_ct, trunk, vgg, weights_file
 from lib.provenance import Step, atomic, file_sha256
 from lib.split import subsets
 from lib.study import LAST_CONVOLUTION, Study
+from lib.watch import Progress
 
 WEIGHTS = {"z": 1.0, "rotation": 1.0, "organs": 1.0, "kernel": 0.1, "thickness": 0.1}
 PARTS = 10  # the fine-tuning checkpoints itself this many times
@@ -134,7 +136,7 @@ def fine_tune(study: Study) -> Path:
                 {"manifest": file_sha256(paths.manifest), "ImageNet": file_sha256(weights_file(study, "ImageNet"))})
     if step.is_current():
         return paths.medical_weights
-    deterministic(study.training.seed)
+    repeatable(study.training.seed, study.compute.deterministic)
     parts = min(PARTS, settings.steps)
     length = settings.steps // parts
     samples = Samples(study, "train", parts * length * settings.batch, seed=1)
@@ -142,13 +144,15 @@ def fine_tune(study: Study) -> Path:
     learner = _learner(network, samples.organs, settings.lr)
     learner.optimizer.build(learner.trainable_variables)
     with step.making(seed=study.training.seed, tasks=WEIGHTS) as outputs:
-        checkpoints = Checkpoints(paths.medical, step.key)
-        first = checkpoints.resume(learner)
+        checkpoints = Checkpoints(paths.medical, step, length)
+        first, _ = checkpoints.resume(learner)
+        progress = Progress(step.name, parts, checkpoints)
         learner.fit(
             _batches(samples, settings.batch, first * length), epochs=parts, initial_epoch=first,
             steps_per_epoch=length, shuffle=False, verbose=0,
-            callbacks=[checkpoints, Progress(step.name, parts, length, first)],
+            callbacks=[checkpoints, progress],
         )
+        progress.close()
         with atomic(paths.medical_weights) as temporary:
             network.save_weights(temporary)
         with atomic(paths.medical / "history.csv") as temporary:
