@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from lib.cohort import dicom
+from lib.cohort import pixels
 from lib.cohort.dicom import NotCtImageError, read_header, read_hu
 from lib.cohort.mayo import mayo_file_name, mayo_folder, write_series, write_slice
 from lib.errors import DicomError, OutputError
@@ -128,8 +128,8 @@ def test_unsigned_values_beyond_int16_are_exact_if_their_hu_fit(tmp_path):
 
 
 def test_values_beyond_int16_become_float32(tmp_path):
-    hu = read_hu(raw(tmp_path / "a", np.array([[0, 32767]]), RescaleSlope="2", RescaleIntercept="0"))
-    assert hu.dtype == np.float32 and hu.tolist() == [[0.0, 65534.0]]
+    hu = read_hu(raw(tmp_path / "a", np.array([[0, 16384]]), RescaleSlope="2", RescaleIntercept="0"))
+    assert hu.dtype == np.float32 and hu.tolist() == [[0.0, 32768.0]]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_compressed_without_a_decoder_names_the_package(tmp_path, monkeypatch):
     ds.save_as(path, enforce_file_format=True)
     read_header(path)  # the header needs no decoder
     decoder = types.SimpleNamespace(is_available=False, missing_dependencies=[])
-    monkeypatch.setattr(dicom, "get_decoder", lambda syntax: decoder)
+    monkeypatch.setattr(pixels, "get_decoder", lambda syntax: decoder)
     with pytest.raises(DicomError, match="pip install pylibjpeg pylibjpeg-openjpeg") as error:
         read_hu(path)
     one_line(error)

@@ -1,18 +1,15 @@
 """One CT slice as one DICOM file: its header and its Hounsfield units."""
 
-import io
-import math
 import os
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pydicom
-from pydicom.dataset import Dataset
-from pydicom.pixels import get_decoder
+from pydicom.datadict import tag_for_keyword
 
+from lib.cohort.elements import LARGEST_FILE, Elements, parse, too_large
+from lib.cohort.pixels import PIXEL_TAGS, check_range, pixel_form, stored_values
 from lib.errors import DicomError
 from lib.patients import pseudonym
 
@@ -36,12 +33,14 @@ _DOSE_FRACTION = re.compile(r"\bdose fraction (\d*\.?\d+(?:e-?\d+)?)", re.IGNORE
 _RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"  # SOP class of DICOM-CT-PD files
 _PROJECTION_TAGS = (0x70291010, 0x70291011, 0x70311001, 0x70331013, 0x70371009)  # private groups of DICOM-CT-PD
 _HEADER_TAGS = [
-    "SOPClassUID", "ImageType", "Modality", "Manufacturer", "DerivationDescription", "SeriesDescription", "PatientName",
-    "PatientID",
-    "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber", "ConvolutionKernel",
-    "SliceThickness", "ImagePositionPatient", "Rows", "Columns", "NumberOfFrames", "BitsAllocated", "PixelSpacing",
-    "RescaleSlope", "RescaleIntercept", *_PROJECTION_TAGS,
+    *map(tag_for_keyword, (
+        "SOPClassUID", "ImageType", "Modality", "Manufacturer", "DerivationDescription", "SeriesDescription",
+        "PatientName", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber",
+        "ConvolutionKernel", "SliceThickness", "ImagePositionPatient", "NumberOfFrames", "PixelSpacing", *PIXEL_TAGS,
+    )),
+    *_PROJECTION_TAGS,
 ]  # fmt: skip
+_BEGINNING = 32 * 1024  # bytes; most headers end before
 
 
 class NotCtImageError(DicomError):
@@ -76,57 +75,73 @@ def read_header(path: Path) -> Header:
     """Read one CT slice's header without its pixels.
 
     Raises NotCtImageError for another kind of DICOM file and DicomError for a file that is damaged, truncated,
-    multi-frame, or lacks what HU and pairing need (rescale slope and intercept, image position, matrix size).
+    multi-frame, or lacks what HU and pairing need (rescale slope and intercept, image position, matrix size), or whose
+    values no CT slice has.
     """
     path = Path(path)
-    with path.open("rb") as file:
-        ds = _parse(file, path, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
-        _check_kind(ds, path)
-        rows, columns = _matrix(ds, path)
-        _rescale(ds, path)
-        position = _numbers(ds, "ImagePositionPatient", 3, path, required=True)
-        _check_pixels_follow(file, ds, path, rows * columns * int(ds.get("BitsAllocated") or 16) // 8)
-    patient, collection, dose, identified, thickness = _identity(ds, path)
-    stated = _numbers(ds, "SliceThickness", 1, path)
+    elements = _beginning(path)
+    _check_kind(elements)
+    form = pixel_form(elements)
+    if elements.size > LARGEST_FILE:
+        raise too_large(path, LARGEST_FILE)
+    position = elements.decimals("ImagePositionPatient", 3, required=True)
+    stated, spacing = elements.decimals("SliceThickness", 1), elements.decimals("PixelSpacing", 2)
+    patient, collection, dose, identified, thickness = _identity(elements, path)
+    thickness = round(stated[0], 2) if stated and stated[0] else thickness
+    kernel, fraction = _kernel(elements), _dose_fraction(elements, collection)
+    for name, sane in (
+        ("ImagePositionPatient", max(map(abs, position)) <= 10_000),
+        ("SliceThickness", thickness is None or 0.01 <= thickness <= 100),
+        ("PixelSpacing", spacing is None or (0.001 <= min(spacing) and max(spacing) <= 20)),
+        ("ConvolutionKernel", kernel is None or (len(kernel) <= 32 and kernel.isprintable())),
+        ("DerivationDescription", fraction is None or 0 < fraction <= 1),
+    ):
+        if not sane:
+            raise elements.error(f"{name} is none that a CT slice can have; damaged, copy it again")
     return Header(
         patient=patient,
         identified=identified,
         collection=collection,
         dose=dose,
-        kernel=_kernel(ds),
-        thickness_mm=round(stated[0], 2) if stated and stated[0] > 0 else thickness,
+        kernel=kernel,
+        thickness_mm=thickness,
         z_mm=position[2],
-        rows=rows,
-        columns=columns,
-        pixel_spacing_mm=_numbers(ds, "PixelSpacing", 2, path),
-        series_uid=str(ds.get("SeriesInstanceUID") or ""),
-        instance=int(ds.InstanceNumber) if ds.get("InstanceNumber") not in (None, "") else None,
+        rows=form.rows,
+        columns=form.columns,
+        pixel_spacing_mm=spacing,
+        series_uid=str(elements.get("SeriesInstanceUID") or ""),
+        instance=elements.integer("InstanceNumber"),
         modality="CT",
-        dose_fraction=_dose_fraction(ds, collection),
+        dose_fraction=fraction,
     )
 
 
 def read_hu(path: Path) -> np.ndarray:
     """Read one CT slice in HU, (rows, columns): int16 if that is lossless, else float32. Raises DicomError."""
     path = Path(path)
-    return decode_hu(path.read_bytes(), path)
+    with path.open("rb") as file:
+        return decode_hu(file.read(min(os.fstat(file.fileno()).st_size, LARGEST_FILE + 1)), path)
 
 
 def decode_hu(data: bytes, path: Path) -> np.ndarray:
     """As `read_hu`, from the file's bytes; `path` only names the file in messages."""
-    ds = _parse(io.BytesIO(data), path)
-    _check_kind(ds, path)
-    rows, columns = _matrix(ds, path)
-    slope, intercept = _rescale(ds, path)
-    stored = _stored_values(ds, path, rows, columns)
-    if stored.dtype.kind == "i" and stored.min() <= PADDING:
-        stored = np.where(stored == PADDING, 0, stored)
-    ends = [float(end) * slope + intercept for end in (stored.min(), stored.max())]
+    elements = parse(data, path, _HEADER_TAGS)
+    _check_kind(elements)
+    form = pixel_form(elements)
+    stored = stored_values(elements, form)
+    lowest, highest = int(stored.min()), int(stored.max())
+    if form.signed and lowest <= PADDING:
+        stored = np.where(stored == PADDING, np.int16(0), stored)
+        lowest, highest = int(stored.min()), int(stored.max())
+    ends = check_range(elements, form, lowest, highest)
     limits = np.iinfo(np.int16)
-    if slope.is_integer() and intercept.is_integer() and limits.min <= min(ends) and max(ends) <= limits.max:
-        # modulo 2^16 throughout, so exact: the HU themselves fit
-        return stored.astype(np.int16) * np.int64(slope).astype(np.int16) + np.int64(intercept).astype(np.int16)
-    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+    if not (form.slope.is_integer() and form.intercept.is_integer() and limits.min <= ends[0] and ends[1] <= limits.max):
+        return (stored.astype(np.float64) * form.slope + form.intercept).astype(np.float32)
+    hu = stored.astype(np.int16)  # modulo 2^16 throughout, so exact: the HU themselves fit
+    if form.slope != 1:
+        hu *= np.int16(form.slope)
+    hu += np.int64(form.intercept).astype(np.int16)
+    return hu
 
 
 def normal_kernel(name: str) -> str:
@@ -136,118 +151,53 @@ def normal_kernel(name: str) -> str:
     return match[1] if match else name
 
 
-def _parse(file, path: Path, **options) -> Dataset:
-    try:
-        with warnings.catch_warnings():  # pydicom warns of odd values in fields that nobody reads here
-            warnings.simplefilter("ignore")
-            return pydicom.dcmread(file, **options)
-    except pydicom.errors.InvalidDicomError:
-        raise DicomError(f"{path}: not a DICOM file (no DICM at byte 128); remove it or export it again") from None
-    except Exception as error:  # pydicom raises many kinds for damaged bytes
-        raise DicomError(f"{path}: truncated or damaged DICOM file ({error}); copy it again") from None
+def _beginning(path: Path) -> Elements:
+    """Parse a file from its first bytes; from the whole only if they do not hold the header."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(_BEGINNING)
+        if size > len(data):
+            try:
+                elements = parse(data, path, _HEADER_TAGS, size)
+                if elements.pixels:
+                    return elements
+                if elements.get("Modality"):
+                    _check_kind(elements)
+            except NotCtImageError:
+                raise
+            except DicomError:
+                pass  # perhaps only for want of the rest
+            data += file.read(min(size, LARGEST_FILE + 1) - len(data))
+    return parse(data, path, _HEADER_TAGS)
 
 
-def _check_kind(ds: Dataset, path: Path) -> None:
-    modality = str(ds.get("Modality") or "")
-    private = any(tag in ds for tag in _PROJECTION_TAGS) or ds.get("SOPClassUID") == _RAW_DATA
-    if "ImagePositionPatient" not in ds and private:
-        text = f"{path}: projection data (DICOM-CT-PD), not a CT image; use the image folders"
+def _check_kind(elements: Elements) -> None:
+    modality = str(elements.get("Modality") or "")
+    private = any(tag in elements for tag in _PROJECTION_TAGS) or elements.get("SOPClassUID") == _RAW_DATA
+    if "ImagePositionPatient" not in elements and private:
+        text = f"{elements.path}: projection data (DICOM-CT-PD), not a CT image; use the image folders"
         raise NotCtImageError(text, "projection data")
+    if not re.fullmatch(r"[A-Z0-9_ ]{1,16}", modality):
+        raise elements.error("no readable Modality, expected CT; truncated or damaged, copy it again")
     if modality != "CT":
-        kind = f"modality {modality or 'missing'}"
-        raise NotCtImageError(f"{path}: {kind}, expected CT; use the CT images", kind)
-    if "LOCALIZER" in [str(value).upper() for value in _several(ds.get("ImageType"))]:
-        raise NotCtImageError(f"{path}: a localizer (scout view), not an axial slice; leave it out", "localizer")
-    if (frames := ds.get("NumberOfFrames")) and int(frames) > 1:
-        raise DicomError(f"{path}: multi-frame image with {frames} frames; export it as one file a slice")
+        kind = f"modality {modality}"
+        raise NotCtImageError(f"{elements.path}: {kind}, expected CT; use the CT images", kind)
+    if "LOCALIZER" in [value.upper() for value in _several(elements.get("ImageType"))]:
+        raise NotCtImageError(f"{elements.path}: a localizer (scout view), not an axial slice; leave it out", "localizer")
+    if (elements.integer("NumberOfFrames") or 1) > 1:
+        frames = elements.integer("NumberOfFrames")
+        raise elements.error(f"multi-frame image with {frames} frames; export it as one file a slice")
 
 
-def _matrix(ds: Dataset, path: Path) -> tuple[int, int]:
-    rows, columns = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
-    if not rows or not columns:
-        raise DicomError(f"{path}: no matrix size (Rows, Columns); truncated or not an image, copy it again")
-    return rows, columns
+def _several(value: str | list[str] | None) -> list[str]:
+    return value if isinstance(value, list) else [value] if value else []
 
 
-def _rescale(ds: Dataset, path: Path) -> tuple[float, float]:
-    slope = _numbers(ds, "RescaleSlope", 1, path, required=True)[0]
-    if slope == 0:
-        raise DicomError(f"{path}: RescaleSlope is 0; export the file again")
-    return slope, _numbers(ds, "RescaleIntercept", 1, path, required=True)[0]
-
-
-def _numbers(ds: Dataset, name: str, count: int, path: Path, required: bool = False) -> tuple[float, ...] | None:
-    try:
-        values = tuple(float(value) for value in _several(ds.get(name)))
-    except (TypeError, ValueError) as error:
-        raise DicomError(f"{path}: {name} is not a number ({error}); export the file again") from None
-    if not values and not required:
-        return None
-    if not values:
-        raise DicomError(f"{path}: no {name} in the header; expected a CT image with HU and position, export it again")
-    if len(values) < count or not all(map(math.isfinite, values)):
-        raise DicomError(f"{path}: {name} is {values}, expected {count} finite number(s); export the file again")
-    return values[:count]
-
-
-def _several(value) -> list:
-    if value is None or value == "":
-        return []
-    return list(value) if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
-
-
-def _check_pixels_follow(file, ds: Dataset, path: Path, expected: int) -> None:
-    """The reader stands before the pixel data: are they there, and as long as they say?"""
-    syntax = ds.file_meta.get("TransferSyntaxUID")
-    if syntax is None or not syntax.is_transfer_syntax or syntax.is_deflated or not syntax.is_little_endian:
-        return  # the position in the file says nothing here; reading the pixels checks them
-    left = os.fstat(file.fileno()).st_size - file.tell()
-    if file.read(4) not in (b"\xe0\x7f\x10\x00", b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00"):
-        raise DicomError(f"{path}: no pixel data after the header; truncated or not an image, copy it again")
-    if not syntax.is_compressed and left < expected:
-        raise DicomError(f"{path}: truncated, {left} bytes of pixel data where {expected} are expected; copy it again")
-
-
-def _stored_values(ds: Dataset, path: Path, rows: int, columns: int) -> np.ndarray:
-    if "PixelData" not in ds:
-        raise DicomError(f"{path}: no pixel data; the file is truncated or not an image, copy it again")
-    syntax = ds.file_meta.get("TransferSyntaxUID")
-    if syntax is None or not syntax.is_transfer_syntax:
-        raise DicomError(f"{path}: transfer syntax {syntax} is no standard one; export as Explicit VR Little Endian")
-    if syntax.is_encapsulated:
-        try:
-            available, missing = get_decoder(syntax).is_available, get_decoder(syntax).missing_dependencies
-        except NotImplementedError:
-            available, missing = False, []
-        if not available:
-            package = "pylibjpeg-openjpeg" if "2000" in syntax.name else "pylibjpeg-libjpeg"
-            raise DicomError(
-                f"{path}: compressed as {syntax.name}, no decoder is installed; run 'pip install pylibjpeg {package}'"
-                + (f" (any of: {'; '.join(missing)})" if missing else "")
-            )
-    else:
-        expected = rows * columns * int(ds.get("SamplesPerPixel", 1)) * int(ds.get("BitsAllocated", 16)) // 8
-        if not expected <= len(ds.PixelData) <= expected + expected % 2:
-            raise DicomError(
-                f"{path}: {len(ds.PixelData)} bytes of pixel data, expected {expected}; damaged, copy it again"
-            )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            stored = ds.pixel_array
-    except Exception as error:  # pydicom's decoders raise many kinds
-        text = " ".join(str(error).split())
-        raise DicomError(f"{path}: the pixel data cannot be decoded ({text}); copy it again") from None
-    if stored.shape != (rows, columns):
-        raise DicomError(f"{path}: pixel data of shape {stored.shape}, expected ({rows}, {columns}); export it in grey")
-    return stored
-
-
-def _identity(ds: Dataset, path: Path) -> tuple[str, str, str | None, bool, float | None]:
+def _identity(elements: Elements, path: Path) -> tuple[str, str, str | None, bool, float | None]:
     """Patient, collection, dose, whether the patient is known, and thickness as far as the name holds it."""
-    name, patient_id = str(ds.get("PatientName") or "").strip(), str(ds.get("PatientID") or "").strip()
-    written = _written_here(ds)
-    description = TCIA_DOSE.search(str(ds.get("SeriesDescription") or ""))
+    name, patient_id = str(elements.get("PatientName") or "").strip(), str(elements.get("PatientID") or "").strip()
+    written = _written_here(elements)
+    description = TCIA_DOSE.search(str(elements.get("SeriesDescription") or ""))
     dose = DOSES[description[1].lower()] if description else None
     if match := MAYO_NAME.match(name):
         patient = match[1] if match[1].startswith("P") else match[1].upper()
@@ -259,22 +209,22 @@ def _identity(ds: Dataset, path: Path) -> tuple[str, str, str | None, bool, floa
     for identity in (patient_id, name):
         if identity.lower() not in _ANONYMOUS:
             return pseudonym(identity), written or "other", dose, True, None
-    fallback = ds.get("StudyInstanceUID") or ds.get("FrameOfReferenceUID") or path.resolve().parent
+    fallback = elements.get("StudyInstanceUID") or elements.get("FrameOfReferenceUID") or path.resolve().parent
     return pseudonym(str(fallback)), written or "other", dose, False, None
 
 
-def _written_here(ds: Dataset) -> str | None:
+def _written_here(elements: Elements) -> str | None:
     """Collection of a slice that this package wrote."""
-    manufacturer = str(ds.get("Manufacturer") or "")
+    manufacturer = str(elements.get("Manufacturer") or "")
     return "inserted" if INSERTED in manufacturer else "simulated" if SIMULATED in manufacturer else None
 
 
-def _dose_fraction(ds: Dataset, collection: str) -> float | None:
+def _dose_fraction(elements: Elements, collection: str) -> float | None:
     """As `lib.cohort.mayo` states it; other slices state none that can be relied on."""
-    stated = _DOSE_FRACTION.search(str(ds.get("DerivationDescription") or ""))
+    stated = _DOSE_FRACTION.search(str(elements.get("DerivationDescription") or ""))
     return float(stated[1]) if stated and collection in ("simulated", "inserted") else None
 
 
-def _kernel(ds: Dataset) -> str | None:
-    names = _several(ds.get("ConvolutionKernel"))
+def _kernel(elements: Elements) -> str | None:
+    names = _several(elements.get("ConvolutionKernel"))
     return normal_kernel(str(names[0])) or None if names else None
