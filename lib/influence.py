@@ -144,3 +144,14 @@ class Denoiser(keras.Model):
         total = total_loss(mse, pl, self.total.lambda_)
         loss = ops.divide_no_nan(ops.sum(total), ops.cast(ops.size(total), "float32"))  # a replica's part may be empty
         return loss / tf.distribute.get_strategy().num_replicas_in_sync  # Keras sums the replicas' gradients
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing to do: ``lib.training`` builds the model. Keras averages a batch over the replicas for this, which
+        fails with several workers (keras-team/keras issue 20585)."""
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Keras's, as vectors of length 1 under several workers: it averages a step's metrics along their first axis."""
+        results = super().compute_metrics(x, y, y_pred, sample_weight)
+        if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+            return {name: ops.reshape(value, (1,)) for name, value in results.items()}
+        return results

@@ -205,7 +205,11 @@ class Patches:
             return normalised(ldct), target
 
         shards = tf.data.Dataset.from_tensor_slices((bounds[:-1], bounds[1:])).map(read).prefetch(1)
-        batch, left = batch or self.study.training.batch, len(self) - start
+        batch = batch or self.study.training.batch
         batches = shards.rebatch(batch, drop_remainder).map(pair, num_parallel_calls=2, deterministic=True).prefetch(4)
-        # without a known length Keras asks for one batch too many, and the step that fails still counts in its metrics
-        return batches.apply(tf.data.experimental.assert_cardinality(left // batch if drop_remainder else -(-left // batch)))
+        return batches.apply(tf.data.experimental.assert_cardinality(self.batches(drop_remainder, batch, start)))
+
+    def batches(self, drop_remainder: bool, batch: int | None = None, start: int = 0) -> int:
+        """How many batches :meth:`dataset` has."""
+        batch, left = batch or self.study.training.batch, len(self) - start
+        return left // batch if drop_remainder else -(-left // batch)

@@ -88,7 +88,7 @@ def train(
     require_even(settings.batch, devices)
     repeatable(settings.seed, compute.deterministic)
     patches, validation = Patches(study, "train"), Patches(study, "validation")
-    length = len(patches) // settings.batch
+    length = patches.batches(drop_remainder=True)
     if not length:
         raise TrainingError(f"{len(patches)} training patches do not fill one batch of {settings.batch}")
     features = _features(study, experiment, patches)
@@ -125,9 +125,12 @@ def _fit(denoiser: Denoiser, patches: Patches, validation: Patches, features: Fe
     parts = [(0, epoch, settings.epochs)] if not batch else [(batch, epoch, epoch + 1), (0, epoch + 1, settings.epochs)]
     try:
         for done, first, last in parts:
+            # Keras is told the number of steps: it would ask for one batch more than there are, and count it
             denoiser.fit(
-                patches.dataset(drop_remainder=True, features=features, start=done * settings.batch),
-                validation_data=validation.dataset(drop_remainder=False), epochs=last, initial_epoch=first,
+                patches.dataset(drop_remainder=True, features=features, start=done * settings.batch).repeat(),
+                steps_per_epoch=checkpoints.length - done, epochs=last, initial_epoch=first,
+                validation_data=validation.dataset(drop_remainder=False).repeat(),
+                validation_steps=validation.batches(drop_remainder=False),
                 shuffle=False, verbose=0, callbacks=[*callbacks, progress],
             )
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
