@@ -47,6 +47,11 @@ def edit(path: Path, **changes) -> Path:
     return path
 
 
+def undecodable(path: Path) -> Path:
+    """A header that reads well, over stored values that it cannot have."""
+    return edit(path, PixelData=b"\xff" * len(pydicom.dcmread(path).PixelData))
+
+
 def mayo(
     root: Path,
     folder: str,
