@@ -139,6 +139,11 @@ SPLIT: Final[dict[str, tuple[str, ...]]] = {
 }
 PAIRS: Final = 16_628
 SLICES_1MM, SLICES_3MM, KERNELS = 5_936, 2_378, 2
+PAIRS_BY_SERIES: Final = {f"{kernel} {thickness} mm": slices for kernel in ("B30", "D45")
+                          for thickness, slices in ((1, SLICES_1MM), (3, SLICES_3MM))}
+# Second-hand: not in the paper; the ten do sum to its 2,378.
+SLICES_3MM_BY_PATIENT: Final = {"L067": 224, "L096": 330, "L109": 128, "L143": 234, "L192": 240, "L286": 210, "L291": 343,
+                                "L310": 214, "L333": 244, "L506": 211}
 UNET_PARAMETERS: Final = 7_759_521
 PATCHES_PER_SLICE: Final = 25
 ALPHA: Final = 0.05

@@ -1,40 +1,41 @@
 """DICOM files to the store of HU volumes (Section 5.1), and the simulated cohort where there are no scans.
 
-The manifest is written last: a killed or failing run leaves no store.
+The manifest is written last: a killed or failing run leaves no store, but what it finished is used by the next one.
 """
 
-import errno
 import hashlib
 import json
-import os
-import re
+import math
 import shutil
-from collections.abc import Callable
+import sys
+import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from lib.cohort import discovery
-from lib.cohort.dicom import decode_hu
-from lib.cohort.discovery import Discovery, PairKey, Problem, SeriesKey, discover, worker_map
-from lib.errors import CohortError, DicomError, VolumeError
-from lib.provenance import Step, digest, file_sha256, folder_digest
+from lib import paper
+from lib.cohort.discovery import Discovery, Problem, discover
+from lib.cohort.workers import Workers, cores
+from lib.errors import CohortError, OutputError
+from lib.provenance import Step, alone, cannot_write, digest, file_sha256, folder_digest, write_text
+from lib.store.parts import Part, Record, intact, planned, records, resume
+from lib.store.writing import write
 from lib.study import CONTENTS, Study
-from lib.volumes import COLUMNS, load_manifest
-
-_VOLUME = re.compile(r"[\w.+-]+_(full|quarter)_[\w.+-]+_[\d.]+mm\.npy")
+from lib.volumes import COLUMNS, completeness, count_table, load_manifest
 
 
-def prepare(study: Study, jobs: int = 1) -> pd.DataFrame:
+def prepare(study: Study, jobs: int | None = None) -> pd.DataFrame:
     """Simulate the cohort if the study reads no real scans, then store its volumes; done once and kept.
+
+    `jobs`: how many files to read at once, by default one on every processor core.
 
     Returns:
         The manifest, a row a slice.
 
     Raises:
         CohortError: nothing usable in the folder, or a subset of the split without pairs.
+        OutputError: the store cannot be written, or another run is at work in it.
     """
     paths = study.paths
     if study.cohort.simulation is not None:
@@ -46,10 +47,11 @@ def prepare(study: Study, jobs: int = 1) -> pd.DataFrame:
         contents = folder_digest(study.data)
     step = Step("volumes", paths.volumes / "stamp.json", {"lib.preprocess"}, {"data": digest(study.data)[:12]},
                 {"scans": contents})
-    if not step.is_current():
-        with step.making() as outputs:
-            manifest = preprocess(study.data, paths.volumes, jobs=jobs)
-            outputs += [paths.manifest, *(paths.volumes / name for name in manifest["volume"].unique())]
+    if not (step.is_current() and intact(paths.volumes)):
+        speed: dict[str, float] = {}
+        with step.making(speed=speed) as outputs:
+            speed |= _build(study.data, paths.volumes, jobs or cores())
+            outputs += [paths.manifest, *records(paths.volumes)]
     return load_manifest(paths.volumes)
 
 
@@ -58,180 +60,77 @@ def preprocess(data: Path, out: Path, *, jobs: int = 1) -> pd.DataFrame:
 
     Volumes are int16 HU, (slices, rows, columns), or float32 where int16 would lose something. A paired series holds
     its paired slices only; a series without partner is stored whole, with paired=False. What was left out, and why, is
-    in problems.csv. At most one series is in memory. Returns the manifest, as `load_manifest` does.
+    in problems.csv. Memory holds one slice for each of `jobs` processes, whatever the number of slices. A run that was
+    stopped goes on after the last series that it finished. Returns the manifest, as `load_manifest` does.
 
-    Raises CohortError for an unusable folder (an earlier store is then untouched) and VolumeError if `out` cannot be
-    written (nothing of this run is then left behind).
+    Raises CohortError for an unusable folder (an earlier store is then untouched), OutputError if `out` cannot be
+    written or another run is at work in it, VolumeError if the disk gives back other bytes than it was given,
+    StageError if a process was ended from outside. There is then no manifest, but finished series stay for the next run.
     """
-    found = discover(Path(data), jobs=jobs)
-    out = Path(out)
-    written: list[Path] = []
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        _remove_store(out)
-        _check_space(found, out)
-        problems = list(found.problems)
-        rows = []
-        total = sum(len(keys) * len(slices) for _, keys, slices in _planned(found))
-        with (
-            worker_map(jobs if total >= discovery.POOL_FROM else 1) as parallel,
-            tqdm(total=total, desc="Volumes", unit="slice", delay=5) as bar,
-        ):
-            for pair, keys, slices in _planned(found):
-                rows += _write_together(found, pair, keys, slices, out, parallel, written, problems, bar)
-        if not rows:
-            raise CohortError(f"{found.root}: no slice could be decoded; first reason: {problems[-1]}")
-        manifest = pd.DataFrame(rows).astype(COLUMNS)[list(COLUMNS)]
-        for name, text in (
-            ("problems.csv", _problem_table(found, problems).to_csv(index=False)),
-            ("summary.json", json.dumps(_summary(found, problems, manifest), indent=2) + "\n"),
-            ("manifest.csv", manifest.to_csv(index=False)),
-        ):
-            written.append(out / name)
-            _replace(out / name, lambda file, text=text: file.write(text.encode()))
-    except BaseException as error:
-        for path in written:
-            path.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise _cannot_write(out, error) from error
-        raise
+    _build(data, out, jobs)
     return load_manifest(out)
 
 
-def _planned(found: Discovery) -> list[tuple[PairKey | None, tuple[SeriesKey, ...], list[tuple]]]:
-    """What to write together: (pair, (full, quarter), [(z, full, quarter), ...]) or (None, (series,), [(z, path), ...])."""
-    plan = [
-        (key, tuple(SeriesKey(key.patient, dose, key.kernel, key.thickness_mm) for dose in ("full", "quarter")), slices)
-        for key, slices in found.pairs.items()
-    ]
-    done = {series for _, both, _ in plan for series in both}
-    return plan + [(None, (key,), slices) for key, slices in found.series.items() if key not in done]
+def _build(data: Path, out: Path, jobs: int) -> dict[str, float]:
+    """Write the store; how many slices were written and were there, and how fast."""
+    out, begin = Path(out), time.monotonic()
+    with alone(out), Workers(jobs) as workers:
+        found = discover(Path(data), workers=workers)
+        try:
+            new, kept = _write_store(found, out, workers)
+        except OSError as error:
+            raise cannot_write(out, error) from error
+    seconds = time.monotonic() - begin
+    speed = {"slices": new, "kept": kept, "seconds": round(seconds, 2), "slices_per_s": round(new / seconds, 1)}
+    already = f", {kept:,} were there already" if kept else ""
+    print(f"{new:,} slices in {seconds:.1f} s: {speed['slices_per_s']:,.0f} slices/s{already}", file=sys.stderr)
+    return speed
 
 
-def _write_together(found, pair, keys, slices, out, parallel, written, problems, bar) -> list[dict]:
-    """Write the volumes of one pair, or one series, without slices that cannot be decoded; returns manifest rows."""
-    while slices:
-        hashes, bad = [], {}
-        for column, key in enumerate(keys, start=1):
-            bar.set_postfix_str(str(key), refresh=False)
-            digests, failures = _write_volume(
-                out, _volume_name(key), [each[column] for each in slices], parallel, written, bar
-            )
-            hashes.append(digests)
-            bad |= failures
-            if failures:
-                break
-        if not bad:
-            break
-        for path, message in bad.values():
-            what, _, remedy = message.removeprefix(f"{path}: ").rpartition("; ")
-            problems.append(Problem(path, "undecodable", what or remedy, remedy if what else "copy the file again"))
-        slices = [each for index, each in enumerate(slices) if index not in bad]
-        for key in keys:
-            (out / _volume_name(key)).unlink(missing_ok=True)
-    rows = []
-    for column, key in enumerate(keys, start=1):
-        for index, each in enumerate(slices):
-            header = found.headers[each[column]]
-            rows.append(
-                {
-                    "patient": key.patient,
-                    "dose": key.dose,
-                    "kernel": key.kernel,
-                    "thickness_mm": key.thickness_mm,
-                    "index": index,
-                    "z_mm": each[0],
-                    "volume": _volume_name(key),
-                    "paired": pair is not None,
-                    "rows": header.rows,
-                    "columns": header.columns,
-                    "source_sha256": hashes[column - 1][index],
-                    "collection": header.collection,
-                }  # fmt: skip
-            )
-    return rows
+def _write_store(found: Discovery, out: Path, workers: Workers) -> tuple[int, int]:
+    parts = planned(found)
+    done = resume(parts, out)
+    due = [part for part in parts if part.key not in done]
+    _check_space(due, out)
+    total, new = (sum(len(part.slices) * len(part.series) for part in some) for some in (parts, due))
+    with tqdm(total=total, initial=total - new, desc="Volumes", unit="slice", delay=2, smoothing=0.05) as bar:
+        done |= write(due, out, workers.executor(new), 2 * workers.jobs, bar)
+    problems = found.problems + [problem for part in parts for problem in done[part.key].problems(part)]
+    tables = [_rows(part, done[part.key]) for part in parts if done[part.key].volumes]
+    if not tables:
+        raise CohortError(f"{found.root}: no slice could be decoded; first reason: {problems[-1]}")
+    manifest = pd.concat(tables, ignore_index=True)
+    for name, text in (
+        ("problems.csv", _problem_table(found, problems).to_csv(index=False)),
+        ("summary.json", json.dumps(_summary(found, problems, manifest), indent=2) + "\n"),
+        ("manifest.csv", manifest.to_csv(index=False)),
+    ):
+        write_text(out / name, text)
+    return new, total - new
 
 
-def _write_volume(out, name, paths, parallel, written, bar) -> tuple[list[str], dict[int, tuple[Path, str]]]:
-    """Decode one series and write it, unless slices fail: SHA-256 of the files, and {index: (path, message)}."""
-    volume, digests, bad = None, [], {}
-    for index, (hu, told) in enumerate(parallel(_decode, paths)):
-        bar.update()
-        if hu is None:
-            bad[index] = (paths[index], told)
-            continue
-        if volume is None:
-            volume = np.empty((len(paths), *hu.shape), hu.dtype)
-        elif volume.dtype != hu.dtype:
-            volume = volume.astype(np.float32, copy=False)  # HU of int16 are exact in float32
-        volume[index] = hu
-        digests.append(told)
-    if not bad:
-        written.append(out / name)
-        _replace(out / name, lambda file: _write_npy(file, volume))
-    return digests, bad
+def _rows(part: Part, record: Record) -> pd.DataFrame:
+    """The manifest's rows of one part."""
+    kept, tables = record.kept(part), []
+    rows, columns = part.matrix
+    for column, (key, name) in enumerate(zip(part.series, part.volumes, strict=True)):
+        headers = [part.found.headers[each[1 + column]] for each in kept]
+        tables.append(pd.DataFrame({
+            "patient": key.patient, "dose": key.dose, "kernel": key.kernel, "thickness_mm": key.thickness_mm,
+            "index": range(len(kept)), "z_mm": [each[0] for each in kept], "volume": name, "paired": part.paired,
+            "rows": rows, "columns": columns, "source_sha256": record.sources[column],
+            "collection": [header.collection for header in headers],
+            "dose_fraction": [header.dose_fraction for header in headers],
+        }).astype(COLUMNS)[list(COLUMNS)])  # fmt: skip
+    return pd.concat(tables)
 
 
-def _decode(path: Path) -> tuple[np.ndarray | None, str]:
-    """One file: (HU, SHA-256), or (None, what is wrong). Runs in a worker."""
-    try:
-        data = path.read_bytes()
-        return decode_hu(data, path), hashlib.sha256(data).hexdigest()
-    except DicomError as error:
-        return None, str(error)
-    except OSError as error:
-        return None, f"{path}: cannot be read ({error.strerror}); check the file's permissions and the disk"
-
-
-def _write_npy(file, volume: np.ndarray) -> None:
-    """The .npy format slice by slice, so that a full disk is an OSError that says so (ndarray.tofile's does not)."""
-    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(volume))
-    for image in volume:
-        file.write(image.data)
-
-
-def _replace(path: Path, write: Callable) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _volume_name(key: SeriesKey) -> str:
-    kernel = re.sub(r"[^\w.+-]", "-", key.kernel)
-    return f"{key.patient}_{key.dose}_{kernel}_{key.thickness_mm:g}mm.npy"
-
-
-def _remove_store(out: Path) -> None:
-    """Remove an earlier run's store, the manifest first, and what a killed run left; nothing else."""
-    for name in ("manifest.csv", "summary.json", "problems.csv"):
-        (out / name).unlink(missing_ok=True)
-    for path in out.iterdir():
-        name = re.sub(r"^\.(.+)\.\d+\.tmp$", r"\1", path.name)
-        if _VOLUME.fullmatch(name) or (name != path.name and name in ("manifest.csv", "summary.json", "problems.csv")):
-            path.unlink()
-
-
-def _check_space(found: Discovery, out: Path) -> None:
-    needed = sum(
-        2 * found.headers[path].rows * found.headers[path].columns
-        for _, keys, slices in _planned(found)
-        for each in slices
-        for path in each[1 : 1 + len(keys)]
-    )
+def _check_space(due: list[Part], out: Path) -> None:
+    needed = sum(2 * math.prod(part.matrix) * len(part.slices) * len(part.series) for part in due)
     free = shutil.disk_usage(out).free
     if needed > free:
         sizes = f"the volumes need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
-        raise VolumeError(f"{out}: {sizes}; free space or set OUTPUT=... to another disk")
-
-
-def _cannot_write(out: Path, error: OSError) -> VolumeError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return VolumeError(f"{out}: the disk is full, nothing of this run was kept; free space or set OUTPUT=...")
-    return VolumeError(f"{out}: the store cannot be written ({error.strerror or error}); check its permissions")
+        raise OutputError(f"{out}: {sizes}; free space or set OUTPUT=... to another disk")
 
 
 def _problem_table(found: Discovery, problems: list[Problem]) -> pd.DataFrame:
@@ -253,12 +152,17 @@ def _summary(found: Discovery, problems: list[Problem], manifest: pd.DataFrame) 
     counts: dict[str, int] = {}
     for problem in problems:
         counts[problem.kind] = counts.get(problem.kind, 0) + problem.count
+    state = completeness(manifest)
     return {
         "collection": found.collection,
         "patients": int(manifest["patient"].nunique()),
         "series": int(manifest["volume"].nunique()),
         "slices": len(manifest),
         "pairs": int(manifest["paired"].sum()) // 2,
+        "pairs_by_series": count_table(manifest).loc["total"].drop("total").to_dict(),
+        "expected_by_series": None if state is None else paper.PAIRS_BY_SERIES,
+        "complete": None if state is None else state.startswith("complete"),
+        "completeness": state,
         "ignored": found.ignored,
         "problems": dict(sorted(counts.items())),
     }

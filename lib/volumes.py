@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lib import paper
 from lib.errors import VolumeError
 
 HU_MIN, HU_MAX = -1024.0, 3072.0
@@ -18,6 +19,7 @@ HU_MIN, HU_MAX = -1024.0, 3072.0
 COLUMNS = {
     "patient": "str", "dose": "str", "kernel": "str", "thickness_mm": "float64", "index": "int64", "z_mm": "float64",
     "volume": "str", "paired": "bool", "rows": "int64", "columns": "int64", "source_sha256": "str", "collection": "str",
+    "dose_fraction": "float64",
 }  # fmt: skip
 
 
@@ -35,7 +37,8 @@ def load_manifest(out: Path) -> pd.DataFrame:
     """One row a slice, checked against the volumes. Raises VolumeError if anything is missing or does not fit.
 
     Columns: patient, dose ('full', 'quarter'), kernel, thickness_mm, index (in the volume), z_mm, volume (file name),
-    paired, rows, columns, source_sha256 (of the DICOM file), collection.
+    paired, rows, columns, source_sha256 (of the DICOM file), collection, dose_fraction (of the full dose, 1.0 for it; NaN
+    where nothing tells).
     """
     path = Path(out) / "manifest.csv"
     again = "run the preprocess stage again"
@@ -50,6 +53,7 @@ def load_manifest(out: Path) -> pd.DataFrame:
         if manifest.empty or not allowed.all():
             raise ValueError("no rows, or 'paired' or 'dose' with a value that is not allowed")
         manifest["paired"] = manifest["paired"] == "True"
+        manifest["dose_fraction"] = manifest["dose_fraction"].replace("", "nan")
         manifest = manifest[list(COLUMNS)].astype(COLUMNS)
     except (ValueError, TypeError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise VolumeError(f"{path}: not a manifest ({' '.join(str(error).split())}); {again}") from None
@@ -77,13 +81,21 @@ def open_volume(out: Path, name: str) -> np.memmap:
     return volume
 
 
+def read_slice(volume: np.memmap, index: int) -> np.ndarray:
+    """HU of one slice, (rows, columns), read through the file: mapped pages would count as memory of the process."""
+    with open(volume.filename, "rb") as stream:
+        stream.seek(volume.offset + int(index) * volume[0].nbytes)
+        return np.fromfile(stream, volume.dtype, volume[0].size).reshape(volume.shape[1:])
+
+
 def load_problems(out: Path) -> pd.DataFrame:
     """What `preprocess` left out or guessed: kind, file (relative to the data), what, remedy, count of files."""
     return pd.read_csv(Path(out) / "problems.csv", dtype={"file": str}, keep_default_na=False)
 
 
 def load_summary(out: Path) -> dict:
-    """Counts of `preprocess`: collection, patients, series, slices, pairs, ignored files and problems by kind."""
+    """Counts of `preprocess`: collection, patients, series, slices, pairs, also by series and as expected of the whole
+    collection, `completeness`, ignored files and problems by kind."""
     return json.loads((Path(out) / "summary.json").read_text())
 
 
@@ -116,3 +128,27 @@ def count_table(manifest: pd.DataFrame) -> pd.DataFrame:
     counts["total"] = counts.sum(axis=1)
     counts.loc["total"] = counts.sum()
     return counts.astype(int)
+
+
+def completeness(manifest: pd.DataFrame) -> str | None:
+    """One line that says whether the whole of Mayo's collection is there, None for other collections.
+
+    'complete: 10 patients, 16,628 pairs' or 'partial: 2 of 10 patients, 1 mm B30 only, 1,200 of 16,628 pairs'.
+    """
+    if manifest["collection"].iloc[0] != "mayo2016":
+        return None
+    counts = count_table(manifest)
+    found, patients = counts.loc["total"], counts.index.drop("total")
+    thick = {name: counts[name].drop("total").to_dict() == paper.SLICES_3MM_BY_PATIENT
+             for name in paper.PAIRS_BY_SERIES if name.endswith("3 mm") and name in counts}
+    if found.drop("total").to_dict() == paper.PAIRS_BY_SERIES and all(thick.values()):
+        return f"complete: {len(patients)} patients, {paper.PAIRS:,} pairs"
+    told = []
+    everyone = list(paper.SLICES_3MM_BY_PATIENT)
+    if len(known := patients.intersection(everyone)) < len(everyone):
+        told.append(f"{len(known)} of {len(everyone)} patients")
+    series = [f"{thickness} mm {kernel}" for name in paper.PAIRS_BY_SERIES if found.get(name, 0)
+              for kernel, thickness, _ in [name.split()]]
+    if 0 < len(series) < len(paper.PAIRS_BY_SERIES):
+        told.append(f"{' and '.join(series)} only")
+    return "partial: " + ", ".join([*(told or ["not slice for slice as published"]), f"{found['total']:,} of {paper.PAIRS:,} pairs"])

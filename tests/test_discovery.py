@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from lib.cohort import discovery
+from lib.cohort import workers
 from lib.cohort.discovery import PairKey, SeriesKey, discover
 from lib.errors import CohortError
 from tests import trees
@@ -349,6 +349,6 @@ def test_symbolic_links_are_followed_once(tmp_path):
 def test_processes_give_the_same_result(tmp_path, monkeypatch):
     both_doses(tmp_path, "flat thickness", z=[i * 0.8 for i in range(40)])
     (tmp_path / "bad.dcm").write_text("no")
-    monkeypatch.setattr(discovery, "POOL_FROM", 1)
+    monkeypatch.setattr(workers, "POOL_FROM", 1)
     one, two = discover(tmp_path), discover(tmp_path, jobs=2)
     assert one.series == two.series and one.pairs == two.pairs and one.problems == two.problems

@@ -2,17 +2,22 @@
 
 import errno
 import hashlib
+import json
+import os
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lib import paper, provenance, volumes
 from lib import preprocess as preprocess_module
-from lib import volumes
-from lib.cohort import discovery
+from lib.cohort import workers
 from lib.cohort.dicom import read_hu
-from lib.errors import CohortError, VolumeError
+from lib.errors import CohortError, OutputError, StageError, VolumeError
 from lib.preprocess import preprocess
+from lib.store import parts, volume, writing
 from lib.volumes import (
     count_table,
     denormalise,
@@ -39,7 +44,12 @@ def store(tmp_path):
 
 
 def names(folder) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """Files of a store without the records."""
+    return sorted(path.name for path in folder.iterdir() if path.name != "parts")
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_manifest_and_volumes_hold_exactly_the_files(store):
@@ -103,6 +113,22 @@ def test_fractional_slope_makes_a_float32_volume(tmp_path):
     assert volume.dtype == np.float32 and all(np.array_equal(volume[i], read_hu(paths[i])) for i in range(2))
 
 
+def test_a_series_is_wide_only_if_a_slice_that_is_kept_needs_it(tmp_path):
+    made = trees.simulated(tmp_path / "data")
+    trees.edit(made["full"][1], RescaleSlope="0.5")
+    trees.undecodable(made["quarter"][1])
+    manifest = preprocess(tmp_path / "data", tmp_path / "out")
+    assert [open_volume(tmp_path / "out", name).dtype for name in manifest["volume"].unique()] == [np.int16] * 2
+    assert pairs(manifest)["z_mm"].tolist() == [0.0, 1.6]
+
+
+def test_odd_kernels_get_volumes_of_their_own(tmp_path):
+    for kernel in ("A/1", "A-1"):
+        trees.foreign(tmp_path / "data", f"scan {kernel[1] == '/'}", ConvolutionKernel=kernel)
+    manifest = preprocess(tmp_path / "data", tmp_path / "out")
+    assert manifest["volume"].nunique() == 2 and manifest["volume"].str.fullmatch(r"[\w.-]+").all()
+
+
 def test_no_identity_of_unknown_patients_in_the_store(tmp_path):
     trees.foreign(tmp_path / "data", "Jane Doe", patient_id="4711", name="doe{i}.dcm")
     (tmp_path / "data" / "Jane Doe" / "bad-doe.dcm").write_text("no")
@@ -115,7 +141,7 @@ def test_no_identity_of_unknown_patients_in_the_store(tmp_path):
 
 def test_an_undecodable_slice_is_left_out_of_both_doses(tmp_path):
     made = trees.simulated(tmp_path / "data")
-    bad = trees.edit(made["quarter"][1], SamplesPerPixel=3, PhotometricInterpretation="RGB")
+    bad = trees.undecodable(made["quarter"][1])
     manifest = preprocess(tmp_path / "data", tmp_path / "out")
     assert pairs(manifest)["z_mm"].tolist() == [0.0, 1.6]
     assert np.array_equal(open_volume(tmp_path / "out", "SIM01_full_B30_1mm.npy")[1], read_hu(made["full"][2]))
@@ -125,15 +151,17 @@ def test_an_undecodable_slice_is_left_out_of_both_doses(tmp_path):
 
 def test_nothing_decodable_is_an_error_and_leaves_nothing(tmp_path):
     for path in trees.simulated(tmp_path / "data")["quarter"]:
-        trees.edit(path, SamplesPerPixel=3, PhotometricInterpretation="RGB")
+        trees.undecodable(path)
     with pytest.raises(CohortError, match="no slice could be decoded"):
         preprocess(tmp_path / "data", tmp_path / "out")
-    assert names(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_second_run_removes_the_stale_store_and_nothing_else(store):
     (store / "notes.npy").write_bytes(b"mine")
-    (store / f".SIM09_full_B30_1mm.npy.{12}.tmp").write_bytes(b"killed run")
+    (store / f"{provenance.TEMPORARY}12.npy").write_bytes(b"killed run")
+    (store / "parts" / f"{provenance.TEMPORARY}12.json").write_bytes(b"killed run")
+    (store / "parts" / "0123.json").write_bytes(b"cut off")
     other = store.parent / "other"
     trees.simulated(other, "SIM03")
     preprocess(other, store)
@@ -143,9 +171,9 @@ def test_a_second_run_removes_the_stale_store_and_nothing_else(store):
 
 
 def test_the_same_data_give_the_same_store(store):
-    before = {path.name: path.read_bytes() for path in store.iterdir()}
+    before = contents(store)
     preprocess(store.parent / "data", store)
-    assert {path.name: path.read_bytes() for path in store.iterdir()} == before
+    assert contents(store) == before
 
 
 def test_a_wrong_folder_leaves_the_earlier_store_alone(store, tmp_path):
@@ -155,39 +183,109 @@ def test_a_wrong_folder_leaves_the_earlier_store_alone(store, tmp_path):
     assert len(load_manifest(store)) == 16
 
 
-@pytest.mark.parametrize("stop_at", [0, 3])
-def test_full_disk_is_one_line_and_leaves_nothing(store, monkeypatch, stop_at):
-    write, calls = preprocess_module._write_npy, []
+def finished(store) -> list[str]:
+    """Volumes that the records of a store without a manifest vouch for, all of them whole; nothing else is there."""
+    vouched = sorted(name for path in (store / "parts").glob("*.json") for name in json.loads(path.read_text())["volumes"])
+    assert vouched == names(store) and parts.intact(store)
+    return vouched
 
-    def full(file, volume):
-        calls.append(file)
+
+@pytest.mark.parametrize("stop_at", [0, 3, 5])
+def test_a_full_disk_is_one_line_and_the_run_goes_on_after_it(store, monkeypatch, stop_at):
+    expected, allocate, calls = contents(store), writing.allocate, []
+    shutil.rmtree(store)
+
+    def full(*arguments):
+        calls.append(arguments)
         if len(calls) > stop_at:
-            file.write(b"half a volume")
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(file, volume)
+        return allocate(*arguments)
 
-    monkeypatch.setattr(preprocess_module, "_write_npy", full)
-    with pytest.raises(VolumeError, match="the disk is full") as error:
-        preprocess(store.parent / "data", store)
-    assert "\n" not in str(error.value) and names(store) == []
+    with monkeypatch.context() as patched:
+        patched.setattr(writing, "allocate", full)
+        with pytest.raises(OutputError, match="the disk is full.*free some space") as error:
+            preprocess(store.parent / "data", store)
+    assert "\n" not in str(error.value) and (not store.exists() or len(finished(store)) <= stop_at // 2 * 2)
     with pytest.raises(VolumeError, match="no manifest"):
         load_manifest(store)
+    preprocess(store.parent / "data", store)
+    assert contents(store) == expected
 
 
 def test_too_little_space_is_told_before_anything_is_written(store, monkeypatch):
-    monkeypatch.setattr(preprocess_module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 16 * 480 * 2 - 1}))
-    with pytest.raises(VolumeError, match="are free"):
+    monkeypatch.setattr(preprocess_module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 6 * 480 * 2 - 1}))
+    for path in (store.parent / "data").rglob("SIM02*.IMA"):
+        trees.edit(path, PatientComments="changed")
+    with pytest.raises(OutputError, match="are free"):
         preprocess(store.parent / "data", store)
+    assert len(finished(store)) == 4, "those that are there need no space"
 
 
-def test_an_interrupted_run_leaves_nothing(store, monkeypatch):
-    def stop(file, volume):
+def test_an_interrupted_run_leaves_what_is_finished(store, monkeypatch):
+    def stop(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(preprocess_module, "_write_npy", stop)
+    shutil.rmtree(store)
+    monkeypatch.setattr(writing, "verify", stop)
     with pytest.raises(KeyboardInterrupt):
         preprocess(store.parent / "data", store)
-    assert names(store) == []
+    assert not store.exists()
+
+
+def test_only_what_changed_is_read_again(store, monkeypatch):
+    before, read = contents(store), []
+    decode = volume.decode_hu
+    monkeypatch.setattr(volume, "decode_hu", lambda data, path: read.append(path.name) or decode(data, path))
+    preprocess(store.parent / "data", store)
+    assert not read and contents(store) == before
+    (store / "SIM01_full_D45_1mm.npy").write_bytes(before["SIM01_full_D45_1mm.npy"][:-1] + b"\x7f")
+    preprocess(store.parent / "data", store)
+    assert len(read) == 4 and all("SHARP" in name for name in read) and contents(store) == before
+    os.utime(store / "SIM01_full_D45_1mm.npy")
+    preprocess(store.parent / "data", store)
+    assert len(read) == 4, "another time, the same contents"
+    os.utime(next((store.parent / "data").rglob("SIM02*.IMA")))
+    preprocess(store.parent / "data", store)
+    assert len(read) == 4 + 6 and contents(store) == before
+
+
+def test_records_hold_no_file_names(tmp_path):
+    paths = trees.foreign(tmp_path / "data", "Jane Doe", name="doe{i}.dcm", z=(0.0, 1.0, 2.0))
+    trees.undecodable(paths[1])
+    preprocess(tmp_path / "data", tmp_path / "out")
+    first = contents(tmp_path / "out")
+    (record,) = (tmp_path / "out" / "parts").iterdir()
+    assert "undecodable" in first["problems.csv"].decode() and "doe" not in (record.name + record.read_text()).lower()
+    preprocess(tmp_path / "data", tmp_path / "out")
+    assert contents(tmp_path / "out") == first, "a slice that was left out is told again"
+
+
+def test_a_disk_that_returns_other_bytes_is_an_error(tmp_path, monkeypatch):
+    trees.simulated(tmp_path / "data")
+
+    def decay(target):
+        with target.temporary.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"\x7f")
+
+    monkeypatch.setattr(writing, "flush", decay)
+    with pytest.raises(VolumeError, match="SIM01_full_B30_1mm.npy: slice 2 was read back other than it was written"):
+        preprocess(tmp_path / "data", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_killed_worker_is_one_line(tmp_path, monkeypatch):
+    trees.simulated(tmp_path / "data")
+    monkeypatch.setattr(workers, "POOL_FROM", 1)
+    monkeypatch.setattr(writing, "verify", killed)
+    with pytest.raises(StageError, match="ended from outside .out of memory.*fewer jobs") as error:
+        preprocess(tmp_path / "data", tmp_path / "out", jobs=2)
+    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+def killed(*arguments):
+    """What the kernel does to a process when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_damaged_store_is_refused(store):
@@ -247,12 +345,10 @@ def test_normalise_is_exact_and_inverts():
 
 def test_processes_give_the_same_store(tmp_path, monkeypatch):
     trees.simulated(tmp_path / "data", z=[i * 0.8 for i in range(20)])
-    monkeypatch.setattr(discovery, "POOL_FROM", 1)
+    monkeypatch.setattr(workers, "POOL_FROM", 1)
     for jobs in (1, 2):
         preprocess(tmp_path / "data", tmp_path / f"out{jobs}", jobs=jobs)
-    assert names(tmp_path / "out1") == names(tmp_path / "out2")
-    for path in (tmp_path / "out1").iterdir():
-        assert path.read_bytes() == (tmp_path / "out2" / path.name).read_bytes()
+    assert contents(tmp_path / "out1") == contents(tmp_path / "out2")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the 20 real CT slices are not on this machine")

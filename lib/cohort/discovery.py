@@ -6,13 +6,12 @@ collections in it, is an error.
 """
 
 import hashlib
-import multiprocessing
 import os
 import re
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,13 +21,15 @@ from tqdm import tqdm
 
 from lib.cohort.dicom import Header, NotCtImageError, read_header
 from lib.cohort.identity import Problem, identify
+from lib.cohort.workers import Workers
 from lib.errors import CohortError, DicomError
 
 Z_DECIMALS = 2
 """Two slices are at one place if their z agree when rounded to 0.01 mm."""
 
-POOL_FROM = 2000
-"""Files from which further processes pay for their start."""
+_PROJECTIONS = re.compile(r"\b(full|low) dose projections\b|DICOM-CT-PD", re.IGNORECASE)
+"""Folders whose files are projection data (tens of thousands a scan): counted, never opened."""
+
 
 class SeriesKey(NamedTuple):
     """What tells one series from another; kernel as 'B30', slice thickness in mm."""
@@ -77,8 +78,8 @@ class Discovery:
         return dict(sorted(totals.items()))
 
 
-def discover(folder: Path, *, jobs: int = 1) -> Discovery:
-    """Find, group, order and pair every CT slice below `folder`; `jobs` processes read the headers.
+def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> Discovery:
+    """Find, group, order and pair every CT slice below `folder`; `jobs` processes, or `workers`, read the headers.
 
     Raises CohortError if the folder does not exist, holds no usable CT slice, or mixes two collections.
     """
@@ -86,7 +87,8 @@ def discover(folder: Path, *, jobs: int = 1) -> Discovery:
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise CohortError(f"{root}: {what}; expected a folder of DICOM slices, pass its path as DATA=...")
-    headers, problems, ignored = _read_headers(root, jobs)
+    with nullcontext(workers) if workers else Workers(jobs) as parallel:
+        headers, problems, ignored = _read_headers(root, parallel)
     if not headers:
         seen = ", ".join(f"{count} {kind}" for kind, count in ignored.items()) or "no files"
         first = f"; first unusable file: {problems[0]}" if problems else ""
@@ -108,44 +110,35 @@ def discover(folder: Path, *, jobs: int = 1) -> Discovery:
     return Discovery(root, collection, series, pairs, headers, problems, ignored)
 
 
-@contextmanager
-def worker_map(jobs: int) -> Iterator[Callable]:
-    """A `map` over `jobs` fresh processes that keeps the order (the built-in one if `jobs` is 1)."""
-    if jobs <= 1:
-        yield map
-        return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as executor:
-        try:
-            yield partial(executor.map, chunksize=16)
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _read_headers(root: Path, jobs: int) -> tuple[dict[Path, Header], list[Problem], dict[str, int]]:
+def _read_headers(root: Path, workers: Workers) -> tuple[dict[Path, Header], list[Problem], dict[str, int]]:
     headers, problems, ignored, first = {}, [], Counter(), {}
     paths = sorted(_files(root))
-    with worker_map(jobs if len(paths) >= POOL_FROM else 1) as parallel:
-        looks = parallel(_look, paths)
-        for path, (kind, found) in tqdm(
-            zip(paths, looks, strict=True), total=len(paths), desc="Headers", unit="file", delay=5
-        ):
-            if kind == "clutter" or kind == "other image":
-                ignored[found] += 1
-                if kind == "other image":
-                    first.setdefault(found, path)
-            elif kind == "unreadable":
-                problems.append(Problem(path, kind, *_split_remedy(found, path)))
-            else:
-                problem, header = identify(found, path, root)
-                if problem:
-                    problems.append(problem)
-                if header:
-                    headers[path] = header
+    looks = workers.map(partial(_look, root), paths)
+    for path, (kind, found) in tqdm(
+        zip(paths, looks, strict=True), total=len(paths), desc="Headers", unit="file", delay=5
+    ):
+        if kind == "clutter" or kind == "other image":
+            ignored[found] += 1
+            if kind == "other image":
+                first.setdefault(found, path)
+        elif kind == "unreadable":
+            problems.append(Problem(path, kind, *_split_remedy(found, path)))
+        else:
+            problem, header = found
+            if problem:
+                problems.append(problem)
+            if header:
+                headers[path] = _shared(header)
     for kind, path in first.items():
         text = f"{kind}, not a CT image: {ignored[kind]} file(s) skipped"
         problems.append(Problem(path, "other image", text, "nothing to do", ignored[kind]))
     return headers, _aggregated(problems), dict(sorted(ignored.items()))
+
+
+def _shared(header: Header) -> Header:
+    """The same with one copy in memory of each text that all slices of a series repeat."""
+    texts = {name: sys.intern(value) for name, value in vars(header).items() if isinstance(value, str)}
+    return replace(header, **texts)
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -159,18 +152,20 @@ def _files(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in files)
 
 
-def _look(path: Path) -> tuple[str, Header | str]:
-    """One file: ('header', Header), ('unreadable', message), ('other image', kind) or ('clutter', kind)."""
+def _look(root: Path, path: Path) -> tuple[str, tuple[Problem | None, Header | None] | str]:
+    """One file: ('header', see `identify`), ('unreadable', message), ('other image', kind) or ('clutter', kind)."""
     name, suffix = path.name, path.suffix.lower()
     if name.startswith("._") or "__MACOSX" in path.parts:
         return "clutter", "macOS resource fork"
     if name.upper() == "DICOMDIR":
         return "clutter", "DICOMDIR"
+    if _PROJECTIONS.search(path.parent.name) and suffix in (".dcm", ".ima"):
+        return "other image", "projection data"
     try:
         with path.open("rb") as file:
             dicom = file.read(132)[128:] == b"DICM"
         if dicom or suffix in (".ima", ".dcm"):
-            return "header", read_header(path)
+            return "header", identify(read_header(path), path, root)
     except NotCtImageError as error:
         return "other image", error.kind
     except DicomError as error:
