@@ -93,9 +93,35 @@ def test_thinning_has_the_variance_of_the_theory():
     assert np.corrcoef(full.ravel(), low.ravel())[0, 1] == pytest.approx(np.sqrt(fraction), abs=0.02)
 
 
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5])
+@pytest.mark.parametrize("electronic", [0.0, 400.0])
+def test_thinning_measured_counts_adds_just_what_the_low_dose_lacks(fraction, electronic):
+    """Yu et al. 2012; and a measured full dose that is thinned has the variance of a low dose acquired as such."""
+    scanner = Scanner(size=96, views=301, electronic_variance=electronic, bowtie=0.0, modulation=0.0)
+    ideal = np.full((1, *scanner.sinogram_shape), 2.0, np.float32)
+    i0, counts = 2.0e4, 2.0e4 * np.exp(-2.0)
+    added = scanner.thin(ideal, np.random.default_rng(1), i0, fraction)
+    theory = (1 - fraction) / (fraction * counts) * (1 + (1 + fraction) * electronic / (fraction * counts))
+    assert added.dtype == np.float32 and added.shape == ideal.shape
+    assert added.var() == pytest.approx(theory, rel=0.04) and abs(added.mean()) < 0.1 * added.std()
+    full, low = scanner.expose(ideal, np.random.default_rng(2), i0, fraction)
+    thinned = full + scanner.thin(full, np.random.default_rng(3), i0, fraction)
+    assert thinned.var() == pytest.approx(low.var(), rel=0.06)
+    assert np.corrcoef((thinned - full).ravel(), full.ravel())[0, 1] == pytest.approx(0, abs=0.03)
+
+
+def test_thinning_gives_each_slice_its_own_noise_whatever_the_threads():
+    lines = SMALL.project(np.concatenate([disc(SMALL, radius) for radius in (40, 70, 100)]))
+    runs = [Scanner(size=96, views=135, threads=threads).thin(lines, np.random.default_rng(4), 1e5) for threads in (1, 3)]
+    np.testing.assert_array_equal(*runs)
+    np.testing.assert_array_equal(runs[0][:1], SMALL.thin(lines[:1], np.random.default_rng(4), 1e5))
+
+
 def test_starved_bins_stay_finite():
-    full, low = SMALL.expose(np.full((1, *SMALL.sinogram_shape), 14.0, np.float32), np.random.default_rng(0), 1e4)
+    starved = np.full((1, *SMALL.sinogram_shape), 14.0, np.float32)
+    full, low = SMALL.expose(starved, np.random.default_rng(0), 1e4)
     assert np.isfinite(full).all() and np.isfinite(low).all()
+    assert np.isfinite(SMALL.thin(starved, np.random.default_rng(0), 1e4)).all()
 
 
 def test_same_seed_is_bit_identical_whatever_the_threads_and_other_seeds_differ():
@@ -152,8 +178,9 @@ def test_wrong_inputs_are_refused():
     with pytest.raises(StudyError, match="B30, D45"):
         SMALL.reconstruct(lines, "B31")
     for i0, fraction in ((0.0, 0.25), (1e5, 1.0)):
-        with pytest.raises(StudyError, match="dose_fraction"):
-            SMALL.expose(lines, np.random.default_rng(0), i0, fraction)
+        for method in (SMALL.expose, SMALL.thin):
+            with pytest.raises(StudyError, match="dose_fraction"):
+                method(lines, np.random.default_rng(0), i0, fraction)
 
 
 def test_noise_of_a_patient_is_near_the_real_one():
