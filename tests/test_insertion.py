@@ -209,6 +209,15 @@ def test_other_options_and_other_scans_leave_nothing_stale(tmp_path):
     assert {header.dose_fraction for header in discover(tmp_path / "out").headers.values()} == {1.0, 0.5}
 
 
+def test_a_simulated_normal_dose_never_poses_as_a_real_one(tmp_path):
+    trees.simulated(tmp_path / "in", doses=("full",))
+    insert(tmp_path / "in", tmp_path / "out", i0=1e5, dose_fraction=0.1, warn=quiet)
+    found = discover(tmp_path / "out")
+    assert found.collection == "simulated" and len(found.pairs[pseudonym("SIM01"), "B30", 1.0]) == 3
+    assert {header.dose_fraction for header in found.headers.values()} == {1.0, 0.1}
+    assert not [name for name, data in contents(tmp_path / "out").items() if b"real scan" in data]
+
+
 @pytest.mark.parametrize("rows, columns", [(40, 57), (57, 40), (33, 33)])
 def test_other_shapes_and_odd_sizes(tmp_path, rows, columns):
     hu = body(rows, columns, slices=2, radius_mm=60.0)
@@ -316,3 +325,16 @@ def test_real_slices_get_the_noise_of_a_quarter_dose(tmp_path):
         header = read_header(full)
         (source,) = [path for path in (tmp_path / "in").iterdir() if read_header(path).z_mm == header.z_mm]
         np.testing.assert_array_equal(read_hu(full), read_hu(source))
+
+
+def test_the_padding_around_the_circle_stays_as_the_scanner_left_it(tmp_path):
+    hu = body()
+    place = np.arange(64) - 31.5
+    outside = np.hypot(place[:, None], place[None, :]) > 32
+    hu[:, outside] = -1024
+    write(tmp_path / "in", hu)
+    insert(tmp_path / "in", tmp_path / "out", warn=quiet)
+    for _, full, quarter in discover(tmp_path / "out").pairs[pseudonym("4711"), "Br38", 3.0]:
+        assert (read_hu(quarter)[outside] == -1024).all() and (read_hu(full)[outside] == -1024).all()
+        assert (read_hu(quarter)[~outside] != read_hu(full)[~outside]).mean() > 0.8
+    assert not lowdose.padding(body()).any(), "air of a scan without padding"

@@ -141,8 +141,9 @@ def _scan(key: SeriesKey, slices: list[tuple[float, Path]], found: Discovery) ->
         return Problem(headers[0][0], "matrix size", what, "export it at its full size")
     known = re.fullmatch(r"P[0-9a-f]{8}", key.patient)
     kernel = re.sub(r"[^\w.+-]", "-", key.kernel)[:15]
-    return Scan(key.patient if known else pseudonym(key.patient), kernel, key.thickness_mm, first.pixel_spacing_mm[0],
-                tuple(slices))
+    patient = key.patient if known else pseudonym(key.patient)
+    collection = "simulated" if found.collection == "simulated" else "inserted"
+    return Scan(patient, kernel, key.thickness_mm, first.pixel_spacing_mm[0], tuple(slices), collection)
 
 
 def _work(scan: Scan, out: Path, dose: Dose, threads: int) -> tuple[Step | None, list[str]]:

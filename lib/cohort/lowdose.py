@@ -25,6 +25,7 @@ PROBES = 8  # slices in which the noise of a series is measured before the inser
 SIEMENS = re.compile(r"[A-Z][a-z]?(\d{2})")
 SOFT_UP_TO = 40
 AIR = -1000.0
+PADDED = -1024.0
 
 COLUMNS = ["patient", "kernel", "thickness_mm", "slices", "left_out", "dose_fraction", "noise_kernel", "i0", "i0_source",
            "sd_full_hu", "sd_low_hu", "ratio"]  # fmt: skip
@@ -33,13 +34,15 @@ COLUMNS = ["patient", "kernel", "thickness_mm", "slices", "left_out", "dose_frac
 
 @dataclass(frozen=True)
 class Scan:
-    """One normal-dose series: `patient` is a pseudonym, `slices` are (z in mm, file), z rising."""
+    """One normal-dose series: `patient` is a pseudonym, `slices` are (z in mm, file), z rising. `collection` is what it
+    becomes: 'inserted', or 'simulated' if the normal dose is simulated, too."""
 
     patient: str
     kernel: str
     thickness_mm: float
     pixel_mm: float
     slices: tuple[tuple[float, Path], ...]
+    collection: str = "inserted"
 
     @property
     def name(self) -> str:
@@ -76,7 +79,8 @@ def insert_series(scan: Scan, out: Path, dose: Dose, threads: int = 1) -> tuple[
     Returns:
         The step, and what is wrong with each slice that was left out (only if the work was done now).
     """
-    config = {"series": scan.name, "dose_fraction": dose.fraction, "seed": dose.seed, "i0": dose.i0}
+    config = {"series": scan.name, "collection": scan.collection, "dose_fraction": dose.fraction, "seed": dose.seed,
+              "i0": dose.i0}  # fmt: skip
     step = Step(f"inserting noise into {scan.name}", out / "series" / f"{scan.name}.json", {"lib.cohort.lowdose"}, config,
                 {"scans": digest([_state(path) for _, path in scan.slices])})
     if step.is_current():
@@ -110,6 +114,17 @@ def low_dose(
     return (scanner.reconstruct(added, kernel) + np.float32(1000.0))[:, *place]
 
 
+def padding(hu: np.ndarray) -> np.ndarray:
+    """Pixels that a scanner fills in, bool, shape (slices, rows, columns): -1024 HU or less outside the inscribed circle
+    of the (squared) image, if nearly all are so there. Both doses have the same value in them."""
+    rows, columns = hu.shape[1:]
+    down, across = np.ogrid[:rows, :columns]
+    distance = np.hypot(down - (rows - 1) / 2, across - (columns - 1) / 2)
+    low, outside = hu <= PADDED, distance > max(rows, columns) / 2
+    filled = (low & outside).sum(axis=(1, 2), keepdims=True) > 0.9 * outside.sum()
+    return filled & low & (distance > max(rows, columns) / 2 - 1)
+
+
 def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]) -> tuple[list, list[str]]:
     """The work of `insert_series`: the row, and messages of slices that cannot be read; files go to `outputs`."""
     kernel, why = noise_kernel(scan.kernel)
@@ -121,7 +136,8 @@ def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]
             size = max(hu.shape[1:])
             scanner = Scanner(size=size, fov_mm=size * scan.pixel_mm, threads=threads)
             photons = Photons(dose.i0, "given") if dose.i0 else _photons(scan, scanner, kernel, probe_rng)
-        low = hu + low_dose(scanner, hu, noise_rng, photons.i0, dose.fraction, kernel)
+        added = low_dose(scanner, hu, noise_rng, photons.i0, dose.fraction, kernel)
+        low = hu + np.where(padding(hu), 0.0, added).astype(np.float32)
         low = np.minimum(low, max(3071.0, float(hu.max())))  # saturates where the scan does
         for (index, z_mm, full), quarter in zip(batch, low, strict=True):
             noise.add(full, quarter, scan.pixel_mm)
@@ -165,7 +181,7 @@ def _write(scan: Scan, out: Path, images: dict, z_mm: float, instance: int, dose
     key = {"patient": scan.patient, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm, "instance": instance}
     return [
         write_slice(folder / mayo_file_name(dose=dose, **key), images[dose], dose=dose, z_mm=z_mm, **key,
-                    pixel_spacing_mm=scan.pixel_mm, collection="inserted", dose_fraction=dose_fraction)
+                    pixel_spacing_mm=scan.pixel_mm, collection=scan.collection, dose_fraction=dose_fraction)
         for dose, folder in scan.folders(out).items()
     ]  # fmt: skip
 

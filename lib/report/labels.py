@@ -45,7 +45,8 @@ def cohort_label(study: Study) -> str:
         collections = set(pd.read_csv(study.paths.manifest, usecols=["collection"])["collection"])
     if study.simulated or "simulated" in collections:
         return "SIMULATED cohort"
-    named = {"mayo2016": "Mayo 2016 challenge scans", "tcia": "TCIA LDCT-and-Projection-data scans"}
+    named = {"mayo2016": "Mayo 2016 challenge scans", "tcia": "TCIA LDCT-and-Projection-data scans",
+             "inserted": "scans of DATA, low dose INSERTED by simulation"}
     return ", ".join(sorted(named.get(name, "scans of DATA") for name in collections)) or "scans of DATA"
 
 
