@@ -94,7 +94,7 @@ def _write_store(found: Discovery, out: Path, workers: Workers) -> tuple[int, in
     _check_space(due, out)
     total, new = (sum(len(part.slices) * len(part.series) for part in some) for some in (parts, due))
     with tqdm(total=total, initial=total - new, desc="Volumes", unit="slice", delay=2, smoothing=0.05) as bar:
-        done |= write(due, out, workers.executor(new), 2 * workers.jobs, bar)
+        done |= write(due, out, workers.executor(new), workers.jobs, bar)
     problems = found.problems + [problem for part in parts for problem in done[part.key].problems(part)]
     tables = [_rows(part, done[part.key]) for part in parts if done[part.key].volumes]
     if not tables:

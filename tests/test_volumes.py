@@ -226,7 +226,7 @@ def test_an_interrupted_run_leaves_what_is_finished(store, monkeypatch):
         raise KeyboardInterrupt
 
     shutil.rmtree(store)
-    monkeypatch.setattr(writing, "verify", stop)
+    monkeypatch.setattr(writing, "settle", stop)
     with pytest.raises(KeyboardInterrupt):
         preprocess(store.parent / "data", store)
     assert not store.exists()
@@ -260,24 +260,39 @@ def test_records_hold_no_file_names(tmp_path):
     assert contents(tmp_path / "out") == first, "a slice that was left out is told again"
 
 
-def test_a_disk_that_returns_other_bytes_is_an_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("place", "where"), [(5, "the header"), (128, "slice 0"), (128 + 960 * 3 - 1, "slice 2")])
+def test_a_disk_that_returns_other_bytes_is_an_error(tmp_path, monkeypatch, place, where):
     trees.simulated(tmp_path / "data")
 
-    def decay(target):
-        with target.temporary.open("r+b") as file:
-            file.seek(-1, os.SEEK_END)
-            file.write(b"\x7f")
+    def decay(path):
+        if path.suffix == ".npy":
+            with path.open("r+b") as file:
+                file.seek(place)
+                old = file.read(1)
+                file.seek(place)
+                file.write(bytes([old[0] ^ 1]))
 
-    monkeypatch.setattr(writing, "flush", decay)
-    with pytest.raises(VolumeError, match="SIM01_full_B30_1mm.npy: slice 2 was read back other than it was written"):
+    monkeypatch.setattr(volume, "sync", decay)
+    with pytest.raises(VolumeError, match=f"_B30_1mm.npy: {where} was read back other than it was written"):
         preprocess(tmp_path / "data", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("block", [16, 4096, 2**20])
+def test_volumes_are_read_back_in_blocks_of_any_size(tmp_path, monkeypatch, block):
+    trees.simulated(tmp_path / "data")
+    monkeypatch.setattr(volume, "BLOCK", block)
+    monkeypatch.setattr(volume.os, "O_DIRECT", 0)
+    preprocess(tmp_path / "data", tmp_path / "out")
+    for path in (tmp_path / "out" / "parts").iterdir():
+        for name, known in json.loads(path.read_text())["volumes"].items():
+            assert known == provenance.fingerprint(tmp_path / "out" / name)
 
 
 def test_a_killed_worker_is_one_line(tmp_path, monkeypatch):
     trees.simulated(tmp_path / "data")
     monkeypatch.setattr(workers, "POOL_FROM", 1)
-    monkeypatch.setattr(writing, "verify", killed)
+    monkeypatch.setattr(writing, "write_slices", killed)
     with pytest.raises(StageError, match="ended from outside .out of memory.*fewer jobs") as error:
         preprocess(tmp_path / "data", tmp_path / "out", jobs=2)
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()

@@ -6,8 +6,10 @@ The file is a .npy, little-endian, (slices, rows, columns), under a temporary na
 import errno
 import hashlib
 import io
+import mmap
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from lib.errors import DicomError, VolumeError
 from lib.provenance import sync, temporary_beside
 
 INT16, FLOAT32 = "<i2", "<f4"
+BLOCK = 2**20  # bytes read back at a time
 
 
 class Target(NamedTuple):
@@ -95,37 +98,54 @@ def write_slices(target: Target, first: int, sources: list[Path]) -> list[Writte
     return told
 
 
-def flush(target: Target) -> None:
-    """Wait until a volume is on the disk. Raises OSError if the disk refuses."""
-    target.temporary.chmod(0o644)
-    sync(target.temporary)
-
-
-def verify(target: Target, checksums: list[int]) -> list:
-    """Read a volume back from the disk and compare it with what was handed over. Runs in a worker.
+def settle(target: Target, checksums: list[int]) -> list:
+    """Wait until a volume is on the disk, read it back from there and compare it with what was handed over.
 
     Returns:
         Size, modification time in ns and SHA-256 of the file, as `lib.provenance.fingerprint`.
 
     Raises:
-        VolumeError: the disk holds something else.
+        VolumeError: the disk holds something else. OSError: the disk refuses.
     """
-    whole, image = hashlib.sha256(), memoryview(bytearray(target.slice_bytes))
-    with target.temporary.open("rb", buffering=0) as file:
-        if hasattr(os, "posix_fadvise"):  # out of the cache: what counts is what the disk holds
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        header = file.read(len(target.header))
-        whole.update(header)
-        for index, checksum in enumerate(checksums):
-            if header != target.header or _fill(file, image) != len(image) or zlib.crc32(image) != checksum:
-                raise VolumeError(
-                    f"{target.path}: slice {index} was read back other than it was written; check the disk, run it again"
-                )
-            whole.update(image)
-        status = os.fstat(file.fileno())
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    target.temporary.chmod(0o644)
+    sync(target.temporary)
+    whole, sums = hashlib.sha256(), [zlib.crc32(target.header), *checksums]
+    ends = len(target.header) + target.slice_bytes * np.arange(len(sums))
+    index, place, checksum = 0, 0, 0
+    for block in _from_disk(target.temporary):
+        whole.update(block)
+        while block and index < len(sums):
+            piece, block = block[: ends[index] - place], block[ends[index] - place :]
+            place, checksum = place + len(piece), zlib.crc32(piece, checksum)
+            if place == ends[index]:
+                if checksum != sums[index]:
+                    break
+                index, checksum = index + 1, 0
+    if index < len(sums):
+        where = f"slice {index - 1}" if index else "the header"
+        raise VolumeError(
+            f"{target.path}: {where} was read back other than it was written; check the disk, run it again"
+        )
+    status = target.temporary.stat()
     return [status.st_size, status.st_mtime_ns, whole.hexdigest()]
+
+
+def _from_disk(path: Path) -> Iterator[memoryview]:
+    """A file's contents in blocks, past the cache where the file system can; each block is valid until the next."""
+    buffer, place, size = memoryview(mmap.mmap(-1, BLOCK)), 0, path.stat().st_size
+    for flags in (os.O_RDONLY | getattr(os, "O_DIRECT", 0), os.O_RDONLY):
+        try:
+            handle = os.open(path, flags)
+            try:
+                while place < size and (count := os.preadv(handle, [buffer], place)):
+                    yield buffer[:count]
+                    place += count
+            finally:
+                os.close(handle)
+            return
+        except OSError as error:
+            if error.errno != errno.EINVAL or flags == os.O_RDONLY:
+                raise
 
 
 def _reserve(handle: int, size: int) -> None:
@@ -142,10 +162,3 @@ def _write_at(handle: int, data: memoryview, offset: int) -> None:
     while data:
         count = os.pwrite(handle, data, offset)
         data, offset = data[count:], offset + count
-
-
-def _fill(file, buffer: memoryview) -> int:
-    filled = 0
-    while filled < len(buffer) and (count := file.readinto(buffer[filled:])):
-        filled += count
-    return filled

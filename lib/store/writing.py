@@ -11,13 +11,13 @@ from tqdm import tqdm
 
 from lib.provenance import sync
 from lib.store.parts import Part, Record
-from lib.store.volume import FLOAT32, INT16, Target, Written, allocate, flush, verify, write_slices
+from lib.store.volume import FLOAT32, INT16, Target, Written, allocate, settle, write_slices
 
 CHUNK = 16  # slices that a worker writes before it reports
 
 
-def write(parts: Iterable[Part], out: Path, executor: Executor, ahead: int, bar: tqdm) -> dict[str, Record]:
-    """Write parts with `ahead` pieces of work under way at a time; returns their records by key.
+def write(parts: Iterable[Part], out: Path, executor: Executor, jobs: int, bar: tqdm) -> dict[str, Record]:
+    """Write parts, `executor` decoding with `jobs` processes while threads here read back; returns records by key.
 
     `bar` counts slices. Raises OSError or VolumeError; what was finished before then stays, with its records.
     """
@@ -26,17 +26,17 @@ def write(parts: Iterable[Part], out: Path, executor: Executor, ahead: int, bar:
     started: list[_Work] = []
     queue: deque[tuple[_Work, int, tuple]] = deque()
     running: dict[Future, tuple[_Work, int, int]] = {}
-    with ThreadPoolExecutor(2) as waiting:  # for the disk: that takes a thread, not a processor
+    with ThreadPoolExecutor(jobs + 1) as threads:  # reading back waits for the disk and hashes: no need of a process
         try:
             while True:
-                while len(running) < ahead:
+                while len(running) < 2 * jobs + 2:
                     if not queue and (work := next(works, None)):
                         started.append(work)
                         queue.extend(work.go_on(done))
                     if not queue:
                         break
                     work, place, (function, *arguments) = queue.popleft()
-                    future = (waiting if function is flush else executor).submit(function, *arguments)
+                    future = (threads if function is settle else executor).submit(function, *arguments)
                     running[future] = work, place, len(arguments[-1]) if function is write_slices else 0
                 if not running:
                     return done
@@ -102,9 +102,8 @@ def _writing(part: Part, out: Path, bar: tqdm) -> Generator[list[tuple], list, R
                 dtypes = [INT16] * len(columns)
                 bar.total += len(places) * len(columns)
                 continue
-            yield [(flush, target) for target in targets]
             known = yield [
-                (verify, target, [each.crc32 for each in slices]) for target, slices in zip(targets, written, strict=True)
+                (settle, target, [each.crc32 for each in slices]) for target, slices in zip(targets, written, strict=True)
             ]
             for target in targets:
                 os.replace(target.temporary, target.path)
