@@ -147,8 +147,8 @@ def completeness(manifest: pd.DataFrame) -> str | None:
     everyone = list(paper.SLICES_3MM_BY_PATIENT)
     if len(known := patients.intersection(everyone)) < len(everyone):
         told.append(f"{len(known)} of {len(everyone)} patients")
-    series = [f"{thickness} mm {kernel}" for name in paper.PAIRS_BY_SERIES if found.get(name, 0)
-              for kernel, thickness, _ in [name.split()]]
+    series = [" ".join(name.split(" ", 1)[::-1]) for name in paper.PAIRS_BY_SERIES if found.get(name, 0)]
     if 0 < len(series) < len(paper.PAIRS_BY_SERIES):
         told.append(f"{' and '.join(series)} only")
-    return "partial: " + ", ".join([*(told or ["not slice for slice as published"]), f"{found['total']:,} of {paper.PAIRS:,} pairs"])
+    told = told or ["not slice for slice as published"]
+    return "partial: " + ", ".join([*told, f"{found['total']:,} of {paper.PAIRS:,} pairs"])

@@ -9,16 +9,19 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lib import paper, provenance, volumes
 from lib import preprocess as preprocess_module
+from lib.bench.cohort import paper_size
 from lib.cohort import workers
 from lib.cohort.dicom import read_hu
 from lib.errors import CohortError, OutputError, StageError, VolumeError
-from lib.preprocess import preprocess
+from lib.preprocess import prepare, preprocess
 from lib.store import parts, volume, writing
 from lib.volumes import (
+    completeness,
     count_table,
     denormalise,
     load_manifest,
@@ -364,6 +367,72 @@ def test_processes_give_the_same_store(tmp_path, monkeypatch):
     for jobs in (1, 2):
         preprocess(tmp_path / "data", tmp_path / f"out{jobs}", jobs=jobs)
     assert contents(tmp_path / "out1") == contents(tmp_path / "out2")
+
+
+def mayo_manifest(patients: dict[str, tuple[int, int]], kernels=("B30", "D45"), collection="mayo2016") -> pd.DataFrame:
+    """Rows as of a store: (1 mm, 3 mm) pairs by patient."""
+    rows = [
+        (patient, dose, kernel, thickness, index, index * 1.0, f"{patient}_{dose}_{kernel}_{thickness:g}mm.npy", True)
+        for patient, counts in patients.items() for kernel in kernels for thickness, count in zip((1.0, 3.0), counts)
+        for dose in ("full", "quarter") for index in range(count)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(volumes.COLUMNS)[:8]).assign(collection=collection)
+
+
+def test_completeness_compares_with_the_published_counts():
+    size = paper_size()
+    whole = dict(zip(paper.SLICES_3MM_BY_PATIENT, zip(size["slices_1mm"], size["slices_3mm"])))
+    assert sum(paper.SLICES_3MM_BY_PATIENT.values()) == paper.SLICES_3MM
+    assert sum(paper.PAIRS_BY_SERIES.values()) == paper.PAIRS == paper.KERNELS * (paper.SLICES_1MM + paper.SLICES_3MM)
+    assert completeness(mayo_manifest(whole)) == "complete: 10 patients, 16,628 pairs"
+    assert completeness(mayo_manifest(whole, collection="simulated")) is None
+    two = {name: (600, 0) for name in ("L067", "L506")}
+    assert completeness(mayo_manifest(two, kernels=["B30"])) == (
+        "partial: 2 of 10 patients, 1 mm B30 only, 1,200 of 16,628 pairs")
+    assert completeness(mayo_manifest(whole, kernels=["D45"])) == (
+        "partial: 1 mm D45 and 3 mm D45 only, 8,314 of 16,628 pairs")
+    thin, thick = whole["L067"]
+    assert completeness(mayo_manifest(whole | {"L067": (thin - 1, thick)})) == (
+        "partial: not slice for slice as published, 16,626 of 16,628 pairs")
+    swapped = mayo_manifest(whole | {"L067": whole["L333"], "L333": whole["L067"]})
+    assert "not slice for slice as published, 16,628" in completeness(swapped)
+
+
+def test_summary_says_what_the_collection_should_have(tmp_path, store):
+    summary = load_summary(store)
+    assert summary["pairs_by_series"] == {"B30 1 mm": 3, "B30 3 mm": 3, "D45 1 mm": 2}
+    assert [summary[name] for name in ("expected_by_series", "complete", "completeness")] == [None] * 3
+    trees.mayo(tmp_path / "mayo", "a", dose="full")
+    trees.mayo(tmp_path / "mayo", "b", dose="quarter")
+    preprocess(tmp_path / "mayo", tmp_path / "other")
+    summary = load_summary(tmp_path / "other")
+    assert summary["expected_by_series"]["B30 1 mm"] == 5936 and summary["complete"] is False
+    assert summary["completeness"] == "partial: 1 of 10 patients, 1 mm B30 only, 2 of 16,628 pairs"
+
+
+def test_dose_fraction_of_every_slice(tmp_path, store):
+    manifest = load_manifest(store)
+    assert manifest.groupby("dose")["dose_fraction"].unique().map(list).to_dict() == {"full": [1.0], "quarter": [0.25]}
+    for dose in ("full", "quarter"):
+        trees.foreign(tmp_path / "scan", dose)
+    unknown = preprocess(tmp_path / "scan", tmp_path / "other")
+    assert unknown.loc[unknown["dose"] == "quarter", "dose_fraction"].isna().all() and ",\n" in (tmp_path / "other" / "manifest.csv").read_text()
+
+
+def test_prepare_keeps_the_store_until_a_volume_changes(tmp_path, study):
+    trees.simulated(tmp_path / "data")
+    cohort = study.cohort.model_copy(update={"simulation": None, "data": tmp_path / "data"})
+    study = study.model_copy(update={"cohort": cohort})
+    manifest, store = prepare(study), study.paths.volumes
+    stamp = json.loads((store / "stamp.json").read_text())
+    assert len(manifest) == 6 and stamp["speed"]["slices"] == 6 and stamp["speed"]["slices_per_s"] > 0
+    prepare(study)
+    assert json.loads((store / "stamp.json").read_text()) == stamp
+    path = store / manifest["volume"][0]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"\x7f")
+    prepare(study)
+    assert path.read_bytes() == whole and json.loads((store / "stamp.json").read_text())["speed"]["slices"] == 6
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the 20 real CT slices are not on this machine")

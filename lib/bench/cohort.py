@@ -47,9 +47,9 @@ def write_cohort(
     series = _contents(size, seed)
     counts = {1.0: _each(slices_1mm, patients), 3.0: _each(slices_3mm, patients)}
     runs = [
-        (out, f"SIM{number + 1:02d}", dose, kernel, thickness_mm, range(first, min(first + RUN, counts[thickness_mm][number])))
-        for number in range(patients) for thickness_mm in counts for kernel in kernels for dose in ("full", "quarter")
-        for first in range(0, counts[thickness_mm][number], RUN)
+        (out, f"SIM{number + 1:02d}", dose, kernel, thickness_mm, range(first, min(first + RUN, each[number])))
+        for number in range(patients) for thickness_mm, each in counts.items() for kernel in kernels
+        for dose in ("full", "quarter") for first in range(0, each[number], RUN)
     ]  # fmt: skip
     total = sum(len(run[-1]) for run in runs)
     with Workers(jobs or cores()) as workers, tqdm(total=total, desc="writing DICOM", unit="slice", delay=2) as bar:

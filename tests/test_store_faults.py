@@ -1,0 +1,164 @@
+"""01 under faults: killed at random moments, a full disk, a read-only folder, two runs at once. All as a user runs it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from lib.bench.cohort import write_cohort
+from lib.cohort.workers import POOL_FROM
+from lib.errors import VolumeError
+from lib.paths import REPOSITORY
+from lib.provenance import TEMPORARY, alone
+from lib.store.parts import intact, records
+from lib.volumes import load_manifest
+from tests.test_volumes import contents
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Path:
+    """A DICOM tree that takes several processes and a few seconds, and `whole`: the store of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("cohort")
+    assert write_cohort(folder / "data", 3, 70, 30, SIZE) >= POOL_FROM
+    assert run(folder / "data", folder / "whole").returncode == 0
+    return folder
+
+
+def command(data: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "lib", "preprocess", str(data), str(out), "--jobs", "2"]
+
+
+def run(data: Path, out: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(command(data, out), cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def start(data: Path, out: Path) -> subprocess.Popen:
+    return subprocess.Popen(command(data, out), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def temporary(out: Path) -> list[str]:
+    return [path.name for path in out.rglob(f"{TEMPORARY}*")]
+
+
+def family(process: subprocess.Popen) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_killed_at_random_moments_it_ends_as_if_undisturbed(cohort, tmp_path, request):
+    kills = 20 if request.config.getoption("--faults") == "full" else 3
+    rng, out = np.random.default_rng(20), tmp_path / "out"
+    begin = time.monotonic()
+    run(cohort / "data", tmp_path / "timed")
+    undisturbed = time.monotonic() - begin
+    finished: dict[str, int] = {}
+    for _ in range(kills):
+        process = start(cohort / "data", out)
+        time.sleep(rng.uniform(0.3, 1.0) * undisturbed)
+        workers = family(process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not psutil.wait_procs(workers, timeout=10)[1], "workers end with their parent"
+        if (out / "manifest.csv").exists():
+            assert len(load_manifest(out)) == 1200
+        elif out.exists():
+            with pytest.raises(VolumeError, match="no manifest"):
+                load_manifest(out)
+            assert intact(out)
+        vouched = {path.name for path in records(out)}
+        assert finished.keys() <= vouched, "what was finished stays"
+        finished |= {name: (out / "parts" / name).stat().st_ino for name in vouched}
+    assert run(cohort / "data", out).returncode == 0
+    assert contents(out) == contents(cohort / "whole") and not temporary(out)
+    assert {name: (out / "parts" / name).stat().st_ino for name in finished} == finished, "and is not made again"
+
+
+def test_stopped_it_cleans_up(cohort, tmp_path):
+    process = start(cohort / "data", tmp_path / "out")
+    while not list((tmp_path / "out" / "parts").glob("*.json")) and process.poll() is None:
+        time.sleep(0.02)
+    workers = family(process)
+    process.terminate()
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "the same command goes on from here" in error and "Traceback" not in error
+    assert not psutil.wait_procs(workers, timeout=10)[1] and not temporary(tmp_path / "out")
+    assert run(cohort / "data", tmp_path / "out").returncode == 0
+    assert contents(tmp_path / "out") == contents(cohort / "whole")
+
+
+def mounted(script: str, **values) -> list[str]:
+    """Run a shell script that may mount file systems of its own; its output, divided at the lines '== '."""
+    unshare = ["unshare", "-rm", "sh", "-ec"]
+    if subprocess.run([*unshare, "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets no user mount a file system of his own (unshare -rm)")
+    environment = {**os.environ, **{name: str(value) for name, value in values.items()}}
+    ended = subprocess.run([*unshare, script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout.split("== \n")[1:]
+
+
+@pytest.mark.parametrize(("share", "message"), [(0.5, "GB are free"), (1.0, "the disk is full")])
+def test_a_full_disk_is_one_line_and_freeing_space_goes_on(cohort, tmp_path, share, message):
+    """Half the space is told at once; all but what the records take, only when it is gone."""
+    (tmp_path / "out").mkdir()
+    needed = 2 * SIZE**2 * 1200
+    first, files, second = mounted(
+        """
+        mount -t tmpfs -o size=$SPACE tmpfs "$OUT"
+        echo "== "; $RUN 2>&1 || echo "status $?"
+        echo "== "; find "$OUT" -type f
+        mount -o remount,size=64m "$OUT"
+        echo "== "; $RUN 2>&1
+        mkdir "$COPY"; cp -r "$OUT/." "$COPY"
+        """,
+        SPACE=int(share * needed), OUT=tmp_path / "out", COPY=tmp_path / "copy",
+        RUN=" ".join(command(cohort / "data", tmp_path / "out")),
+    )  # fmt: skip
+    *shown, error, status = first.strip().splitlines()
+    assert status == "status 1" and error.startswith("error: ") and message in error and "free" in error
+    assert "Traceback" not in first and "manifest.csv" not in files and TEMPORARY not in files
+    assert (".npy" in files) == (share == 1.0)
+    assert ("were there already" in second) == (share == 1.0)
+    assert contents(tmp_path / "copy") == contents(cohort / "whole")
+
+
+def test_a_read_only_folder_is_one_line_and_stays(cohort, tmp_path):
+    (tmp_path / "out").mkdir()
+    first, files = mounted(
+        """
+        mount -t tmpfs tmpfs "$OUT"
+        cp -r "$WHOLE/." "$OUT"
+        mount -o remount,ro "$OUT"
+        echo "== "; $RUN 2>&1 || echo "status $?"
+        echo "== "; diff -r "$WHOLE" "$OUT" && echo same
+        """,
+        OUT=tmp_path / "out", WHOLE=cohort / "whole", RUN=" ".join(command(cohort / "data", tmp_path / "out")),
+    )  # fmt: skip
+    error, status = first.strip().splitlines()
+    assert status == "status 1" and files.strip() == "same"
+    assert error == (f"error: {tmp_path / 'out'}: cannot be written (Read-only file system): make it writable, or write to "
+                     "another folder (OUTPUT=folder)")
+
+
+def test_two_runs_at_once(cohort, tmp_path):
+    first = start(cohort / "data", tmp_path / "out")
+    while not (tmp_path / "out" / ".lock").exists():
+        time.sleep(0.02)
+    second = run(cohort / "data", tmp_path / "out")
+    assert second.returncode == 1 and f"another run is at work in {tmp_path / 'out'}" in second.stderr
+    assert second.stderr.count("\n") == 1
+    assert first.wait() == 0 and contents(tmp_path / "out") == contents(cohort / "whole")
+    first.communicate()
+    with alone(tmp_path / "out"):
+        assert run(cohort / "data", tmp_path / "out").returncode == 1
+    assert len(load_manifest(tmp_path / "out")) == 1200
