@@ -272,6 +272,7 @@ def test_trained_tells_a_late_rise(study):
 
 @pytest.mark.parametrize(("collection", "label"), [
     ("simulated", "SIMULATED cohort"), ("mayo2016", "Mayo 2016 challenge scans"), ("other", "scans of DATA"),
+    ("inserted", "low dose INSERTED by simulation"),
 ])
 def test_scans_are_labelled_by_their_headers_wherever_they_lie(tmp_path, monkeypatch, collection, label):
     monkeypatch.setenv("OUTPUT", str(tmp_path))
