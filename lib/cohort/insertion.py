@@ -93,7 +93,8 @@ def _check_places(data: Path, out: Path) -> None:
         raise CohortError(f"{out}: one of it and {data} holds the other; write to a folder beside the scans")
     if out.exists() and not out.is_dir():
         raise CohortError(f"{out}: is a file; pass a folder to write to")
-    if out.is_dir() and any(out.iterdir()) and not (out / "series").is_dir():
+    strange = out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir())
+    if strange and not (out / "series").is_dir():
         raise CohortError(f"{out}: holds files that no noise insertion wrote; remove them or pass an empty folder")
 
 
