@@ -16,7 +16,7 @@ BOOKS = sorted(NOTEBOOKS.glob("*.ipynb"))
 MODULES = sorted((REPOSITORY / "lib").rglob("*.py"))
 FLOW = ["errors", "paths", "patients", "paper", "study", "provenance", "cohort", "volumes", "split", "store", "preprocess", "slices",
         "features", "patches", "compute", "checkpoints", "watch", "networks", "targets", "influence", "training", "calibration",
-        "evaluation", "statistics", "report", "process", "bench", "pipeline", "__main__"]
+        "evaluation", "statistics", "report", "check", "process", "bench", "pipeline", "__main__"]
 
 
 def test_environment_yml_has_the_pins_of_requirements():

@@ -10,7 +10,7 @@ from lib.patches import Patches, grid, patch_index
 from lib.study import Training
 
 SETTINGS = {"patch_size": 8, "patch_skip": 8, "batch": 4, "epochs": 1, "lr": 1e-3, "beta_1": 0.9, "beta_2": 0.999,
-            "seed": 5, "schedule": "constant", "order": "slices"}
+            "seed": 5, "schedule": "constant", "order": "slices", "checkpoint_steps": 1, "patience": 1, "features_gib": 0}
 
 
 def training(**changes) -> Training:
@@ -33,7 +33,11 @@ def test_grid_on_odd_shapes(rows, columns, size, skip, count):
 
 
 def index(pairs=5, **changes) -> np.ndarray:
-    return patch_index(pd.DataFrame(index=range(pairs)), [(16, 24)] * pairs, training(**changes), "train")
+    return sharded(pairs, **changes)[0]
+
+
+def sharded(pairs=5, shard=None, foreground=None, **changes) -> tuple[np.ndarray, np.ndarray]:
+    return patch_index(pd.DataFrame(index=range(pairs)), [(16, 24)] * pairs, training(**changes), "train", foreground, shard)
 
 
 def test_slices_stay_together_in_the_authors_order():
@@ -80,15 +84,70 @@ def test_patches_are_the_volumes_own_pixels_paired(smoke_study):
     assert patches.mean_ndct() == pytest.approx(patches.images(patches.index, "ndct").mean(), abs=1e-6)
 
 
+@pytest.mark.parametrize(("shard", "bounds"), [(6, [0, 6, 12, 18, 24, 30]), (13, [0, 12, 24, 30]), (1, [0, 6, 12, 18, 24, 30]),
+                                               (30, [0, 30])])
+def test_shards_hold_whole_slices_and_shuffle_within(shard, bounds):
+    found, ends = sharded(order="patches", shard=shard)
+    assert ends.tolist() == bounds and len(np.unique(found, axis=0)) == 30
+    parts = [set(found[start:stop, 0]) for start, stop in zip(ends, ends[1:], strict=False)]
+    assert sum(map(len, parts)) == 5, "no slice is in two shards, so none is read twice an epoch"
+    assert shard != 13 or (np.diff(found[:12, 0]) != 0).sum() > 3
+
+
+def test_foreground_sampling_leaves_out_the_rest_of_the_grid():
+    found, _ = sharded(foreground=lambda rows: rows[:, 2] == 8, order="patches")
+    assert len(found) == 10 and (found[:, 2] == 8).all()
+    with pytest.raises(CohortError, match="no patch .*sampling"):
+        sharded(foreground=lambda rows: np.zeros(len(rows), bool))
+
+
+def test_foreground_of_a_study_is_where_the_body_is(smoke_study):
+    chosen = smoke_study.training.model_copy(update={"sampling": "foreground", "max_patches": None})
+    grid_only = chosen.model_copy(update={"sampling": "grid"})
+    body, everything = (Patches(smoke_study.model_copy(update={"training": each}), "train") for each in (chosen, grid_only))
+    share = [(patches.hu(patches.index, "ndct") > -500).mean(axis=(1, 2)) for patches in (body, everything)]
+    assert share[0].min() >= 0.1 and len(body) == (share[1] >= 0.1).sum() and 0 < len(body) < len(everything)
+
+
+def limited(smoke_study, count: int) -> Patches:
+    settings = smoke_study.training.model_copy(update={"max_patches": {"train": count}})
+    return Patches(smoke_study.model_copy(update={"training": settings}), "train")
+
+
 def test_batches_come_in_the_same_order_every_time_and_drop_the_rest(smoke_study):
-    patches = Patches(smoke_study, "train")
-    patches.index = patches.index[:11]
+    patches = limited(smoke_study, 11)
+    patches.bounds = np.array([0, 3, 5, 11])  # batches reach over the bounds of shards
     first, again = ([np.asarray(batch[0]) for batch in patches.dataset(drop_remainder=True)] for _ in range(2))
     assert [len(batch) for batch in first] == [4, 4] and first[0].dtype == np.float32
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(np.concatenate(first), patches.images(patches.index[:8], "ldct"))
     assert sum(len(batch[0]) for batch in patches.dataset(drop_remainder=False)) == 11
+    assert [patches.batches(True), patches.batches(False), patches.batches(False, start=4)] == [2, 3, 2]
+
+
+@pytest.mark.parametrize("start", [0, 3, 4, 8])
+def test_a_dataset_that_starts_later_goes_on_with_the_same_patches(smoke_study, start):
+    patches = limited(smoke_study, 11)
+    patches.bounds = np.array([0, 3, 5, 11])
+    found = np.concatenate([np.asarray(batch[1]) for batch in patches.dataset(drop_remainder=False, start=start)])
+    np.testing.assert_array_equal(found, patches.images(patches.index[start:], "ndct"))
+    assert len(patches.dataset(drop_remainder=False, start=start)) == patches.batches(False, start=start)
+
+
+def test_each_slice_is_read_once_an_epoch(smoke_study, monkeypatch):
+    patches, read = limited(smoke_study, 40), []
+    plane = Patches._plane
+    monkeypatch.setattr(Patches, "_plane", lambda self, pair, dose: (read.append((pair, dose)), plane(self, pair, dose))[1])
+    for _ in patches.dataset(drop_remainder=False):
+        pass
+    assert len(read) == len(set(read)) == 2 * len(np.unique(patches.index[:, 0]))
+
+
+def test_patches_tell_their_slices(smoke_study):
+    patches = Patches(smoke_study, "train")
+    row = patches.pairs.iloc[patches.index[3, 0]]
+    assert patches.slices([3]) == f"{row['patient']} {row['kernel']} {row['thickness_mm']:g} mm {row['index']}"
 
 
 def test_no_test_or_validation_patient_is_ever_in_training(smoke_study):

@@ -1,6 +1,7 @@
 """Training: killed and resumed to the same bits, the same start for all, and failures that say so."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,13 +12,15 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from lib import calibration, training
-from lib.checkpoints import Collapse
+from lib import calibration, targets, training
+from lib.checkpoints import Checkpoints, Position
+from lib.compute import repeatable
 from lib.errors import StageError, TrainingError, WeightsError
 from lib.influence import Denoiser, TotalLoss
 from lib.networks.unet import unet
 from lib.paths import REPOSITORY, Paths
 from lib.study import load_study
+from lib.watch import Watch
 
 KILLED = """
 import os, signal, keras
@@ -26,7 +29,7 @@ from lib.study import load_study
 
 class Kill(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
-        if self.model.optimizer.iterations == 9:  # six steps an epoch: the middle of the second
+        if self.model.optimizer.iterations == 11:  # six steps an epoch, a checkpoint after 4, 6 and 10
             os.kill(os.getpid(), signal.SIGKILL)
 
 study = load_study("smoke")
@@ -34,31 +37,68 @@ training.train(study, "E1", calibration.lambda_used(study, "E1"), callbacks=[Kil
 """
 
 
+def copy(source, root) -> None:
+    """The smoke study with everything made, as far as training reads it."""
+    for name in ("volumes", "medical", "calibration", "training"):
+        shutil.copytree(source / "artifacts" / "smoke" / name, root / "artifacts" / "smoke" / name)
+
+
 @pytest.fixture
 def copied(smoke, tmp_path):
-    """The smoke study with everything made but the training of E1, in a folder of its own."""
-    for name in ("volumes", "medical", "calibration", "training"):
-        shutil.copytree(smoke / "artifacts" / "smoke" / name, tmp_path / "artifacts" / "smoke" / name)
+    """The smoke study in a folder of its own, with everything made but the training of E1."""
+    copy(smoke, tmp_path)
     shutil.rmtree(tmp_path / "artifacts" / "smoke" / "training" / "E1")
     return load_study("smoke")
 
 
-def run(kill: bool) -> int:
+@pytest.fixture(scope="module")
+def begun(smoke, tmp_path_factory):
+    """The same with a training of E1 that was killed at step 11 of 12."""
+    root = tmp_path_factory.mktemp("begun")
+    copy(smoke, root)
+    shutil.rmtree(root / "artifacts" / "smoke" / "training" / "E1")
+    assert run(True, root) == -9
+    return root
+
+
+@pytest.fixture
+def killed(begun, tmp_path):
+    """The same in a folder of the test's own."""
+    copy(begun, tmp_path)
+    return load_study("smoke")
+
+
+def run(kill: bool, root) -> int:
     return subprocess.run([sys.executable, "-c", f"KILL = {kill}\n{KILLED}"], cwd=REPOSITORY, check=False,
-                          capture_output=True).returncode
+                          capture_output=True, env={**os.environ, "OUTPUT": str(root)}).returncode
 
 
-def test_killed_in_mid_epoch_it_resumes_to_the_same_bits(copied, smoke):
-    undisturbed, paths = Paths(smoke, "smoke"), copied.paths
-    assert run(kill=True) == -9
+def test_killed_in_mid_epoch_it_resumes_there_to_the_same_bits(killed, smoke):
+    undisturbed, paths = Paths(smoke, "smoke"), killed.paths
     folder = paths.training("E1")
-    assert [path.name for path in folder.glob("*.weights.h5")] == ["epoch-001.weights.h5"]
+    assert checkpoints(folder) == ["step-000000006.weights.h5", "step-000000010.weights.h5"], "the last two"
     assert not paths.weights("E1").exists() and not (folder / "stamp.json").exists()
-    assert run(kill=False) == 0
-    same(training.load_unet(copied, "E1"), load(copied, undisturbed))
+    assert run(False, paths.root) == 0
+    same(training.load_unet(killed, "E1"), load(killed, undisturbed))
     histories = [pd.read_csv(each.history("E1")).drop(columns="seconds") for each in (paths, undisturbed)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
-    assert not list(folder.glob("epoch-*")) and not (folder / "checkpoint.json").exists()
+    log = pd.read_csv(folder / "log.csv")
+    pd.testing.assert_frame_equal(log, pd.read_csv(undisturbed.training("E1") / "log.csv"), check_exact=True)
+    assert log["step"].tolist() == list(range(1, 13)), "each step once, though step 11 was done twice"
+    assert not list(folder.glob("step-*")) and list((folder / "tensorboard").glob("events.*"))
+
+
+def checkpoints(folder) -> list[str]:
+    return sorted(path.name for path in folder.glob("step-*.weights.h5"))
+
+
+def test_history_is_the_mean_over_the_steps_that_were_made(smoke_study):
+    """Not over one batch too many, of which Keras asks if it is not told their number."""
+    history = pd.read_csv(smoke_study.paths.history("E1")).set_index("epoch")
+    log = pd.read_csv(smoke_study.paths.training("E1") / "log.csv").groupby("epoch").last()
+    for name in ("mse", "pl", "psi"):
+        np.testing.assert_allclose(history[name], log[name], rtol=1e-6)
+    np.testing.assert_allclose(history["total"], log["loss"], rtol=1e-6)
 
 
 def load(study, paths: Paths) -> keras.Model:
@@ -72,23 +112,47 @@ def same(first: keras.Model, second: keras.Model) -> None:
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
-def test_a_damaged_checkpoint_warns_and_starts_again_to_the_same_end(copied, smoke):
-    assert run(kill=True) == -9
-    checkpoint = copied.paths.training("E1") / "epoch-001.weights.h5"
-    damaged = bytearray(checkpoint.read_bytes())
+def damage(path) -> None:
+    damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2] ^= 1
-    checkpoint.write_bytes(damaged)
-    with pytest.warns(UserWarning, match="E1: the checkpoint is damaged .*checksum is wrong.*again from the beginning"):
-        training.train(copied, "E1", calibration.lambda_used(copied, "E1"))
-    same(training.load_unet(copied, "E1"), load(copied, Paths(smoke, "smoke")))
+    path.write_bytes(damaged)
 
 
-def test_a_checkpoint_of_another_configuration_is_dropped(copied, capsys):
-    assert run(kill=True) == -9
-    pointer = copied.paths.training("E1") / "checkpoint.json"
-    pointer.write_text(json.dumps(json.loads(pointer.read_text()) | {"key": "other"}), encoding="utf-8")
-    history = training.train(copied, "E1", calibration.lambda_used(copied, "E1"))
-    assert len(history) == 2 and "of another configuration, dropped" in capsys.readouterr().err
+@pytest.mark.parametrize(("files", "begins"), [
+    (["step-000000010.weights.h5"], Position(1, 0)), (["step-000000010.json"], Position(1, 0)),
+    (["step-000000010.weights.h5", "step-000000006.json"], Position(0, 0)),
+])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(killed, smoke, monkeypatch, files, begins):
+    folder, found = killed.paths.training("E1"), []
+    for name in files:
+        damage(folder / name) if name.endswith("h5") else (folder / name).write_text("{", encoding="utf-8")
+    resume = Checkpoints.resume
+    monkeypatch.setattr(Checkpoints, "resume", lambda self, model: found.append(resume(self, model)))
+    with pytest.warns(UserWarning, match="step-0000000(10|06).json: the checkpoint is damaged .*from the one before"):
+        training.train(killed, "E1", calibration.lambda_used(killed, "E1"))
+    assert found == [begins]
+    same(training.load_unet(killed, "E1"), load(killed, Paths(smoke, "smoke")))
+
+
+@pytest.mark.parametrize(("section", "changed", "told"), [
+    ("training", {"lr": 5e-4}, r"training.lr was 0.001, is 0.0005:"),
+    ("unet", {"output_bias": "zero"}, "unet.output_bias was data_mean, is zero:"),
+    ("compute", {"precision": "mixed_bfloat16"}, "compute.precision was float32, is mixed_bfloat16:"),
+])
+def test_a_changed_configuration_refuses_to_resume_and_says_what_changed(killed, section, changed, told):
+    other = killed.model_copy(update={section: getattr(killed, section).model_copy(update=changed)})
+    with pytest.raises(TrainingError, match=f"{told} undo the change and it goes on from step 10, or delete .*E1/step-"):
+        training.train(other, "E1", calibration.lambda_used(killed, "E1"))
+    assert checkpoints(killed.paths.training("E1")), "nothing is lost"
+
+
+def test_changed_code_and_data_refuse_too(killed, monkeypatch):
+    pointer = killed.paths.training("E1") / "step-000000010.json"
+    known = json.loads(pointer.read_text(encoding="utf-8"))
+    known["key"], known["made_from"]["code"], known["made_from"]["inputs"]["manifest"] = "other", "other", "other"
+    pointer.write_text(json.dumps(known), encoding="utf-8")
+    with pytest.raises(TrainingError, match="the contents of manifest changed; the code changed: undo"):
+        training.train(killed, "E1", calibration.lambda_used(killed, "E1"))
 
 
 def test_a_finished_training_is_not_done_again(smoke_study, monkeypatch):
@@ -109,26 +173,69 @@ def test_all_experiments_start_alike(smoke_study):
     assert output.mean() == pytest.approx(patches.mean_ndct(), rel=0.1), "the data_mean bias"
 
 
-def test_a_dead_network_is_reported_every_epoch_and_refused_at_the_end(capsys):
-    denoiser = Denoiser(unet(2, seed=0, output_bias=-60.0), TotalLoss(0.0))
+def watch(output_bias: float, patience: int, tmp_path, targets=None) -> Watch:
     images = np.random.default_rng(0).random((2, 16, 16, 1)).astype(np.float32)
-    collapse = Collapse(images, images)
-    collapse.set_model(denoiser)
-    collapse.on_epoch_end(0, {})
-    assert "epoch 1: the network's output is constant (dead start)" in capsys.readouterr().err
-    with pytest.raises(TrainingError, match="output is constant.*output_bias: data_mean"):
-        collapse.refuse(denoiser)
-    Collapse(images, np.zeros_like(images)).refuse(denoiser)  # a constant target may be met by a constant output
+    made = Watch(images, images if targets is None else targets, patience, Checkpoints(tmp_path, None, length=1000),
+                 lambda batch: f"slices of batch {batch}")
+    made.set_model(Denoiser(unet(2, seed=0, output_bias=output_bias), TotalLoss(0.0)))
+    made.on_epoch_begin(0)
+    return made
 
 
-def test_a_loss_that_is_not_finite_stops_with_epoch_and_remedy(copied):
+def test_a_dead_network_is_told_and_stops_when_it_does_not_recover(tmp_path, capsys):
+    dead = watch(-60.0, 8, tmp_path)
+    for batch in range(9):
+        dead.on_train_batch_end(batch, {"loss": 1.0})
+    assert "step 2: the network's output is constant (dead start), it has 8 steps" in capsys.readouterr().err
+    with pytest.raises(TrainingError, match=r"stopped at step 10 \(epoch 1\): the network's output has been constant for "
+                       r"8 steps .*slices of batch 9; last good checkpoint: none; pass SET=unet.output_bias=data_mean"):
+        dead.on_train_batch_end(9, {"loss": 1.0})
+    with pytest.raises(TrainingError, match="output is constant.*output_bias=data_mean"):
+        dead.refuse(dead.model)
+    blank = watch(-60.0, 8, tmp_path, targets=np.zeros((2, 16, 16, 1)))
+    blank.refuse(blank.model)  # a constant target may be met by a constant output
+
+
+def test_a_network_that_recovers_goes_on(tmp_path):
+    recovering = watch(-60.0, 8, tmp_path)
+    for batch in range(40):
+        if batch == 7:
+            recovering.model.unet.layers[-1].bias.assign([0.0])
+        recovering.on_train_batch_end(batch, {"loss": 1.0})
+
+
+def test_a_diverging_loss_stops_and_a_noisy_one_does_not(tmp_path):
+    noise = np.random.default_rng(1).lognormal(0, 1.5, 1000)
+    calm = watch(0.0, 10**6, tmp_path)
+    for batch, mean in enumerate(np.cumsum(noise) / np.arange(1, 1001)):
+        calm.on_train_batch_end(batch, {"loss": mean})
+    rising = watch(0.0, 10**6, tmp_path)
+    losses = np.concatenate([np.full(300, 0.1), np.full(700, 3.0)])
+    with pytest.raises(TrainingError, match="stopped at step 401 .*the loss diverges: .* over the last 100 steps, it was 0.1"):
+        for batch, mean in enumerate(np.cumsum(losses) / np.arange(1, 1001)):
+            rising.on_train_batch_end(batch, {"loss": mean})
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_slices_and_checkpoint(copied):
     class Poison(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            self.model.unet.layers[-1].bias.assign([np.nan])
+            if self.model.optimizer.iterations == 5:
+                self.model.unet.layers[-1].bias.assign([np.nan])
 
-    with pytest.raises(TrainingError, match="the loss is nan in epoch 1"):
+    with pytest.raises(TrainingError, match=r"stopped at step 6 \(epoch 1\): the loss is nan; slices of the batch: "
+                       r"SIM0\d (B30|D45) \d mm \d.*; last good checkpoint: .*E1/step-000000004.weights.h5; lower"):
         training.train(copied, "E1", 1e-5, callbacks=[Poison()])
     assert not copied.paths.weights("E1").exists()
+    assert checkpoints(copied.paths.training("E1")) == ["step-000000004.weights.h5"], "weights that are no numbers"
+
+
+def test_out_of_memory_says_which_batch_to_try(copied):
+    class Full(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[4,32,32,2]")
+
+    with pytest.raises(TrainingError, match=r"out of memory at training.batch 4 \(OOM when .*SET=training.batch=2"):
+        training.train(copied, "E1", 1e-5, callbacks=[Full()])
 
 
 @pytest.mark.parametrize(("schedule", "half", "end"), [("cosine", 5e-4, 0.0), ("constant", 1e-3, 1e-3)])
@@ -148,51 +255,40 @@ def test_before_calibration_or_training_the_error_names_the_notebook(study):
         training.load_unet(study, "E1")
 
 
-def test_two_replicas_give_the_loss_and_gradient_of_one():
-    """Keras sums the replicas' gradients: a Denoiser under MirroredStrategy must train as on one device."""
-    script = """
-import numpy as np, tensorflow as tf, keras
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from lib.influence import Denoiser, TotalLoss
-from lib.networks.unet import unet
-data = np.random.default_rng(0).random((2, 8, 16, 16, 1)).astype("float32")
-def trained(strategy):
-    with strategy.scope():
-        image = keras.Input((None, None, 1))
-        encoder = keras.Model(image, keras.layers.Conv2D(3, 3, kernel_initializer=keras.initializers.Constant(.1))(image))
-        encoder.trainable = False
-        denoiser = Denoiser(unet(2, seed=1), TotalLoss(0.5, encoder))
-        denoiser.compile(keras.optimizers.SGD(0.1), jit_compile=False)
-    batches = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(4)
-    history = denoiser.fit(batches, epochs=2, verbose=0, shuffle=False).history
-    return history, [weight.numpy() for weight in denoiser.unet.weights]
-one, two = trained(tf.distribute.get_strategy()), trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
-for name in one[0]:
-    np.testing.assert_allclose(one[0][name], two[0][name], rtol=1e-5, err_msg=name)
-for a, b in zip(one[1], two[1]):
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
-"""
-    ended = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr[-2000:]
-
-
-def test_target_features_are_the_encoders_and_stop_at_the_memory_limit(smoke_study, monkeypatch):
-    patches = training.Patches(smoke_study, "train")
-    network = training.encoder(smoke_study, "ImageNet", "block3_conv2")
-    features = training.target_features(network, patches)
+def test_target_features_are_the_encoders_and_keep_to_their_limit(copied, monkeypatch):
+    patches = training.Patches(copied, "train")
+    features = targets.target_features(copied, "ImageNet", patches)
+    assert set(features) == set(copied.encoder.phis.values())
+    network = training.encoder(copied, "ImageNet", "block3_conv2")
     expected = network(patches.images(patches.index[-5:], "ndct"))
-    np.testing.assert_allclose(features[-5:], expected, rtol=1e-3, atol=1e-2)
-    ldct, (ndct, given) = next(iter(patches.dataset(True, features)))
-    np.testing.assert_array_equal(given, features[:4])
-    np.testing.assert_array_equal(ndct, patches.images(patches.index[:4], "ndct"))
-    assert ldct.shape == ndct.shape
-    monkeypatch.setattr(training, "FEATURES_BYTES", features.nbytes - 1)
-    assert training.target_features(network, patches) is None and training.target_features(None, patches) is None
+    np.testing.assert_allclose(features["block3_conv2"].read(19, 24), expected, rtol=1e-3, atol=1e-2)
+    batches = list(patches.dataset(True, features["block3_conv2"], start=4))
+    assert len(batches) == 5
+    ldct, (ndct, given) = batches[1]
+    np.testing.assert_array_equal(given, features["block3_conv2"].read(8, 12))
+    np.testing.assert_array_equal(ndct, patches.images(patches.index[8:12], "ndct"))
+    np.testing.assert_array_equal(ldct, patches.images(patches.index[8:12], "ldct"))
+    monkeypatch.setattr(targets, "_compute", None)  # computing them again would need it
+    assert len(targets.target_features(copied, "ImageNet", patches)["block3_conv2"]) == len(patches)
+    both = 2 * sum(targets.sizes(copied, len(patches)).values())
+    for gib, phis in {both / 2**30: ["block5_conv3", "block3_conv2"], (both - 1) / 2**30: ["block5_conv3"], 0: []}.items():
+        limited = copied.model_copy(update={"training": copied.training.model_copy(update={"features_gib": gib})})
+        assert targets.kept(limited, len(patches)) == phis
+
+
+def test_training_is_the_same_with_and_without_kept_features(copied, smoke):
+    """Computing the targets' features once is less work, not another result."""
+    without = copied.model_copy(update={"training": copied.training.model_copy(update={"features_gib": 0})})
+    assert training.training_step(copied, "E1", 1e-2).key == training.training_step(without, "E1", 1e-2).key
+    training.train(without, "E1", calibration.lambda_used(copied, "E1"))
+    histories = [pd.read_csv(each.history("E1")).drop(columns="seconds") for each in (copied.paths, Paths(smoke, "smoke"))]
+    pd.testing.assert_frame_equal(*histories, rtol=2e-5)
+    for a, b in zip(training.load_unet(copied, "E1").weights, load(copied, Paths(smoke, "smoke")).weights, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-3, atol=2e-5)
 
 
 def test_tensorflow_is_deterministic_after_asking():
-    training.deterministic(3)
+    repeatable(3)
     first = tf.random.uniform((3,)).numpy()
-    training.deterministic(3)
+    repeatable(3)
     np.testing.assert_array_equal(first, tf.random.uniform((3,)).numpy())

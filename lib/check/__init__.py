@@ -1,0 +1,1 @@
+"""Know before you start: everything that a run needs, in under a minute, without training."""

@@ -1,0 +1,121 @@
+"""What scans there are, against what the study expects."""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+
+from lib import paper, split
+from lib.check.report import Report
+from lib.cohort.discovery import Discovery, discover
+from lib.cohort.series import THICKNESSES_MM, thicken
+from lib.cohort.simulate import SPACING_MM
+from lib.cohort.workers import cores
+from lib.errors import CohortError
+from lib.study import SUBSETS, Simulation, Study
+
+KERNELS = ("B30", "D45")
+
+
+
+def find_scans(study: Study, report: Report) -> pd.DataFrame | None:
+    """Find the scans of DATA, show them, and list every problem with its file.
+
+    Returns:
+        Pairs of slices that the study will have, a row a pair: patient, kernel, thickness_mm, rows, columns, and the
+        collection in ``attrs``; None if there are none.
+    """
+    report.title("Scans")
+    if study.cohort.simulation is not None:
+        simulation = study.cohort.simulation
+        report.line(f"simulated here: {simulation.patients} patients, {simulation.slices} slices of 1 mm each, "
+                    f"{simulation.size} x {simulation.size} pixels, two kernels, two doses")
+        return simulated_pairs(simulation)
+    try:
+        found = discover(study.cohort.data, jobs=cores())
+    except CohortError as error:
+        report.fail(str(error))
+        return None
+    report.line(f"{study.cohort.data}: collection {found.collection}, {len(found.headers):,} slices")
+    report.line(counts(found).to_string())
+    for problem in found.problems:
+        report.warn(str(problem) + (f" ({problem.count} files)" if problem.count > 1 else ""))
+    for kind, count in found.ignored.items():
+        report.line(f"left alone: {count:,} x {kind}")
+    pairs = _pairs(found, study.cohort.insertion is not None)
+    pairs.attrs["collection"] = "inserted" if study.cohort.insertion else found.collection
+    if pairs.empty:
+        report.fail(f"{study.cohort.data}: no slice at two doses: to insert a low dose into normal-dose scans, pass "
+                    "INSERT=0.25")
+        return None
+    _expected(found, pairs, report)
+    return pairs
+
+
+def simulated_pairs(simulation: Simulation) -> pd.DataFrame:
+    """The pairs that a simulation will have, as :func:`find_scans` returns them."""
+    thin = SPACING_MM * np.arange(simulation.slices)
+    thick, _ = thicken(thin, np.zeros((len(thin), 1, 1), np.float32))
+    rows = [(patient, kernel, thickness) for patient in simulation.names for kernel in KERNELS
+            for thickness, places in zip(THICKNESSES_MM, (thin, thick), strict=True) for _ in places]
+    pairs = pd.DataFrame(rows, columns=["patient", "kernel", "thickness_mm"])
+    pairs = pairs.assign(rows=simulation.size, columns=simulation.size)
+    pairs.attrs["collection"] = "simulated"
+    return pairs
+
+
+def counts(found: Discovery) -> pd.DataFrame:
+    """Slices by patient (rows), series and dose (columns 'B30 1 mm', 'full'), with totals."""
+    rows = [{"patient": key.patient, "series": f"{key.kernel} {key.thickness_mm:g} mm", "dose": key.dose, "slices": len(slices)}
+            for key, slices in found.series.items()]
+    rows += [{"patient": key.patient, "series": f"{key.kernel} {key.thickness_mm:g} mm", "dose": "pairs", "slices": len(slices)}
+             for key, slices in found.pairs.items()]
+    table = pd.DataFrame(rows).pivot_table(index="patient", columns=["series", "dose"], values="slices", aggfunc="sum",
+                                           fill_value=0)
+    table.columns.names, table.index.name = [None, None], None
+    table.loc["total"] = table.sum()
+    return table.astype(int)
+
+
+def _pairs(found: Discovery, inserted: bool) -> pd.DataFrame:
+    places = [(key, slices[0][1], len(slices)) for key, slices in found.pairs.items()]
+    if inserted:
+        places = [(key, slices[0][1], len(slices)) for key, slices in found.series.items() if key.dose == "full"]
+    rows = [(key.patient, key.kernel, key.thickness_mm, found.headers[first].rows, found.headers[first].columns)
+            for key, first, count in places for _ in range(count)]
+    return pd.DataFrame(rows, columns=["patient", "kernel", "thickness_mm", "rows", "columns"])
+
+
+def _expected(found: Discovery, pairs: pd.DataFrame, report: Report) -> None:
+    """Mayo's counts beside the expected ones."""
+    report.line(f"{len(pairs):,} pairs" + (f"; the paper has {paper.PAIRS:,}" if found.collection == "mayo2016" else ""))
+    if found.collection != "mayo2016":
+        return
+    expected = Counter()
+    for kernel in KERNELS:
+        expected[kernel, 1.0], expected[kernel, 3.0] = paper.SLICES_1MM, paper.SLICES_3MM
+    for (kernel, thickness), total in sorted(expected.items()):
+        series = pairs[(pairs["kernel"] == kernel) & (pairs["thickness_mm"] == thickness)]
+        if len(series) != total:
+            report.warn(f"partial: {len(series):,} of {total:,} pairs of {kernel} {thickness:g} mm")
+        for patient, count in (paper.SLICES_3MM_BY_PATIENT.items() if thickness == 3.0 and len(series) else ()):
+            here = int((series["patient"] == patient).sum())
+            if here != count:
+                report.warn(f"partial: {patient} has {here} of {count} pairs of {kernel} 3 mm")
+
+
+def check_split(study: Study, pairs: pd.DataFrame, report: Report) -> dict[str, pd.DataFrame] | None:
+    """The pairs by subset, shown; None where a subset would be empty."""
+    report.title("Split")
+    collection = pairs.attrs["collection"]
+    try:
+        names = split.patients(study.cohort, pairs["patient"], collection)
+        parts = split.split_pairs(pairs, names, warn=report.warn)
+    except CohortError as error:
+        report.fail(str(error))
+        return None
+    report.line(split.describe(study.cohort, collection))
+    for subset in SUBSETS:
+        patients = sorted(parts[subset]["patient"].unique())
+        report.line(f"{subset:<11}{len(parts[subset]):>7,} pairs, {len(patients)} patients: {', '.join(patients)}")
+    return parts
