@@ -1,8 +1,10 @@
 """Processes that read files: started once, at the first piece of work that is worth their start."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -15,6 +17,7 @@ POOL_FROM = 1000
 """Files from which further processes pay for their start (0.7 s)."""
 
 CHUNK = 32
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 
 def cores() -> int:
@@ -66,8 +69,12 @@ class _Here(Executor):
 
 
 def _begin() -> None:
-    """A worker leaves Ctrl-C to the parent and ends with it, even if that was killed."""
+    """A worker leaves Ctrl-C to the parent and ends with it, even if that was killed. It keeps the memory of a slice for
+    the next one: to return and fetch it each time takes a tenth of the time."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        for parameter in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+            libc.mallopt(parameter, 2**25)
     parent = multiprocessing.parent_process()
 
     def end_with_parent() -> None:
