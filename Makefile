@@ -8,15 +8,19 @@ PYTHON ?= python3
 VENV ?= .venv
 PROFILE ?= demo
 DATA ?=
+INSERT ?=
+SPLIT ?=
 ENCODER ?=
 VGG19_WEIGHTS ?=
 MEDICAL_WEIGHTS ?=
 LAMBDA ?=
+SET ?=
+UNCHECKED ?=
 JOBS ?= 1
 OUTPUT ?=
-export PROFILE DATA ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA OUTPUT
+export PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA SET OUTPUT
 
-VARIABLES := PYTHON VENV PROFILE DATA ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA JOBS OUTPUT
+VARIABLES := PYTHON VENV PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA SET UNCHECKED JOBS OUTPUT
 PROFILES := $(basename $(notdir $(wildcard lib/profiles/*.yaml)))
 
 # Mistakes are told before anything is installed.
@@ -24,16 +28,19 @@ GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name
 UNKNOWN := $(filter-out $(VARIABLES) MAKEFLAGS,$(GIVEN))
 $(if $(UNKNOWN),$(error there is no variable $(UNKNOWN): choose from $(VARIABLES)))
 $(if $(filter $(PROFILE),$(PROFILES)),,$(error PROFILE=$(PROFILE) is not a profile: choose one of $(PROFILES)))
-$(foreach name,DATA VGG19_WEIGHTS MEDICAL_WEIGHTS,$(if $($(name)),$(if $(wildcard $(subst ~,$(HOME),$($(name)))),,\
+$(foreach name,DATA SPLIT VGG19_WEIGHTS MEDICAL_WEIGHTS,$(if $($(name)),$(if $(wildcard $(subst ~,$(HOME),$($(name)))),,\
   $(error $(name)=$($(name)) does not exist: pass a $(if $(filter DATA,$(name)),folder with DICOM files,file)))))
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: paper test lab list lock clean distclean help
+.PHONY: paper check test bench faults lab board list lock clean distclean help
 
 paper: $(INSTALLED) ## every figure and table of PROFILE, from DICOM files to Table 4; only what is out of date runs
-	@$(BIN)/python -m lib paper --jobs "$(JOBS)"
+	@$(BIN)/python -m lib paper --jobs "$(JOBS)" $(if $(UNCHECKED),--unchecked)
+
+check: $(INSTALLED) ## what a run needs and what is there, in under a minute; status 0 only if it could start
+	@$(BIN)/python -m lib check
 
 list: $(INSTALLED) ## which stages of PROFILE are out of date
 	@$(BIN)/python -m lib paper --list
@@ -41,6 +48,15 @@ list: $(INSTALLED) ## which stages of PROFILE are out of date
 test: $(INSTALLED) ## pytest, then nbval over all notebooks on the smoke profile
 	$(BIN)/python -m pytest
 	PROFILE=smoke OUTPUT= $(BIN)/python -m pytest -c tests/nbval.ini --rootdir=. --nbval-lax notebooks
+
+bench: $(INSTALLED) ## speed and memory beside a plain reference, about ten minutes; writes artifacts/bench.json
+	@$(BIN)/python -m lib bench
+
+faults: $(INSTALLED) ## the fault tests in full: kills at twenty moments, thousands of damaged files, full and read-only disks
+	$(BIN)/python -m pytest --faults=full tests/test_fuzz.py tests/test_store_faults.py tests/test_training_faults.py
+
+board: $(INSTALLED) ## TensorBoard on the trainings of PROFILE
+	$(BIN)/tensorboard --logdir "$(or $(OUTPUT),.)/artifacts/$(PROFILE)/training"
 
 lab: $(INSTALLED) ## JupyterLab on the notebooks, with this environment's kernel and PROFILE
 	$(BIN)/jupyter lab --notebook-dir=notebooks
@@ -76,10 +92,14 @@ help: ## this text
 	@echo 'Variables (of all targets):'
 	@echo '  PROFILE=$(subst $() ,|,$(strip $(PROFILES)))   how much to do (default demo)'
 	@echo '  DATA=folder                 DICOM files of the real cohort, in any known layout'
+	@echo '  INSERT=0.25                 DATA holds normal-dose scans: insert the noise of that share of the dose'
+	@echo '  SPLIT=file.csv              which patients train, validate, test: columns patient,subset'
 	@echo '  ENCODER=vgg16|vgg19         the encoder; vgg19 downloads ImageNet weights through Keras'
 	@echo '  VGG19_WEIGHTS=file          VGG-19 weights of your own (.h5, .weights.h5), no download'
 	@echo '  MEDICAL_WEIGHTS=file        weights of the Medical encoder, instead of fine-tuning one'
 	@echo '  LAMBDA=published|untrained|trained[-exact]   which calibrated lambda trains (README)'
+	@echo '  SET="section.field=value"   any field of the profile, several apart by spaces: SET="training.batch=8"'
+	@echo '  UNCHECKED=1                 start without the check'
 	@echo '  JOBS=n                      experiments to train at once (default 1)'
 	@echo '  OUTPUT=folder               where artifacts/ and figures/ go (default: here)'
 	@echo '  PYTHON=python3.12           the Python that makes the environment (3.11 to 3.13)'
@@ -88,4 +108,6 @@ help: ## this text
 	@echo '  make paper                                  the default study, on simulated scans'
 	@echo '  make paper PROFILE=smoke                    the same in miniature, three minutes'
 	@echo '  make paper LAMBDA=trained                   with lambdas calibrated on a trained U-Net'
+	@echo '  make check PROFILE=paper DATA=~/mayo        can the paper run here at full size, and how long?'
 	@echo '  make paper PROFILE=paper DATA=~/mayo        the paper at full size, on a GPU'
+	@echo '  make paper PROFILE=paper DATA=~/scans INSERT=0.25   on your own normal-dose scans'

@@ -37,6 +37,11 @@ class Paths:
         return self.artifacts / "cohort"
 
     @property
+    def inserted(self) -> Path:
+        """Normal-dose scans of DATA with an inserted low dose: DICOM tree, report."""
+        return self.artifacts / "inserted"
+
+    @property
     def volumes(self) -> Path:
         """HU volumes and their manifest."""
         return self.artifacts / "volumes"

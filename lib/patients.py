@@ -12,6 +12,7 @@ def pseudonym(identity: str) -> str:
     return "P" + hashlib.sha256(f"low-dose CT patient {identity}".encode()).hexdigest()[:8]
 
 
-def pseudonym_unless_known(name: str) -> str:
-    """``name`` if it is an identifier of Mayo's, TCIA's or a simulated patient or a pseudonym already, else its own."""
-    return name if KNOWN.fullmatch(name) else pseudonym(name)
+def pseudonym_unless_known(name: str, public: bool = True) -> str:
+    """``name`` if it is a pseudonym already or, with ``public``, an identifier of Mayo's, TCIA's or a simulated
+    patient; else its own pseudonym."""
+    return name if KNOWN.fullmatch(name) and (public or name.startswith("P")) else pseudonym(name)

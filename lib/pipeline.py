@@ -7,6 +7,7 @@ draws a figure anew does not train anew. Nothing here imports TensorFlow, so tha
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,11 @@ from lib.errors import StageError
 from lib.paths import NOTEBOOKS
 from lib.process import Usage, run, stop
 from lib.provenance import Step, alone, fingerprint, folder_digest, imports, unchanged, write_json
-from lib.study import CONTENTS, Study
+from lib.study import CONTENTS, INSERTED, Study
 
+COMMANDS = {"00_simulate": "simulate", "00_insert": "insertion"}  # stages that are no notebook, and their modules
+KILLED = ("its process was killed from outside, most likely for want of memory: close other programs, or try JOBS=1 or a "
+          "smaller SET=training.batch=...; the same command goes on from the last checkpoint")
 TABLE, FIGURE = (".csv", ".md", ".tex"), (".png", ".pdf")
 
 
@@ -28,7 +32,7 @@ class Stage:
 
     Attributes:
         name: for people and for the stamp, '03_train_E1'.
-        notebook: file name in ``notebooks``, None for the simulation.
+        notebook: file name in ``notebooks``, None for a stage of ``COMMANDS``.
         parameters: for papermill, besides the profile.
         sections: parts of the study that it reads.
         inputs, outputs: files that it reads and writes.
@@ -54,7 +58,7 @@ class Stage:
     def step(self) -> Step:
         """What the stage depends on now."""
         if self.notebook is None:
-            source, modules = "", {"lib.cohort.simulate"}
+            source, modules = "", {f"lib.cohort.{COMMANDS[self.name]}"}
         else:
             source = notebook_source(NOTEBOOKS / self.notebook)
             modules = imports(source)
@@ -74,7 +78,7 @@ class Stage:
 
     def command(self) -> list[str]:
         if self.notebook is None:
-            return [sys.executable, "-m", "lib", "simulate"]
+            return [sys.executable, "-m", "lib", self.name.removeprefix("00_")]
         self.executed.parent.mkdir(parents=True, exist_ok=True)
         parameters = [part for item in {"profile": self.study.profile, **self.parameters}.items()
                       for part in ("-p", *item)]
@@ -92,7 +96,9 @@ class Stage:
         if self.executed.is_file():
             tidy(self.executed)
         if usage.status:
-            raise StageError(f"{self.name}: {self.failure() or usage.last_line} (log: {self.study.paths.log})")
+            killed = usage.status == -9 or "Kernel died" in usage.last_line
+            what = KILLED if killed else self.failure() or usage.last_line.strip()
+            raise StageError(f"{self.name}: {what} (log: {self.study.paths.log})")
         missing = [path.name for path in self.outputs if not path.is_file()]
         if missing:
             raise StageError(f"{self.name} ended without writing {', '.join(missing)} (log: {self.study.paths.log})")
@@ -157,8 +163,9 @@ def stages(study: Study) -> list[list[Stage]]:
                 name == "calibration" else FIGURE)]
 
     brought = [path for path in (study.encoder.weights, study.medical.weights) if isinstance(path, Path)]
-    scans = paths.cohort / CONTENTS if study.cohort.simulation else study.data
-    network = ("cohort.division", "encoder", "medical", "unet", "training")
+    made = paths.cohort / CONTENTS if study.cohort.simulation else paths.inserted / INSERTED
+    scans = made if study.cohort.simulation or study.cohort.insertion else study.data
+    network = ("cohort.division", "encoder", "medical", "unet", "training", "compute")
     waves = [
         [stage("01_preprocess", "01_preprocess.ipynb", ("cohort", "training.patch_size"), [scans],
                [paths.manifest, *written("fig1")])],
@@ -176,7 +183,14 @@ def stages(study: Study) -> list[list[Stage]]:
     ]
     if study.cohort.simulation:
         waves.insert(0, [stage("00_simulate", None, ("cohort.simulation",), [], [scans, paths.cohort / "noise.csv"])])
+    if study.cohort.insertion:
+        waves.insert(0, [stage("00_insert", None, ("cohort.insertion",), [study.cohort.data], [scans])])
     return waves
+
+
+def due(study: Study) -> list[Stage]:
+    """Stages that are out of date."""
+    return [stage for wave in stages(study) for stage in wave if not stage.is_current()]
 
 
 def make(study: Study, jobs: int = 1, tell: Callable[[str], None] = print) -> list[Stage]:
@@ -190,7 +204,9 @@ def make(study: Study, jobs: int = 1, tell: Callable[[str], None] = print) -> li
         OutputError: another run is at work on the profile's results.
     """
     with alone(study.paths.artifacts):
-        return _make(study, jobs, tell)
+        ran = _make(study, jobs, tell)
+        shutil.rmtree(study.paths.features, ignore_errors=True)  # a cache, and a large one
+        return ran
 
 
 def _make(study: Study, jobs: int, tell: Callable[[str], None]) -> list[Stage]:

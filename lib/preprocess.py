@@ -21,12 +21,12 @@ from lib.errors import CohortError, OutputError
 from lib.provenance import Step, alone, cannot_write, digest, file_sha256, folder_digest, write_text
 from lib.store.parts import Part, Record, intact, planned, records, resume
 from lib.store.writing import write
-from lib.study import CONTENTS, Study
+from lib.study import CONTENTS, INSERTED, Study
 from lib.volumes import COLUMNS, completeness, count_table, load_manifest
 
 
 def prepare(study: Study, jobs: int | None = None) -> pd.DataFrame:
-    """Simulate the cohort if the study reads no real scans, then store its volumes; done once and kept.
+    """Simulate the cohort or insert its low dose where the study says so, then store its volumes; done once and kept.
 
     `jobs`: how many files to read at once, by default one on every processor core.
 
@@ -37,12 +37,17 @@ def prepare(study: Study, jobs: int | None = None) -> pd.DataFrame:
         CohortError: nothing usable in the folder, or a subset of the split without pairs.
         OutputError: the store cannot be written, or another run is at work in it.
     """
-    paths = study.paths
+    paths, jobs = study.paths, jobs or cores()
     if study.cohort.simulation is not None:
         from lib.cohort.simulate import simulate
 
         simulate(paths.cohort, study.cohort.simulation)
         contents = file_sha256(paths.cohort / CONTENTS)
+    elif study.cohort.insertion is not None:
+        from lib.cohort.insertion import insert
+
+        insert(study.cohort.data, paths.inserted, **study.cohort.insertion.model_dump(), jobs=jobs)
+        contents = file_sha256(paths.inserted / INSERTED)
     else:
         contents = folder_digest(study.data)
     step = Step("volumes", paths.volumes / "stamp.json", {"lib.preprocess"}, {"data": digest(study.data)[:12]},
@@ -50,7 +55,7 @@ def prepare(study: Study, jobs: int | None = None) -> pd.DataFrame:
     if not (step.is_current() and intact(paths.volumes)):
         speed: dict[str, float] = {}
         with step.making(speed=speed) as outputs:
-            speed |= _build(study.data, paths.volumes, jobs or cores())
+            speed |= _build(study.data, paths.volumes, jobs)
             outputs += [paths.manifest, *records(paths.volumes)]
     return load_manifest(paths.volumes)
 

@@ -27,8 +27,11 @@ class Usage:
     last_line: str
 
 
-def run(command: list[str], log: Path, name: str, tell: Callable[[str], None]) -> Usage:
-    """Run ``command`` from the repository; its output is appended to ``log``, progress bars go to ``tell``."""
+def run(command: list[str], log: Path, name: str, tell: Callable[[str], None], passing: bool = False) -> Usage:
+    """Run ``command`` from the repository; its output is appended to ``log``, progress bars go to ``tell``.
+
+    With ``passing`` every line goes to ``tell``.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     begin, told, last = time.monotonic(), 0.0, ""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -39,10 +42,12 @@ def run(command: list[str], log: Path, name: str, tell: Callable[[str], None]) -
         # newline="": a carriage return ends a line, too, as progress bars print them
         output = io.TextIOWrapper(process.stdout, encoding="utf-8", errors="replace", newline="")
         with open(log, "a", encoding="utf-8") as stream:
-            for line in filter(None, map(str.strip, output)):
+            for line in filter(None, map(str.rstrip, output)):
                 stream.write(f"{name}  {line}\n")
                 stream.flush()
                 last = line
+                if passing and not PROGRESS.search(line):
+                    tell(line)
                 if (found := PROGRESS.search(line)) and time.monotonic() - told > (1.0 if _terminal() else QUIET):
                     told = time.monotonic()
                     tell(f"{name}  {found[1]}")

@@ -210,7 +210,9 @@ class Study(Section):
     @property
     def data(self) -> Path:
         """Folder with the DICOM files that become volumes: DATA, or what this study simulates or inserts noise into."""
-        return self.cohort.data if self.cohort.data and not self.cohort.insertion else self.paths.cohort
+        if self.cohort.insertion:
+            return self.paths.inserted
+        return self.cohort.data or self.paths.cohort
 
     @property
     def simulated(self) -> bool:
@@ -271,7 +273,7 @@ def _apply(settings: dict, chosen: dict[str, str]) -> None:
         settings["cohort"]["insertion"] = {"dose_fraction": chosen["INSERT"]}
         settings["cohort"].pop("split", None)
     if "SPLIT" in chosen:
-        settings["cohort"]["split"] = read_split(_existing("SPLIT", chosen["SPLIT"]))
+        settings["cohort"]["split"] = read_split(_existing("SPLIT", chosen["SPLIT"]), inserted="INSERT" in chosen)
     if "ENCODER" in chosen:
         encoders = {"vgg16": "package", "vgg19": "keras"}
         if chosen["ENCODER"] not in encoders:
@@ -312,11 +314,12 @@ def _assign(settings: dict, assignment: str) -> None:
         raise StudyError(f"SET: {assignment}: the value is not YAML, for example 8, 1.0e-4 or [SIM01, SIM02]") from None
 
 
-def read_split(path: Path) -> dict[str, list[str]]:
+def read_split(path: Path, inserted: bool = False) -> dict[str, list[str]]:
     """The user's split: a CSV file with the columns patient and subset (train, validation, test).
 
     A patient is a challenge or TCIA identifier, a pseudonym as `make check` shows it, or a PatientID, which becomes the
-    pseudonym here, so that it gets into no output. Raises StudyError naming the line.
+    pseudonym here, so that it gets into no output. With ``inserted`` noise every patient has a pseudonym, those of
+    public collections, too. Raises StudyError naming the line.
     """
     parts: dict[str, list[str]] = {name: [] for name in SUBSETS}
     with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -324,7 +327,7 @@ def read_split(path: Path) -> dict[str, list[str]]:
             if {"patient", "subset"} - {name for name, value in row.items() if value} or row["subset"] not in SUBSETS:
                 raise StudyError(f"SPLIT={path}, line {reader.line_num}: expected the columns patient,subset with a "
                                  f"subset of {', '.join(SUBSETS)}")
-            parts[row["subset"]].append(pseudonym_unless_known(row["patient"].strip()))
+            parts[row["subset"]].append(pseudonym_unless_known(row["patient"].strip(), public=not inserted))
     return parts
 
 

@@ -21,7 +21,7 @@ from lib.influence import Denoiser, TotalLoss
 from lib.networks.encoders import encoder, load_weights, weights_file
 from lib.networks.unet import logit, unet
 from lib.patches import Patches
-from lib.provenance import Step, atomic, file_sha256
+from lib.provenance import Step, alone, atomic, file_sha256
 from lib.study import Study
 from lib.targets import target_features
 from lib.watch import Progress, StepLog, Watch
@@ -95,7 +95,7 @@ def train(
     folder = paths.training(experiment)
     writes = is_chief(devices)
     notes = {"experiment": experiment, "seed": settings.seed, "devices": device_names(devices)}
-    with step.making(**notes) if writes else nullcontext([]) as outputs:
+    with alone(folder) if writes else nullcontext(), step.making(**notes) if writes else nullcontext([]) as outputs:
         with devices.scope():
             denoiser = _denoiser(study, experiment, lambda_, patches, length * settings.epochs)
         checkpoints = Checkpoints(folder, step, length, settings.checkpoint_steps, writes)

@@ -17,12 +17,11 @@ from lib.influence import Denoiser, TotalLoss
 from lib.networks.encoders import encoder, load_weights, vgg, weights_file
 from lib.networks.unet import unet
 from lib.patches import SHARD, grid
-from lib.provenance import file_sha256
+from lib.provenance import file_sha256, peak_memory_mib
 from lib.study import ARCHITECTURE_NAMES, Study
 
 GIB = 1024**3
 STORE_SLICES_PER_S, METRICS_S = 300.0, 0.04  # rough, of one core: reading a slice, scoring one
-OVERHEAD_BYTES = 1.2 * GIB  # TensorFlow, the packages, the shards of patches
 STEPS, SECONDS = 3, 12.0  # a burst: so many steps after the first, or so long
 
 
@@ -77,8 +76,8 @@ def patches_of(study: Study, parts: dict[str, pd.DataFrame]) -> dict[str, int]:
 
 
 def check_room(study: Study, pairs: pd.DataFrame, patches: dict[str, int], report: Report) -> None:
-    """Disk and memory needed against available."""
-    report.title("Disk and memory")
+    """Disk space needed against what is free."""
+    report.title("Disk")
     voxels = int((pairs["rows"] * pairs["columns"]).sum())
     sizes = targets.sizes(study, patches["train"])
     needs = {
@@ -96,21 +95,6 @@ def check_room(study: Study, pairs: pd.DataFrame, patches: dict[str, int], repor
     if needed - there > free:
         report.fail(f"{root}: {(needed - there) / GIB:.1f} GiB are needed and {free / GIB:.1f} GiB are free: free some "
                     "space, pass OUTPUT=folder on another disk, or a smaller SET=training.features_gib=0")
-    memory, available = _memory(study, sizes), psutil.virtual_memory().available
-    report.line(f"{memory / GIB:8.1f} GiB  of memory at most, roughly; {available / GIB:.1f} GiB are available")
-    if memory > available:
-        report.warn(f"memory may not suffice: about {memory / GIB:.1f} GiB at training.batch {study.training.batch}; try "
-                    f"SET=training.batch={max(1, study.training.batch // 2)}")
-
-
-def _memory(study: Study, sizes: dict[str, int]) -> float:
-    """Bytes that a training takes: activations of U-Net and VGG, forward and backward, and the shards of patches."""
-    side, batch = study.training.patch_size, study.training.batch
-    network = vgg(study.encoder.architecture)
-    activations = sum(float(np.prod(layer.compute_output_shape((1, side, side, 3))[1:])) for layer in network.layers[:3])
-    per_patch = 4 * (activations * 4 + 24 * study.unet.channels * side**2)
-    shards = 3 * 2 * 2 * SHARD[study.training.order] * side**2
-    return OVERHEAD_BYTES + 2 * batch * per_patch + shards + 16 * network.count_params()
 
 
 def _existing(folder: Path) -> Path:
@@ -124,13 +108,23 @@ def _used(folder: Path) -> int:
 
 
 def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, int], report: Report) -> None:
-    """An estimate of the run's time from a few measured steps of each kind."""
-    report.title("Time, from a short measured burst")
+    """An estimate of the run's time, and its memory, from a few measured steps of each kind."""
+    report.title("Time and memory, from a short measured burst")
     depths = {None: None} | {depth: study.encoder.phi(depth) for depth in ("shallow", "deep")}
-    kept = targets.kept(study, patches["train"])
-    seconds = {depth: _step_seconds(study, phi, phi in kept) for depth, phi in depths.items()}
+    kept, available = targets.kept(study, patches["train"]), psutil.virtual_memory().available
+    try:
+        seconds = {depth: _step_seconds(study, phi, phi in kept) for depth, phi in depths.items()}
+    except (tf.errors.ResourceExhaustedError, MemoryError):
+        report.fail(f"out of memory at training.batch {study.training.batch}: try "
+                    f"SET=training.batch={max(1, study.training.batch // 2)}")
+        return
     for depth, phi in depths.items():
-        report.line(f"{seconds[depth] * 1e3:8.0f} ms  a step, {phi or 'MSE alone'}")
+        report.line(f"{seconds[depth] * 1e3:8.0f} ms  a step of {study.training.batch} patches, {phi or 'MSE alone'}")
+    shards = 6 * 4 * SHARD[study.training.order] * study.training.patch_size**2 / GIB
+    report.line(f"{peak_memory_mib() / 1024 + shards:8.1f} GiB of memory at most; {available / GIB:.1f} GiB are available")
+    if peak_memory_mib() / 1024 + shards > available / GIB:
+        report.warn("memory may not suffice: close other programs, or try "
+                    f"SET=training.batch={max(1, study.training.batch // 2)}")
     settings, batch = study.training, study.training.batch
     steps, batches = settings.epochs * (patches["train"] // batch), patches["train"] / batch
     encoder_pass = max(seconds["deep"] - seconds[None], 0.0) / (2 if study.encoder.phi("deep") in kept else 3)

@@ -1,7 +1,5 @@
 """What scans there are, against what the study expects."""
 
-from collections import Counter
-
 import numpy as np
 import pandas as pd
 
@@ -12,6 +10,7 @@ from lib.cohort.series import THICKNESSES_MM, thicken
 from lib.cohort.simulate import SPACING_MM
 from lib.cohort.workers import cores
 from lib.errors import CohortError
+from lib.patients import pseudonym_unless_known
 from lib.study import SUBSETS, Simulation, Study
 
 KERNELS = ("B30", "D45")
@@ -43,7 +42,11 @@ def find_scans(study: Study, report: Report) -> pd.DataFrame | None:
     for kind, count in found.ignored.items():
         report.line(f"left alone: {count:,} x {kind}")
     pairs = _pairs(found, study.cohort.insertion is not None)
-    pairs.attrs["collection"] = "inserted" if study.cohort.insertion else found.collection
+    pairs.attrs["collection"] = found.collection
+    if study.cohort.insertion:
+        report.line(f"a low dose of {study.cohort.insertion.dose_fraction:g} is inserted into every normal-dose series")
+        pairs["patient"] = [pseudonym_unless_known(patient, public=False) for patient in pairs["patient"]]
+        pairs.attrs["collection"] = "inserted"
     if pairs.empty:
         report.fail(f"{study.cohort.data}: no slice at two doses: to insert a low dose into normal-dose scans, pass "
                     "INSERT=0.25")
@@ -91,17 +94,14 @@ def _expected(found: Discovery, pairs: pd.DataFrame, report: Report) -> None:
     report.line(f"{len(pairs):,} pairs" + (f"; the paper has {paper.PAIRS:,}" if found.collection == "mayo2016" else ""))
     if found.collection != "mayo2016":
         return
-    expected = Counter()
-    for kernel in KERNELS:
-        expected[kernel, 1.0], expected[kernel, 3.0] = paper.SLICES_1MM, paper.SLICES_3MM
-    for (kernel, thickness), total in sorted(expected.items()):
-        series = pairs[(pairs["kernel"] == kernel) & (pairs["thickness_mm"] == thickness)]
+    for name, total in paper.PAIRS_BY_SERIES.items():
+        series = pairs[pairs["kernel"] + " " + pairs["thickness_mm"].map("{:g} mm".format) == name]
         if len(series) != total:
-            report.warn(f"partial: {len(series):,} of {total:,} pairs of {kernel} {thickness:g} mm")
-        for patient, count in (paper.SLICES_3MM_BY_PATIENT.items() if thickness == 3.0 and len(series) else ()):
+            report.warn(f"partial: {len(series):,} of {total:,} pairs of {name}")
+        for patient, count in (paper.SLICES_3MM_BY_PATIENT.items() if name.endswith(" 3 mm") and len(series) else ()):
             here = int((series["patient"] == patient).sum())
             if here != count:
-                report.warn(f"partial: {patient} has {here} of {count} pairs of {kernel} 3 mm")
+                report.warn(f"partial: {patient} has {here} of {count} pairs of {name}")
 
 
 def check_split(study: Study, pairs: pd.DataFrame, report: Report) -> dict[str, pd.DataFrame] | None:

@@ -11,9 +11,10 @@ from typing import Final
 
 import pandas as pd
 
-from lib import paper
+from lib import paper, split
 from lib.provenance import commit, digest, file_sha256
 from lib.study import ARCHITECTURE_NAMES, Study
+from lib.volumes import load_summary
 
 COLOURS: Final = {  # Okabe-Ito: told apart by colour-blind readers
     "ldct": "#8c8c8c", "mse": "#000000", "baseline": "#e69f00", "E1": "#0072b2", "E2": "#56b4e9",
@@ -21,6 +22,10 @@ COLOURS: Final = {  # Okabe-Ito: told apart by colour-blind readers
 }
 MARKERS: Final = {"ldct": "x", "mse": "v", "baseline": "P", "E1": "o", "E2": "s", "E3": "^", "E4": "D"}
 PLAIN: Final = {"ldct": "LDCT input", "mse": "MSE only (λ = 0)"}
+COLLECTIONS: Final = {
+    "mayo2016": "Mayo 2016 challenge scans", "inserted": "scans of DATA, low dose INSERTED by simulation",
+    "tcia": "TCIA LDCT-and-Projection-data scans (low dose: chest 10 %, abdomen and head 25 %)",
+}
 SIMULATED_NOTE: Final = (
     "The scans are simulated: rankings on them check the method and are no clinical evidence."
 )
@@ -39,15 +44,19 @@ def provenance_line(study: Study) -> str:
 
 
 def cohort_label(study: Study) -> str:
-    """Where the scans come from; a simulated tree is told by its headers, too, wherever it lies."""
-    collections = set()
+    """Where the scans come from, whether they are all that there should be, and how patients were divided if at random;
+    a simulated tree is told by its headers, too, wherever it lies."""
+    collections, partial = set(), ""
     if study.paths.manifest.is_file():
         collections = set(pd.read_csv(study.paths.manifest, usecols=["collection"])["collection"])
+        state = load_summary(study.paths.volumes)["completeness"]
+        partial = f", PARTIAL ({state.removeprefix('partial: ')})" if state and state.startswith("partial") else ""
     if study.simulated or "simulated" in collections:
-        return "SIMULATED cohort"
-    named = {"mayo2016": "Mayo 2016 challenge scans", "tcia": "TCIA LDCT-and-Projection-data scans",
-             "inserted": "scans of DATA, low dose INSERTED by simulation"}
-    return ", ".join(sorted(named.get(name, "scans of DATA") for name in collections)) or "scans of DATA"
+        label = "SIMULATED cohort"
+    else:
+        label = ", ".join(sorted(COLLECTIONS.get(name, "scans of DATA") for name in collections)) or "scans of DATA"
+    return label + partial + "".join(f", {split.describe(study.cohort, name)}" for name in sorted(collections)
+                                     if study.cohort.split is None and name != "mayo2016")
 
 
 def config_hash(study: Study) -> str:

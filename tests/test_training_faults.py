@@ -1,0 +1,85 @@
+"""A training that is killed at random moments, again and again, and ends as one that was not."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.paths import REPOSITORY, Paths
+from lib.study import load_study
+from tests.test_training import load, same
+
+
+@pytest.fixture
+def moments(request) -> list[float]:
+    """Seconds after which a process is killed: from its imports to its last step, and beyond."""
+    count = {"short": 2, "full": 20}[request.config.getoption("faults")]
+    return np.random.default_rng(3).uniform(3.0, 14.0, count).tolist()
+
+
+def begin(root) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "lib", "train", "E1"], cwd=REPOSITORY, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, "PROFILE": "smoke", "OUTPUT": str(root), "SET": "training.epochs=6"})
+
+
+def state(paths: Paths) -> tuple[int, bool]:
+    """The newest step that a checkpoint holds, and whether the training is done; every file is whole."""
+    folder = paths.training("E1")
+    for path in folder.glob("step-*.json"):
+        assert json.loads(path.read_text(encoding="utf-8"))["sha256"], "half-written"
+    assert len(list(folder.glob("step-*.json"))) <= 3
+    steps = [int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.json")]
+    return max(steps, default=0), (folder / "stamp.json").is_file()
+
+
+@pytest.fixture
+def roots(smoke, tmp_path):
+    """Two folders with all that E1's training needs, one for the undisturbed training."""
+    for name in ("disturbed", "undisturbed"):
+        for part in ("volumes", "medical", "calibration"):
+            shutil.copytree(smoke / "artifacts" / "smoke" / part, tmp_path / name / "artifacts" / "smoke" / part)
+    return [Paths(tmp_path / name, "smoke") for name in ("disturbed", "undisturbed")]
+
+
+def test_killed_at_random_moments_it_ends_as_undisturbed(roots, moments):
+    disturbed, undisturbed = roots
+    assert begin(undisturbed.root).wait() == 0
+    known, kills = 0, 0
+    for number, moment in enumerate(moments):
+        process = begin(disturbed.root)
+        time.sleep(moment)
+        process.send_signal(signal.SIGTERM if number % 4 == 3 else signal.SIGKILL)
+        process.communicate()
+        step, done = state(disturbed)
+        kills += process.returncode != 0
+        assert done or step >= known, "a checkpoint was lost"
+        if done:  # it was quicker: begin anew, so that every moment is tried
+            shutil.rmtree(disturbed.training("E1"))
+        known = 0 if done else step
+    assert kills
+    assert begin(disturbed.root).wait() == 0
+    study = load_study("smoke")
+    same(*(load(study, each) for each in roots))
+    histories = [pd.read_csv(each.history("E1")).drop(columns="seconds") for each in roots]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    logs = [(each.training("E1") / "log.csv").read_text(encoding="utf-8") for each in roots]
+    assert logs[0] == logs[1]
+
+
+def test_a_second_training_of_the_same_experiment_says_so_and_stops(roots):
+    first = begin(roots[0].root)
+    while not (roots[0].training("E1") / ".lock").is_file() and first.poll() is None:
+        time.sleep(0.05)
+    second = begin(roots[0].root)
+    _, told = second.communicate()
+    first.kill()
+    first.wait()
+    assert second.returncode == 1 and "error: another run is at work in" in told and "Traceback" not in told
