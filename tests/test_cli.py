@@ -82,7 +82,7 @@ def test_make_help_names_every_target_and_variable():
 def test_killed_it_ends_its_stages(tmp_path):
     """`kill` on the command must not leave a notebook training on."""
     environment = {**os.environ, "PROFILE": "smoke", "OUTPUT": str(tmp_path)}
-    process = subprocess.Popen([sys.executable, "-m", "lib", "paper"], cwd=REPOSITORY, env=environment,
+    process = subprocess.Popen([sys.executable, "-m", "lib", "paper", "--unchecked"], cwd=REPOSITORY, env=environment,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert "00_simulate" in process.stdout.readline()
     while not (children := psutil.Process(process.pid).children(recursive=True)):
@@ -92,6 +92,27 @@ def test_killed_it_ends_its_stages(tmp_path):
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130 and "the same command goes on from here" in error
     assert not any(child.is_running() for child in children)
+
+
+def test_paper_checks_first_and_starts_nothing_that_cannot_end(tmp_path):
+    weights = tmp_path / "vgg19.weights.h5"
+    weights.write_bytes(b"no weights")
+    environment = {**os.environ, "PROFILE": "smoke", "OUTPUT": str(tmp_path), "VGG19_WEIGHTS": str(weights)}
+    ended = subprocess.run([sys.executable, "-m", "lib", "paper"], cwd=REPOSITORY, env=environment, text=True,
+                           capture_output=True, check=False)
+    assert ended.returncode == 1 and "the run cannot start: 1 error" in ended.stdout
+    assert ended.stderr.startswith("error: nothing was started: mend what the check says")
+    assert not (tmp_path / "artifacts" / "smoke" / "cohort").exists()
+
+
+def test_train_names_the_experiments_and_insert_what_it_lacks(tmp_path):
+    for arguments, message in {("train", "E9"): "E9 is not an experiment: choose one of mse, baseline, E1",
+                               ("insert",): "nothing to insert into: pass DATA and OUT",
+                               ("insert", str(tmp_path)): "no folder to write to: pass OUT after DATA",
+                               ("insert", "/no/such", "out"): "/no/such does not exist: pass a folder"}.items():
+        ended = subprocess.run([sys.executable, "-m", "lib", *arguments], cwd=REPOSITORY, text=True, capture_output=True,
+                               check=False, env={**os.environ, "PROFILE": "smoke"})
+        assert ended.returncode == 1 and ended.stderr.startswith(f"error: {message}") and ended.stderr.count("\n") == 1
 
 
 def test_python_of_a_wrong_version_is_named(tmp_path):

@@ -88,7 +88,7 @@ def test_insertion_reads_the_scans_of_data_and_makes_a_cohort_of_its_own(monkeyp
     monkeypatch.setenv("DATA", str(tmp_path))
     study = load_study("demo")
     assert study.cohort.insertion.dose_fraction == 0.1 and study.cohort.split is None
-    assert study.cohort.data == tmp_path and study.data == study.paths.cohort and not study.simulated
+    assert study.cohort.data == tmp_path and study.data == study.paths.inserted and not study.simulated
     monkeypatch.setenv("INSERT", "1.5")
     with pytest.raises(StudyError, match="cohort.insertion.dose_fraction: .*less than 1"):
         load_study("demo")

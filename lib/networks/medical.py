@@ -227,7 +227,7 @@ def _probe_tasks(samples: Samples) -> dict[str, np.ndarray]:
 
 def _pooled(network: keras.Model, study: Study, samples: Samples) -> list[np.ndarray]:
     encoder = on_ct(network, *study.encoder.phis.values())
-    batches = [encoder(samples.images(part), training=False)
+    batches = [encoder.predict_on_batch(samples.images(part))
                for part in np.array_split(samples.rows, max(1, len(samples.rows) // 32))]
     return [np.concatenate([np.mean(batch[depth], axis=(1, 2)) for batch in batches]) for depth in (0, 1)]
 
