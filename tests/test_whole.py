@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib import calibration, evaluation, paper, training
+from lib import calibration, evaluation, paper, pipeline, split, training, volumes
 from lib.networks.encoders import vgg
 from lib.paths import REPOSITORY, Paths
 from lib.preprocess import prepare
+from lib.report import labels
 from lib.study import load_study
 from tests import trees
 
@@ -93,3 +94,31 @@ def test_the_paper_profile_on_a_tree_in_mayo_form(tmp_path, monkeypatch):
     assert training.load_unet(study, "E4").count_params() == paper.UNET_PARAMETERS
     scores = evaluation.evaluate(study, "E4")
     assert set(scores["patient"]) == {"L096", "L506"} and len(scores) == 6 and scores["ssim"].between(-1, 1).all()
+
+
+def test_normal_dose_scans_of_unknown_patients_become_a_paired_cohort(tmp_path, monkeypatch):
+    """DATA and INSERT: noise, pairs, a division with a stated seed, honest labels, and no identity anywhere."""
+    rows, columns = np.mgrid[:40, :36] - 18.0
+    body = np.where(np.hypot(rows, columns) < 14, 40.0, -1000.0)
+    for patient in ("4711", "4712", "4713"):
+        noise = np.random.default_rng(int(patient)).normal(0, 12, body.shape)
+        trees.foreign(tmp_path / "scans", patient, patient_id=patient, name="doe{i}.dcm", hu=body + noise)
+    monkeypatch.setenv("DATA", str(tmp_path / "scans"))
+    monkeypatch.setenv("INSERT", "0.1")
+    study = load_study("smoke")
+    manifest = prepare(study, jobs=1)
+    assert set(manifest["collection"]) == {"inserted"} and manifest["paired"].all() and len(manifest) == 12
+    assert manifest.groupby("dose")["dose_fraction"].unique().map(list).to_dict() == {"full": [1.0], "quarter": [0.1]}
+    parts = split.subsets(study)
+    assert [part["patient"].nunique() for part in parts.values()] == [1, 1, 1]
+    row = parts["test"].iloc[0]
+    low, full = (volumes.open_volume(study.paths.volumes, row[dose])[row["index"]].astype(float) for dose in ("ldct", "ndct"))
+    inside = np.hypot(rows, columns) < 11
+    assert (low - full)[inside].std() > 2 * full[inside].std(), "nine tenths of the photons are gone"
+    line = labels.provenance_line(study)
+    assert "low dose INSERTED by simulation, patients divided at random, seed 5" in line
+    stage = [stage.name for wave in pipeline.stages(study) for stage in wave][0]
+    assert stage == "00_insert"
+    text = "".join(path.read_text(encoding="utf-8", errors="replace") + str(path.relative_to(study.paths.root))
+                   for path in study.paths.artifacts.rglob("*") if path.is_file())
+    assert "4711" not in text and "doe" not in text.lower()
