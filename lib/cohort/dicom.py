@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.datadict import tag_for_keyword
 
-from lib.cohort.elements import LARGEST_FILE, Elements, parse, too_large
+from lib.cohort.elements import LARGEST_FILE, LARGEST_HEADER, Elements, parse, too_large
 from lib.cohort.pixels import PIXEL_TAGS, check_range, pixel_form, stored_values
 from lib.errors import DicomError
 from lib.patients import pseudonym
@@ -152,7 +152,7 @@ def normal_kernel(name: str) -> str:
 
 
 def _beginning(path: Path) -> Elements:
-    """Parse a file from its first bytes; from the whole only if they do not hold the header."""
+    """Parse a file from its first bytes; from more of it only if they do not hold the header."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(_BEGINNING)
@@ -167,8 +167,8 @@ def _beginning(path: Path) -> Elements:
                 raise
             except DicomError:
                 pass  # perhaps only for want of the rest
-            data += file.read(min(size, LARGEST_FILE + 1) - len(data))
-    return parse(data, path, _HEADER_TAGS)
+            data += file.read(min(size, LARGEST_HEADER) - len(data))
+    return parse(data, path, _HEADER_TAGS, size)
 
 
 def _check_kind(elements: Elements) -> None:

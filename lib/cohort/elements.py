@@ -31,6 +31,9 @@ from lib.errors import DicomError
 LARGEST_FILE = 64 * 2**20
 """Bytes; the largest CT slice there is, 4,096 x 4,096 of 16 bits, takes half of that."""
 
+LARGEST_HEADER = 4 * 2**20
+"""Bytes before the pixel data; scanners write some thousands, with their private groups some hundred thousand."""
+
 _NATIVE = {  # implicit VR, little endian
     ImplicitVRLittleEndian: (True, True),
     ExplicitVRLittleEndian: (False, True),
@@ -38,7 +41,9 @@ _NATIVE = {  # implicit VR, little endian
     ExplicitVRBigEndian: (False, False),
 }
 _PIXEL_DATA, _OTHER_PIXELS = 0x7FE00010, (0x7FE00008, 0x7FE00009)
+_MOST_ELEMENTS = 10_000  # of the top level, or items of all sequences: parsing takes a second then
 _TRANSFER_SYNTAX = 0x00020010
+_ITEM = b"\xfe\xff\x00\xe0"
 _UNDEFINED = 0xFFFFFFFF
 _ORDERED_GROUPS = (0x0008, 0x0010, 0x0018, 0x0020, 0x0028)  # those that anything is read from
 _BINARY = {"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT", "OB", "OW", "OF", "OD", "OL", "OV", "SQ"}
@@ -59,7 +64,7 @@ class Elements:
 
     def __init__(self, dataset: Dataset, data: bytes, size: int, syntax: UID, pixels: Pixels | None, path: Path):
         self.data, self.size, self.syntax, self.pixels, self.path = data, size, syntax, pixels, path
-        self.little_endian = _NATIVE.get(syntax, (False, True))[1]
+        self.implicit, self.little_endian = _NATIVE.get(syntax, (False, True))
         self._dataset = dataset
 
     def __contains__(self, name: str | int) -> bool:
@@ -132,7 +137,7 @@ class Elements:
         if element is None:
             return b""
         if element.VR not in (vr, None, "UN"):
-            raise self.error(f"{name} has the VR {element.VR}, expected {vr}; damaged, copy it again")
+            raise self.error(f"{name} has the VR {element.VR!a}, expected {vr}; damaged, copy it again")
         return element.value or b""
 
     def _element(self, name: str | int) -> RawDataElement | None:
@@ -153,7 +158,7 @@ def parse(data: bytes, path: Path, tags: list[int] | None = None, size: int | No
         raise DicomError(f"{path}: not a DICOM file (no DICM at byte 128); remove it or export it again")
     if len(data) > LARGEST_FILE:
         raise too_large(path, LARGEST_FILE)
-    file = io.BytesIO(data)
+    file = io.BytesIO(data[:LARGEST_HEADER])
     file.seek(132)
     watch = _Watch(file, path, size)
     try:
@@ -164,10 +169,10 @@ def parse(data: bytes, path: Path, tags: list[int] | None = None, size: int | No
             if syntax == DeflatedExplicitVRLittleEndian:
                 data = _inflated(data[file.tell() :], path)
                 size = len(data)
-                file = io.BytesIO(data)
+                file = io.BytesIO(data[:LARGEST_HEADER])
                 watch.file, watch.size = file, size
             dataset = read_dataset(file, *_NATIVE.get(syntax, (False, True)), stop_when=watch, specific_tags=tags)
-    except DicomError:
+    except (DicomError, MemoryError):
         raise
     except Exception as error:  # pydicom raises many kinds for damaged bytes
         text = " ".join(str(error).split())[:80] or type(error).__name__
@@ -180,11 +185,16 @@ class _Watch:
 
     def __init__(self, file: io.BytesIO, path: Path, size: int):
         self.file, self.path, self.size = file, path, size
-        self.last, self.pixels = 0, None
+        self.last, self.count, self.items, self.pixels = 0, 0, None, None
 
     def __call__(self, tag: int, vr: str | None, length: int) -> bool:
         tag = int(tag)
+        self.count += 1
+        if self.count > _MOST_ELEMENTS:
+            raise DicomError(f"{self.path}: more than {_MOST_ELEMENTS} elements, no CT header; damaged, copy it again")
         if tag == _PIXEL_DATA:
+            if vr not in ("OW", "OB", None):
+                raise DicomError(f"{self.path}: pixel data of the VR {vr!a}, expected OW or OB; damaged, copy it again")
             self.pixels = Pixels(self.file.tell(), None if length == _UNDEFINED else length)
             return True
         if tag in _OTHER_PIXELS:
@@ -192,6 +202,10 @@ class _Watch:
         if length == _UNDEFINED:
             if vr not in ("SQ", "UN", None):
                 raise DicomError(f"{self.path}: an element of undefined length that is no sequence; copy it again")
+            if self.items is None:
+                self.items = self.file.getvalue().count(_ITEM, self.file.tell())
+            if self.items > _MOST_ELEMENTS:
+                raise DicomError(f"{self.path}: a sequence of more than {_MOST_ELEMENTS} items, no CT header; copy it again")
         elif self.file.tell() + length > self.size:
             raise DicomError(f"{self.path}: an element runs past the end of the file; truncated or damaged, copy it again")
         if tag <= self.last and tag >> 16 in _ORDERED_GROUPS:
@@ -210,7 +224,7 @@ def _label(name: str | int) -> str:
 
 def _syntax(meta: Dataset, path: Path) -> UID:
     element = meta.get_item(_TRANSFER_SYNTAX)
-    value = element.value if isinstance(element, RawDataElement) else None
+    value = element.value if isinstance(element, RawDataElement) and element.VR == "UI" else None
     syntax = UID((value or b"").decode("ascii", "replace").strip(" \0"))
     if syntax in _NATIVE or (syntax.is_transfer_syntax and syntax.is_encapsulated):
         return syntax

@@ -3,6 +3,7 @@
 Limits are those of the CT Image IOD, or so wide that no scanner's CT scale reaches them: what lies beyond is damage.
 """
 
+import re
 import struct
 import warnings
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ def stored_values(elements: Elements, form: PixelForm) -> np.ndarray:
     if elements.syntax.is_encapsulated:
         stored = _decompressed(elements, form)
     else:
+        _check_end(elements)
         kind = ("<" if elements.little_endian else ">") + ("i2" if form.signed else "u2")
         stored = np.frombuffer(elements.data, kind, form.rows * form.columns, elements.pixels.offset)
         stored = stored.astype(stored.dtype.newbyteorder("="), copy=False).reshape(form.rows, form.columns)
@@ -116,6 +118,16 @@ def _check_length(elements: Elements, expected: int) -> None:
         raise elements.error(f"truncated, {left} bytes of pixel data where {expected} are expected; copy it again")
 
 
+def _check_end(elements: Elements) -> None:
+    """Nothing, or another element, follows: bytes inserted somewhere push the last pixels out of their place."""
+    data, end = elements.data, elements.pixels.offset + elements.pixels.length
+    order = "<HH2s" if elements.little_endian else ">HH2s"
+    group, number, vr = struct.unpack(order, data[end : end + 6].ljust(6, b"\0"))
+    follows = (0x7FE0, 0x0010) < (group, number) <= (0xFFFC, 0xFFFC)
+    if end < len(data) and not (follows and (elements.implicit or re.fullmatch(b"[A-Z]{2}", vr))):
+        raise elements.error(f"{len(data) - end} bytes that belong to nothing follow the pixel data; copy it again")
+
+
 def _decompressed(elements: Elements, form: PixelForm) -> np.ndarray:
     syntax = elements.syntax
     try:
@@ -141,6 +153,8 @@ def _decompressed(elements: Elements, form: PixelForm) -> np.ndarray:
                 photometric_interpretation="MONOCHROME2", planar_configuration=0,
                 pixel_keyword="PixelData", correct_unused_bits=False,
             )  # fmt: skip
+    except MemoryError:
+        raise
     except Exception as error:  # pydicom's decoders raise many kinds
         text = " ".join(str(error).split())[:120]
         raise elements.error(f"the pixel data cannot be decoded ({text}); damaged, copy it again") from None
