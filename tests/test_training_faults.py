@@ -30,6 +30,12 @@ def begin(root) -> subprocess.Popen:
                             env={**os.environ, "PROFILE": "smoke", "OUTPUT": str(root), "SET": "training.epochs=6"})
 
 
+def finish(root) -> None:
+    process = begin(root)
+    _, told = process.communicate()
+    assert process.returncode == 0, told[-2000:]
+
+
 def state(paths: Paths) -> tuple[int, bool]:
     """The newest step that a checkpoint holds, and whether the training is done; every file is whole."""
     folder = paths.training("E1")
@@ -51,7 +57,7 @@ def roots(smoke, tmp_path):
 
 def test_killed_at_random_moments_it_ends_as_undisturbed(roots, moments):
     disturbed, undisturbed = roots
-    assert begin(undisturbed.root).wait() == 0
+    finish(undisturbed.root)
     known, kills = 0, 0
     for number, moment in enumerate(moments):
         process = begin(disturbed.root)
@@ -65,7 +71,7 @@ def test_killed_at_random_moments_it_ends_as_undisturbed(roots, moments):
             shutil.rmtree(disturbed.training("E1"))
         known = 0 if done else step
     assert kills
-    assert begin(disturbed.root).wait() == 0
+    finish(disturbed.root)
     study = load_study("smoke")
     same(*(load(study, each) for each in roots))
     histories = [pd.read_csv(each.history("E1")).drop(columns="seconds") for each in roots]
@@ -81,5 +87,5 @@ def test_a_second_training_of_the_same_experiment_says_so_and_stops(roots):
     second = begin(roots[0].root)
     _, told = second.communicate()
     first.kill()
-    first.wait()
+    first.communicate()
     assert second.returncode == 1 and "error: another run is at work in" in told and "Traceback" not in told
