@@ -52,6 +52,7 @@ def test_a_partial_delivery_is_told_series_by_series_and_can_run(tmp_path, monke
     assert "the paper's split" in text and "no pairs of L109, L143" in text
     header = [line for line in told if "B30 3 mm" in line and "L067" in line][0]
     assert "quarter" in header and "pairs" in header
+    assert [line.split() for line in header.splitlines()][-2:] == [["total", "12", "12", "12"], ["expected"] + ["2378"] * 3]
 
 
 def test_normal_dose_alone_says_what_to_pass_and_insertion_uses_it(tmp_path, monkeypatch, told):

@@ -68,7 +68,7 @@ def simulated_pairs(simulation: Simulation) -> pd.DataFrame:
 
 
 def counts(found: Discovery) -> pd.DataFrame:
-    """Slices by patient (rows), series and dose (columns 'B30 1 mm', 'full'), with totals."""
+    """Slices by patient (rows), series and dose (columns 'B30 1 mm', 'full'), with totals and what Mayo's should be."""
     rows = [{"patient": key.patient, "series": f"{key.kernel} {key.thickness_mm:g} mm", "dose": key.dose, "slices": len(slices)}
             for key, slices in found.series.items()]
     rows += [{"patient": key.patient, "series": f"{key.kernel} {key.thickness_mm:g} mm", "dose": "pairs", "slices": len(slices)}
@@ -77,6 +77,8 @@ def counts(found: Discovery) -> pd.DataFrame:
                                            fill_value=0)
     table.columns.names, table.index.name = [None, None], None
     table.loc["total"] = table.sum()
+    if found.collection == "mayo2016":
+        table.loc["expected"] = [paper.PAIRS_BY_SERIES.get(series, 0) for series, _ in table.columns]
     return table.astype(int)
 
 
