@@ -38,13 +38,13 @@ VERSIONS = ("tensorflow", "keras", "numpy", "scipy", "scikit-image", "pandas", "
 
 def digest(value: Any) -> str:
     """SHA-256 of a JSON-like value (pydantic models and paths included), independent of the order of keys."""
+    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
 
-    def plain(item: Any) -> Any:
-        if isinstance(item, BaseModel):
-            return item.model_dump(mode="json")
-        return str(item)
 
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=plain).encode()).hexdigest()
+def plain(value: Any) -> Any:
+    """The value as JSON holds it; pydantic models and paths included."""
+    return json.loads(json.dumps(value, default=lambda item: item.model_dump(mode="json")
+                                 if isinstance(item, BaseModel) else str(item)))
 
 
 def file_sha256(path: Path) -> str:
@@ -262,7 +262,11 @@ class Step:
 
     @property
     def key(self) -> str:
-        return digest({"code": code_hash(self.modules), "config": self.config, "inputs": self.inputs})
+        return digest(self.made_from())
+
+    def made_from(self) -> dict[str, Any]:
+        """What the outputs depend on, in words that a later run can compare: code, config and inputs."""
+        return {"code": code_hash(self.modules), "config": plain(self.config), "inputs": self.inputs}
 
     def read(self) -> dict | None:
         """The stamp, or None where there is none that can be read."""
@@ -289,9 +293,7 @@ class Step:
         yield outputs
         base = self.stamp.parent
         write_json(self.stamp, {
-            "step": self.name, "key": self.key, "config_hash": digest(self.config)[:12], "config": json.loads(
-                json.dumps(self.config, default=lambda item: item.model_dump(mode="json")
-                           if isinstance(item, BaseModel) else str(item))),
+            "step": self.name, "key": self.key, "config_hash": digest(self.config)[:12], "config": plain(self.config),
             "inputs": self.inputs, "commit": commit(), "versions": versions(), "device": platform.machine(),
             "seconds": round(time.monotonic() - begin, 2), "peak_memory_mib": round(peak_memory_mib()), **notes,
             "outputs": {os.path.relpath(path, base): fingerprint(path) for path in sorted(set(outputs))},
