@@ -428,15 +428,17 @@ def text(rng, source):
                 "SpecificCharacterSet", "SeriesInstanceUID", "StudyInstanceUID", "SOPClassUID",
                 "PhotometricInterpretation"]  # fmt: skip
     values = ["", " ", "\0", "CT\0", "ct", "\n", "a\nb", "x" * 60000, "\\" * 3000, "\x1b$B\x1b(J", "\xff\xfe",
-              "../../../etc", "A/B", "=", "^^^^", "SIM99999_FD_1", "L067_FD_9999999999999999999", "SIM01_QD_" + "9" * 400, "\udcff", "MR",
-              "LOCALIZER", "MONOCHROME1", "RGB", "\u202etext", "B30f\\", "\\B30f", "1.2.840.10008.5.1.4.1.1.66"]  # fmt: skip
+              "../../../etc", "A/B", "=", "^^^^", "SIM99999_FD_1", "L067_FD_9999999999999999999", "SIM01_QD_" + "9" * 400,
+              "\udcff", "MR", "LOCALIZER", "MONOCHROME1", "RGB", "\u202etext", "B30f\\", "\\B30f",
+              "1.2.840.10008.5.1.4.1.1.66"]  # fmt: skip
     value = _any(rng, values).encode("utf-8", "surrogateescape")
     return valued(source, _any(rng, keywords), padded(value)[:65534])
 
 
 def character_set(rng, source):
     sets = ["ISO_IR 192", "ISO_IR 13", "GB18030", "GBK", "ISO 2022 IR 87", "ISO_IR 999", "utf8", "", "\\ISO 2022 IR 149",
-            "\\" * 500, "ISO_IR 100\\ISO_IR 192\\ISO 2022 IR 6", "\x1b$)C", "rot13", "zlib_codec", "undefined", "idna"]  # fmt: skip
+            "\\" * 500, "ISO_IR 100\\ISO_IR 192\\ISO 2022 IR 6", "\x1b$)C", "rot13", "zlib_codec", "undefined",
+            "idna"]  # fmt: skip
     new = valued(source, "SpecificCharacterSet", padded(_any(rng, sets))).data
     name = element(0x00100010, "PN", padded(_any(rng, [b"\xc4nne^\xff", b"\x1b$B;3ED\x1b(B", rng.bytes(20), b"SIM01_FD_1"])))
     again = _source("plain", new)
@@ -603,3 +605,11 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[np.random.Generator, Source], 
     )
     for function in functions
 }  # fmt: skip
+
+
+def damage(seed: int, data: bytes) -> tuple[str, Damaged]:
+    """A damage of this seed to a native file in explicit VR, little endian: its kind and the result."""
+    kinds = [kind for kind, (names, _) in KINDS.items() if "plain" in names]
+    rng = np.random.default_rng([seed, 20161])
+    kind = _any(rng, kinds)
+    return kind, KINDS[kind][1](rng, _source("plain", data))

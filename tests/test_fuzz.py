@@ -6,21 +6,29 @@
 import contextlib
 import faulthandler
 import io
+import os
 import resource
+import shutil
 import signal
 import warnings
 
 import numpy as np
+import pandas as pd
 import pydicom
+import pytest
 
 from lib.cohort.dicom import PADDING, Header, decode_hu, read_header, read_hu
 from lib.cohort.pixels import LARGEST_HU
 from lib.errors import DicomError
-from tests import damages
+from lib.preprocess import preprocess
+from lib.volumes import load_manifest, load_problems
+from tests import damages, trees
 from tests.damages import EVERYTHING, Damaged, Source
 
 FILES = {"short": 4, "full": 70}
 """Files of each kind of damage."""
+
+FOLDERS = {"short": 5, "full": 100}
 
 SECONDS, BYTES = 5, 512 * 2**20
 IMAGE = {"TransferSyntaxUID", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated",
@@ -40,6 +48,8 @@ def pytest_generate_tests(metafunc):
         kinds = list(damages.KINDS)
         seeds = range(len(kinds) * FILES[metafunc.config.getoption("--faults")])
         metafunc.parametrize("seed", seeds, ids=[f"{kinds[seed % len(kinds)]}-{seed}" for seed in seeds])
+    if "folder" in metafunc.fixturenames:
+        metafunc.parametrize("folder", range(FOLDERS[metafunc.config.getoption("--faults")]))
 
 
 class TooLong(BaseException):
@@ -138,3 +148,94 @@ def test_a_damaged_file_gives_an_error_or_the_right_slice(tmp_path, seed):
         assert hu.shape == (header.rows, header.columns)
     if header is not None:
         check_header(header, source, damage, path)
+
+
+def outcome(path, good: bytes) -> str:
+    """Of a damaged slice: 'unusable', 'usable', or 'another' if its header now validly places or names it elsewhere."""
+    header, hu = attempt(read_header, path), attempt(read_hu, path)
+    if header is None or hu is None:
+        return "unusable"
+    damaged_bytes = path.read_bytes()
+    path.write_bytes(good)
+    before = read_header(path)
+    path.write_bytes(damaged_bytes)
+    names = [*DEFINED_BY.keys() - {"instance", "series_uid"}, "rescale"]
+    return "usable" if all(getattr(header, name) == getattr(before, name) for name in names) else "another"
+
+
+def stored(out) -> tuple[dict[str, bytes], pd.DataFrame]:
+    """Every volume's bytes, and the manifest."""
+    return {path.name: path.read_bytes() for path in out.glob("*.npy")}, load_manifest(out)
+
+
+def test_a_folder_with_damaged_slices_gives_the_store_of_the_others(tmp_path, folder):
+    """Damages that leave no usable slice are told, one row each; the store is that of a folder without these files."""
+    rng = np.random.default_rng([folder, 20162])
+    data, without = tmp_path / "data", tmp_path / "without"
+    made = [trees.simulated(data, kernel=kernel, z=[0.8 * i for i in range(8)]) for kernel in ("B30", "D45")]
+    pairs = [pair for doses in made for pair in zip(doses["full"], doses["quarter"], strict=True)]
+    partner = {path: other for pair in pairs for path, other in (pair, pair[::-1])}
+    unusable, seed = set(), 1000 * folder
+    for path in rng.permutation(sorted(partner))[:10]:
+        good = path.read_bytes()
+        for seed in range(seed + 1, seed + 1000):
+            path.write_bytes(damages.damage(seed, good)[1].data)
+            if (what := outcome(path, good)) != "another":
+                break
+        if what == "unusable":
+            unusable.add(path)
+    shutil.copytree(data, without)
+    for path in unusable:
+        (without / path.relative_to(data)).unlink()
+    with bounded(60):
+        preprocess(data, tmp_path / "a")
+        preprocess(without, tmp_path / "b")
+    (volumes, manifest), (expected, expected_manifest) = stored(tmp_path / "a"), stored(tmp_path / "b")
+    pd.testing.assert_frame_equal(manifest, expected_manifest)
+    assert volumes == expected and set(volumes) == set(manifest["volume"])
+    problems = load_problems(tmp_path / "a")
+    told = problems[problems["kind"].isin(["unreadable", "undecodable", "other image"])]
+    named = {data / name for name in told["file"]}
+    untold = [path for path in unusable - named if partner[path] not in unusable]  # of a damaged pair one is enough
+    assert named <= unusable and len(untold) <= (told["count"] - 1).sum()  # rows that stand for several files
+    assert not [path for path in (tmp_path / "a").rglob("*") if "tmp" in path.name or path.name.startswith(".")]
+
+
+def test_a_slice_that_contradicts_its_series_is_left_out(tmp_path):
+    """Flipped bytes in values that stay valid: another slope, another patient, another kernel, another collection."""
+    paths = trees.simulated(tmp_path / "data", z=[0.8 * i for i in range(50)])["full"]
+    changes = {"RescaleSlope": "9", "PatientName": "SIM07_FD_1", "ConvolutionKernel": "B38f", "Manufacturer": "ACME"}
+    for path, (name, value) in zip(paths[3:], changes.items(), strict=False):
+        trees.edit(path, **{name: value})
+    trees.edit(paths[20], PatientName="Doe^Jane", PatientID="4711", Manufacturer="ACME")
+    preprocess(tmp_path / "data", tmp_path / "out")
+    odd = load_problems(tmp_path / "out").query("kind == 'odd header'")
+    assert odd["count"].sum() == 4 and "rescale other than" in odd["what"].to_string()
+    assert load_manifest(tmp_path / "out").groupby("dose").size().tolist() == [46, 46]
+
+
+def test_what_is_no_file_does_not_stop_the_run(tmp_path):
+    trees.simulated(tmp_path / "data")
+    os.mkfifo(tmp_path / "data" / "pipe.dcm")
+    (tmp_path / "data" / "gone.dcm").symlink_to("nowhere")
+    for name in ("new\nline.dcm", "quote\".dcm"):
+        (tmp_path / "data" / name).write_bytes(b"no")
+    with bounded(20):
+        preprocess(tmp_path / "data", tmp_path / "out")
+    assert load_problems(tmp_path / "out")["kind"].tolist() == ["unreadable"] * 3
+
+
+@pytest.mark.xfail(raises=UnicodeEncodeError, reason="problems.csv is written as UTF-8, which this name is not")
+def test_a_file_name_that_is_no_utf8_is_told(tmp_path):
+    trees.simulated(tmp_path / "data")
+    (tmp_path / "data" / os.fsdecode(b"latin-\xe9.dcm")).write_bytes(b"no")
+    preprocess(tmp_path / "data", tmp_path / "out")
+    assert load_problems(tmp_path / "out")["kind"].tolist() == ["unreadable"]
+
+
+def test_a_huge_file_is_not_read(tmp_path):
+    path = trees.one(tmp_path / "a.IMA")
+    with path.open("r+b") as file:
+        file.truncate(2**36)  # sparse: 64 GiB of nothing behind a good slice
+    for read in (read_header, read_hu):
+        assert attempt(read, path) is None

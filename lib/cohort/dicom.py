@@ -69,6 +69,7 @@ class Header:
     instance: int | None
     modality: str
     dose_fraction: float | None = None  # of the full dose, 1.0 for it; None where nothing tells
+    rescale: tuple[float, float] | None = None  # slope, intercept
 
 
 def read_header(path: Path) -> Header:
@@ -113,6 +114,7 @@ def read_header(path: Path) -> Header:
         instance=elements.integer("InstanceNumber"),
         modality="CT",
         dose_fraction=fraction,
+        rescale=(form.slope, form.intercept),
     )
 
 

@@ -8,6 +8,7 @@ collections in it, is an error.
 import hashlib
 import os
 import re
+import stat
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from lib.cohort.dicom import Header, NotCtImageError, read_header
-from lib.cohort.identity import Problem, identify
+from lib.cohort.identity import Problem, consistent, identify
 from lib.cohort.workers import Workers
 from lib.errors import CohortError, DicomError
 
@@ -97,6 +98,8 @@ def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> 
             f"{root}: no usable CT slice below it (found {seen}{first}); "
             f"expected DICOM CT images (.IMA, .dcm or no extension) at any depth, {hint}pass their folder as DATA=..."
         )
+    headers, odd = consistent(headers)
+    problems += odd
     collection = _one_collection(headers, root)
     grouped: dict[SeriesKey, list[tuple[float, Path]]] = defaultdict(list)
     for path, header in headers.items():
@@ -162,6 +165,8 @@ def _look(root: Path, path: Path) -> tuple[str, tuple[Problem | None, Header | N
     if _PROJECTIONS.search(path.parent.name) and suffix in (".dcm", ".ima"):
         return "other image", "projection data"
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "clutter", "no regular file"  # a named pipe would never end
         with path.open("rb") as file:
             dicom = file.read(132)[128:] == b"DICM"
         if dicom or suffix in (".ima", ".dcm"):

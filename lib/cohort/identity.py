@@ -1,6 +1,7 @@
 """Who and what a slice is: the header first, then the file name, then the folders, the nearest first."""
 
 import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ _MAYO_FOLDER = re.compile(r"(?<![a-z])(full|quarter|fd|qd)_\d+mm", re.IGNORECASE
 _KERNEL_TOKEN = re.compile(r"(?<![a-z0-9])(sharp|soft|d45f?|b30f?)(?![a-z0-9])", re.IGNORECASE)
 _THICKNESS_TOKEN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?) ?mm(?![a-z])", re.IGNORECASE)
 _PATIENT_TOKEN = re.compile(r"(?<![A-Za-z0-9])([NCL]\d{3}|SIM\d{2,})(?![A-Za-z0-9])")
+_CONSTANT = ("collection", "patient", "dose", "kernel", "thickness_mm", "rescale")  # in one SeriesInstanceUID
 _LOW_DOSE = {"mayo2016": 0.25, "simulated": 0.25, "tcia": {"C": 0.1, "L": 0.25, "N": 0.25}}
 _PATH_DOSES = {**DOSES, "ldct": "quarter", "ndct": "full"}
 _KERNELS = {"sharp": "D45", "d45": "D45", "d45f": "D45", "soft": "B30", "b30": "B30", "b30f": "B30"}
@@ -81,6 +83,27 @@ def identify(header: Header, path: Path, root: Path) -> tuple[Problem | None, He
         identified=True,
         dose_fraction=_dose_fraction(collection, patient, dose, header.dose_fraction),
     )
+
+
+def consistent(headers: dict[Path, Header]) -> tuple[dict[Path, Header], list[Problem]]:
+    """Without the few slices that contradict their series, as one with a flipped byte in its name or its slope does.
+
+    Series here are those of SeriesInstanceUID. Where fewer than 9 of 10 slices agree, that says nothing.
+    """
+    kept, problems, series = dict(headers), [], defaultdict(list)
+    for path, header in headers.items():
+        if header.series_uid:
+            series[header.series_uid].append((path, tuple(getattr(header, name) for name in _CONSTANT)))
+    for slices in series.values():
+        usual, count = Counter(values for _, values in slices).most_common(1)[0]
+        if len(slices) - count > len(slices) // 10:
+            continue
+        for path, values in slices:
+            if odd := [name for name, value, common in zip(_CONSTANT, values, usual, strict=True) if value != common]:
+                what = f"{', '.join(odd)} other than in the rest of its series ({count} of {len(slices)} slices)"
+                problems.append(Problem(path, "odd header", what, "copy it again or leave it out"))
+                del kept[path]
+    return kept, problems
 
 
 def _dose_fraction(collection: str, patient: str, dose: str, stated: float | None) -> float | None:

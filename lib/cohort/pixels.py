@@ -62,8 +62,8 @@ def pixel_form(elements: Elements) -> PixelForm:
     high, sign = elements.unsigned("HighBit"), elements.unsigned("PixelRepresentation")
     if allocated != 16 or not 8 <= stored <= 16 or high != stored - 1 or sign > 1:
         raise elements.error(
-            f"{allocated} bits allocated, {stored} stored, high bit {high}, PixelRepresentation {sign}; expected 16, 12 to "
-            "16, one less, 0 or 1: damaged, or export it with 16 bits"
+            f"{allocated} bits allocated, {stored} stored, high bit {high}, PixelRepresentation {sign}, where CT "
+            "has 16, 12 to 16, one less, 0 or 1; damaged, or export it with 16 bits"
         )
     slope = elements.decimals("RescaleSlope", 1, required=True)[0]
     intercept = elements.decimals("RescaleIntercept", 1, required=True)[0]
