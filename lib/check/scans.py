@@ -75,6 +75,8 @@ def counts(found: Discovery) -> pd.DataFrame:
              for key, slices in found.pairs.items()]
     table = pd.DataFrame(rows).pivot_table(index="patient", columns=["series", "dose"], values="slices", aggfunc="sum",
                                            fill_value=0)
+    order = {name: place for place, name in enumerate(("full", "quarter", "pairs"))}
+    table = table[sorted(table.columns, key=lambda column: (column[0], order[column[1]]))]
     table.columns.names, table.index.name = [None, None], None
     table.loc["total"] = table.sum()
     if found.collection == "mayo2016":
