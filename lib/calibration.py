@@ -11,10 +11,11 @@ from tqdm import tqdm
 from lib import paper
 from lib.compute import repeatable
 from lib.errors import StageError
+from lib.files import atomic, file_sha256
 from lib.influence import decade, lambda_star, mse_loss, perceptual_loss, psi_algorithm2, psi_eq5
 from lib.networks.encoders import encoder, weights_file
 from lib.patches import Patches
-from lib.provenance import Step, atomic, file_sha256
+from lib.provenance import Step
 from lib.study import Study
 from lib.targets import CONTEXTS, target_features
 from lib.training import load_unet, new_unet, train

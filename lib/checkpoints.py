@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from lib.errors import TrainingError
-from lib.provenance import Step, atomic, file_sha256, write_json
+from lib.files import atomic, file_sha256, write_json
+from lib.provenance import Step
 
 KEPT = 2
 

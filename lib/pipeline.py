@@ -14,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lib.choices import CONTENTS, INSERTED
 from lib.errors import StageError
+from lib.files import alone, fingerprint, folder_digest, unchanged, write_json
 from lib.paths import NOTEBOOKS
 from lib.process import Usage, run, stop
-from lib.provenance import Step, alone, fingerprint, folder_digest, imports, unchanged, write_json
-from lib.study import CONTENTS, INSERTED, Study
+from lib.provenance import Step, imports
+from lib.study import Study
 
 COMMANDS = {"00_simulate": "simulate", "00_insert": "insertion"}  # stages that are no notebook, and their modules
 KILLED = ("its process was killed from outside, most likely for want of memory: close other programs, or try JOBS=1 or a "

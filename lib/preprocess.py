@@ -15,13 +15,15 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib import paper
+from lib.choices import CONTENTS, INSERTED
 from lib.cohort.discovery import Discovery, Problem, discover
 from lib.cohort.workers import Workers, cores
 from lib.errors import CohortError, OutputError
-from lib.provenance import Step, alone, cannot_write, digest, file_sha256, folder_digest, write_text
+from lib.files import alone, cannot_write, file_sha256, folder_digest, write_text
+from lib.provenance import Step, digest
 from lib.store.parts import Part, Record, intact, planned, records, resume
 from lib.store.writing import write
-from lib.study import CONTENTS, INSERTED, Study
+from lib.study import Study
 from lib.volumes import COLUMNS, completeness, count_table, load_manifest
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from lib import paper, volumes
+from lib.choices import SUBSETS
 from lib.errors import CohortError
 from lib.patients import ALIASES
-from lib.study import SUBSETS, Cohort, Study
+from lib.study import Cohort, Study
 
 SHARES = {"validation": 0.1, "test": 0.2}  # of the patients, as the paper's 7 / 1 / 2
 

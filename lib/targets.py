@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from lib import paper
 from lib.features import Features
+from lib.files import atomic, file_sha256
 from lib.networks.encoders import encoder, vgg, weights_file
 from lib.patches import Patches
-from lib.provenance import Step, atomic, file_sha256
+from lib.provenance import Step
 from lib.study import Study
 
 BATCH = 16  # patches an encoder pass

@@ -17,11 +17,12 @@ from lib.checkpoints import Checkpoints
 from lib.compute import device_names, is_chief, precision, repeatable, require_even, strategy
 from lib.errors import TrainingError
 from lib.features import Features
+from lib.files import alone, atomic, file_sha256
 from lib.influence import Denoiser, TotalLoss
 from lib.networks.encoders import encoder, load_weights, weights_file
 from lib.networks.unet import logit, unet
 from lib.patches import Patches
-from lib.provenance import Step, alone, atomic, file_sha256
+from lib.provenance import Step
 from lib.study import Study
 from lib.targets import target_features
 from lib.watch import Progress, StepLog, Watch

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lib.choices import ENVIRONMENT
 from lib.paths import REPOSITORY
-from lib.study import ENVIRONMENT, Study, load_study
+from lib.study import Study, load_study
 
 
 def pytest_addoption(parser):
@@ -19,7 +20,7 @@ def pytest_addoption(parser):
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
     """Each test writes below its own folder and sees no PROFILE, DATA, LAMBDA ... of the shell."""
-    for name in (*ENVIRONMENT, "SET", "PROFILE", "JOBS"):
+    for name in (*ENVIRONMENT, "PROFILE", "JOBS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OUTPUT", str(tmp_path))
 
@@ -33,7 +34,7 @@ def study(tmp_path) -> Study:
 @pytest.fixture(scope="session")
 def smoke() -> Path:
     """Folder with artifacts/smoke and figures/smoke of a whole run: the repository's, brought up to date."""
-    environment = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "SET", "OUTPUT")}
+    environment = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "OUTPUT")}
     ended = subprocess.run([sys.executable, "-m", "lib", "paper"], cwd=REPOSITORY, text=True, capture_output=True,
                            env={**environment, "PROFILE": "smoke"}, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr

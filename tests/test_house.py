@@ -14,7 +14,7 @@ from tests.environment_yml import environment_yml, pins
 
 BOOKS = sorted(NOTEBOOKS.glob("*.ipynb"))
 MODULES = sorted((REPOSITORY / "lib").rglob("*.py"))
-FLOW = ["errors", "paths", "patients", "paper", "study", "provenance", "cohort", "volumes", "split", "store", "preprocess", "slices",
+FLOW = ["errors", "paths", "patients", "paper", "choices", "study", "files", "provenance", "cohort", "volumes", "split", "store", "preprocess", "slices",
         "features", "patches", "compute", "checkpoints", "watch", "networks", "targets", "influence", "training", "calibration",
         "evaluation", "statistics", "report", "check", "process", "bench", "pipeline", "__main__"]
 

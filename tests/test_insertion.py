@@ -9,6 +9,7 @@ import pandas as pd
 import pydicom
 import pytest
 
+from lib.choices import INSERTED
 from lib.cohort import insertion, lowdose
 from lib.cohort.dicom import read_header, read_hu
 from lib.cohort.discovery import PairKey, discover
@@ -19,7 +20,6 @@ from lib.cohort.noise import I0_BOUNDS, I0_DEFAULT, calm_squares, estimate_i0, s
 from lib.cohort.scanner import Scanner
 from lib.errors import CohortError, DicomError, StudyError
 from lib.patients import pseudonym
-from lib.study import INSERTED
 from tests import trees
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "ct_real"

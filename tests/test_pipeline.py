@@ -8,9 +8,10 @@ import pytest
 
 from lib import pipeline, provenance
 from lib.errors import OutputError, StageError
+from lib.files import alone
 from lib.pipeline import Stage, notebook_source, stages
 from lib.process import run
-from lib.provenance import alone, digest
+from lib.provenance import digest
 
 
 def by_name(study) -> dict[str, Stage]:

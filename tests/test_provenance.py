@@ -6,9 +6,10 @@ import os
 
 import pytest
 
-from lib import provenance
+from lib import files, provenance
 from lib.errors import OutputError
-from lib.provenance import Step, alone, atomic, code_hash, digest, imports
+from lib.files import alone, atomic
+from lib.provenance import Step, code_hash, digest, imports
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path):
 @pytest.mark.parametrize("durable", [True, False])
 def test_atomic_waits_for_the_disk_unless_told_not_to(tmp_path, monkeypatch, durable):
     synced = []
-    monkeypatch.setattr(provenance, "sync", lambda path: synced.append(path.exists() and path.is_dir()))
+    monkeypatch.setattr(files, "sync", lambda path: synced.append(path.exists() and path.is_dir()))
     with atomic(tmp_path / "table.csv", durable=durable) as temporary:
         temporary.write_text("new", encoding="utf-8")
     assert synced == ([False, True] if durable else []), "the file before the rename, the folder after it"
@@ -108,7 +109,7 @@ def test_the_lock_of_a_run_that_ended_in_between_does_not_count(tmp_path, monkey
         opened.append(path)
         return handle
 
-    monkeypatch.setattr(provenance.os, "open", removed_once)
+    monkeypatch.setattr(files.os, "open", removed_once)
     with alone(tmp_path):
         assert lock.is_file()
         with pytest.raises(OutputError, match="another run"), alone(tmp_path):

@@ -1,6 +1,7 @@
 """Every figure and table from small fake results; labels that hide nothing; sentences that follow the numbers."""
 
 import csv
+import json
 import warnings
 
 import numpy as np
@@ -280,4 +281,17 @@ def test_scans_are_labelled_by_their_headers_wherever_they_lie(tmp_path, monkeyp
     study = load_study("smoke")
     study.paths.volumes.mkdir(parents=True)
     pd.DataFrame({"collection": [collection, collection]}).to_csv(study.paths.manifest, index=False)
+    (study.paths.volumes / "summary.json").write_text('{"completeness": null}', encoding="utf-8")
     assert label in provenance_line(study) and str(tmp_path) not in provenance_line(study)
+    assert ("patients divided at random, seed 5" in provenance_line(study)) == (collection != "mayo2016")
+
+
+def test_a_partial_cohort_says_so_everywhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA", str(tmp_path))
+    study = load_study("smoke")
+    study.paths.volumes.mkdir(parents=True)
+    pd.DataFrame({"collection": ["mayo2016"]}).to_csv(study.paths.manifest, index=False)
+    for state, label in {"partial: 2 of 10 patients, 1 mm B30 only, 9 of 16,628 pairs": "PARTIAL (2 of 10 patients, 1 mm B30",
+                         "complete: 10 patients, 16,628 pairs": "Mayo 2016 challenge scans |"}.items():
+        (study.paths.volumes / "summary.json").write_text(json.dumps({"completeness": state}), encoding="utf-8")
+        assert label in provenance_line(study)

@@ -14,8 +14,8 @@ import pytest
 from lib.bench.cohort import write_cohort
 from lib.cohort.workers import POOL_FROM
 from lib.errors import VolumeError
+from lib.files import TEMPORARY, alone
 from lib.paths import REPOSITORY
-from lib.provenance import TEMPORARY, alone
 from lib.store.parts import intact, records
 from lib.volumes import load_manifest
 from tests.test_volumes import contents

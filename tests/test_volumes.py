@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import paper, provenance, volumes
+from lib import files, paper, volumes
 from lib import preprocess as preprocess_module
 from lib.bench.cohort import paper_size
 from lib.cohort import workers
@@ -162,8 +162,8 @@ def test_nothing_decodable_is_an_error_and_leaves_nothing(tmp_path):
 
 def test_a_second_run_removes_the_stale_store_and_nothing_else(store):
     (store / "notes.npy").write_bytes(b"mine")
-    (store / f"{provenance.TEMPORARY}12.npy").write_bytes(b"killed run")
-    (store / "parts" / f"{provenance.TEMPORARY}12.json").write_bytes(b"killed run")
+    (store / f"{files.TEMPORARY}12.npy").write_bytes(b"killed run")
+    (store / "parts" / f"{files.TEMPORARY}12.json").write_bytes(b"killed run")
     (store / "parts" / "0123.json").write_bytes(b"cut off")
     other = store.parent / "other"
     trees.simulated(other, "SIM03")
@@ -289,7 +289,7 @@ def test_volumes_are_read_back_in_blocks_of_any_size(tmp_path, monkeypatch, bloc
     preprocess(tmp_path / "data", tmp_path / "out")
     for path in (tmp_path / "out" / "parts").iterdir():
         for name, known in json.loads(path.read_text())["volumes"].items():
-            assert known == provenance.fingerprint(tmp_path / "out" / name)
+            assert known == files.fingerprint(tmp_path / "out" / name)
 
 
 def test_a_killed_worker_is_one_line(tmp_path, monkeypatch):

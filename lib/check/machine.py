@@ -13,11 +13,12 @@ import tensorflow as tf
 from lib import paper, targets, training
 from lib.check.report import Report
 from lib.compute import device_names, require_even, strategy
+from lib.files import file_sha256
 from lib.influence import Denoiser, TotalLoss
 from lib.networks.encoders import encoder, load_weights, vgg, weights_file
 from lib.networks.unet import unet
 from lib.patches import SHARD, grid
-from lib.provenance import file_sha256, peak_memory_mib
+from lib.provenance import peak_memory_mib
 from lib.study import ARCHITECTURE_NAMES, Study
 
 GIB = 1024**3

@@ -5,13 +5,14 @@ import pandas as pd
 
 from lib import paper, split
 from lib.check.report import Report
+from lib.choices import SUBSETS
 from lib.cohort.discovery import Discovery, discover
 from lib.cohort.series import THICKNESSES_MM, thicken
 from lib.cohort.simulate import SPACING_MM
 from lib.cohort.workers import cores
 from lib.errors import CohortError
 from lib.patients import pseudonym_unless_known
-from lib.study import SUBSETS, Simulation, Study
+from lib.study import Simulation, Study
 
 KERNELS = ("B30", "D45")
 

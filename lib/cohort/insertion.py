@@ -14,14 +14,15 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
+from lib.choices import INSERTED
 from lib.cohort.discovery import Discovery, SeriesKey, discover
 from lib.cohort.identity import Problem
 from lib.cohort.lowdose import Dose, Scan, insert_series
 from lib.cohort.workers import Workers
 from lib.errors import CohortError, DicomError, StudyError
+from lib.files import alone, atomic
 from lib.patients import pseudonym
-from lib.provenance import Step, alone, atomic, digest
-from lib.study import INSERTED
+from lib.provenance import Step, digest
 
 SPACING_TOLERANCE = 1e-3  # relative, between rows and columns and between slices
 MIN_SIZE = 16

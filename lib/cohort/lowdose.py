@@ -19,7 +19,8 @@ from lib.cohort.noise import Photons, TissueNoise, estimate_i0
 from lib.cohort.scanner import Scanner
 from lib.cohort.series import SLICES_AT_ONCE
 from lib.errors import DicomError
-from lib.provenance import Step, atomic, digest
+from lib.files import atomic
+from lib.provenance import Step, digest
 
 PROBES = 8  # slices in which the noise of a series is measured before the insertion
 SIEMENS = re.compile(r"[A-Z][a-z]?(\d{2})")

@@ -12,7 +12,7 @@ from pydicom.valuerep import DSfloat
 
 from lib.cohort.dicom import INSERTED, SIMULATED
 from lib.errors import DicomError
-from lib.provenance import atomic
+from lib.files import atomic
 
 STATEMENT = "Simulated CT slice: computed from a numerical phantom or by noise insertion. Not for diagnosis."
 REAL_STATEMENT = "Normal dose: real scan, re-encoded. Not for diagnosis."

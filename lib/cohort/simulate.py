@@ -7,14 +7,16 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from lib.choices import CONTENTS
 from lib.cohort.benchmark import noise_benchmark
 from lib.cohort.mayo import write_series
 from lib.cohort.phantom import Abdomen
 from lib.cohort.scanner import Scanner, draw_i0
 from lib.cohort.series import scan
 from lib.errors import VolumeError
-from lib.provenance import Step, alone, atomic
-from lib.study import CONTENTS, Simulation
+from lib.files import alone, atomic
+from lib.provenance import Step
+from lib.study import Simulation
 
 SPACING_MM = 0.8  # of the real '1 mm' series
 LEVELS_MM = (-150.0, -50.0)  # centres of the slabs: liver to kidneys; 0 is the dome of the liver

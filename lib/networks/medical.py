@@ -20,8 +20,9 @@ from tqdm import tqdm
 from lib import volumes
 from lib.checkpoints import Checkpoints
 from lib.compute import repeatable
+from lib.files import atomic, file_sha256
 from lib.networks.encoders import on_ct, trunk, vgg, weights_file
-from lib.provenance import Step, atomic, file_sha256
+from lib.provenance import Step
 from lib.split import subsets
 from lib.study import LAST_CONVOLUTION, Study
 from lib.watch import Progress

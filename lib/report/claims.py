@@ -9,7 +9,7 @@ from typing import Final
 import pandas as pd
 
 from lib import paper
-from lib.provenance import write_text
+from lib.files import write_text
 from lib.report.labels import SIMULATED_NOTE, number, provenance_line
 from lib.study import Study
 

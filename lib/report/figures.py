@@ -17,7 +17,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from lib.provenance import atomic
+from lib.files import atomic
 from lib.report.labels import COLOURS, MARKERS, experiment_label, provenance_line, short_label
 from lib.slices import WINDOW
 from lib.study import Study

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lib.provenance import atomic, commit
+from lib.files import atomic
+from lib.provenance import commit
 from lib.report.figures import DPI, FOOTER, STYLE, WIDTH
 from lib.slices import WINDOW
 

@@ -12,7 +12,8 @@ from typing import Final
 import pandas as pd
 
 from lib import paper, split
-from lib.provenance import commit, digest, file_sha256
+from lib.files import file_sha256
+from lib.provenance import commit, digest
 from lib.study import ARCHITECTURE_NAMES, Study
 from lib.volumes import load_summary
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lib import paper
-from lib.provenance import atomic, write_text
+from lib.files import atomic, write_text
 from lib.report.labels import context_label, encoder_label, experiment_label, lambda_label, number, provenance_line
 from lib.study import Study
 

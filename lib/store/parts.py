@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lib.cohort.discovery import Discovery, SeriesKey
 from lib.cohort.identity import Problem
-from lib.provenance import TEMPORARY, code_hash, digest, sync, unchanged, write_json
+from lib.files import TEMPORARY, sync, unchanged, write_json
+from lib.provenance import code_hash, digest
 
 FOLDER = "parts"
 _VOLUME = re.compile(r"[\w.+-]+_(full|quarter)_[\w.+-]+_[\d.]+mm\.npy")

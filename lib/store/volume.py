@@ -17,7 +17,7 @@ import numpy as np
 
 from lib.cohort.dicom import decode_hu
 from lib.errors import DicomError, VolumeError
-from lib.provenance import sync, temporary_beside
+from lib.files import sync, temporary_beside
 
 INT16, FLOAT32 = "<i2", "<f4"
 BLOCK = 2**20  # bytes read back at a time
@@ -102,7 +102,7 @@ def settle(target: Target, checksums: list[int]) -> list:
     """Wait until a volume is on the disk, read it back from there and compare it with what was handed over.
 
     Returns:
-        Size, modification time in ns and SHA-256 of the file, as `lib.provenance.fingerprint`.
+        Size, modification time in ns and SHA-256 of the file, as `lib.files.fingerprint`.
 
     Raises:
         VolumeError: the disk holds something else. OSError: the disk refuses.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lib.provenance import sync
+from lib.files import sync
 from lib.store.parts import Part, Record
 from lib.store.volume import FLOAT32, INT16, Target, Written, allocate, settle, write_slices
 
