@@ -1,6 +1,7 @@
 """The command line: ``python -m lib {paper,check,train,bench,simulate,insert,preprocess}``."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -190,6 +191,8 @@ def _preprocess(arguments: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0, or 1 after one line that says what is wrong."""
     parsed = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no text
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends the stages, too, as Ctrl-C does
     try:
         return COMMANDS[parsed.command](parsed) or 0

@@ -3,9 +3,9 @@
 The manifest is written last: a killed or failing run leaves no store, but what it finished is used by the next one.
 """
 
-import hashlib
 import json
 import math
+import os
 import shutil
 import sys
 import time
@@ -145,9 +145,9 @@ def _problem_table(found: Discovery, problems: list[Problem]) -> pd.DataFrame:
 
     def label(path: Path) -> str:
         if found.collection != "other":
-            return path.relative_to(found.root).as_posix()
+            return os.fsencode(path.relative_to(found.root)).decode("utf-8", "backslashreplace")
         try:
-            return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            return "sha256:" + file_sha256(path)[:16]
         except OSError:
             return "unreadable file"
 
