@@ -34,8 +34,8 @@ def _parser() -> argparse.ArgumentParser:
                                 "SET=compute.strategy=multiworker, after 02; then `paper` goes on. Options as for `paper`.")
     train.add_argument("experiment", metavar="EXPERIMENT", help="baseline, E1, E2, E3, E4 or mse")
     bench = commands.add_parser("bench", help="speed and memory beside a plain reference (make bench)",
-                                description="Simulate data, measure every part beside a plain reference in one run, and write "
-                                "artifacts/bench.json. About ten minutes on two cores; keep the machine idle.")
+                                description="Simulate data, measure every part beside a plain reference in one run, and "
+                                "write artifacts/bench.json. About ten minutes on two cores; keep the machine idle.")
     bench.add_argument("--quick", action="store_true", help="tiny sizes: tries the code, the ratios mean nothing")
     simulate = commands.add_parser("simulate", help="simulate a paired cohort and write it as DICOM",
                                    description="Write simulated patients below OUT: a DICOM tree in the Mayo form, "

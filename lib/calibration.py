@@ -14,6 +14,7 @@ from lib.errors import StageError
 from lib.files import atomic, file_sha256
 from lib.influence import decade, lambda_star, mse_loss, perceptual_loss, psi_algorithm2, psi_eq5
 from lib.networks.encoders import encoder, weights_file
+from lib.networks.winograd import quick
 from lib.patches import Patches
 from lib.provenance import Step
 from lib.study import Study
@@ -59,9 +60,10 @@ def _measure(study: Study) -> dict[str, pd.DataFrame]:
     known = [target_features(study, context, patches) for context in CONTEXTS]
     lacking = [[phi for phi in phis if phi not in each] for each in known]
     losses = pair_losses_of(
-        [new_unet(study, patches), load_unet(study, "mse")],
-        [encoder(study, context, *phis) for context in CONTEXTS],
-        [encoder(study, context, *each) if each else None for context, each in zip(CONTEXTS, lacking, strict=True)],
+        [quick(network, len(patches)) for network in (new_unet(study, patches), load_unet(study, "mse"))],
+        [quick(encoder(study, context, *phis), len(patches)) for context in CONTEXTS],
+        [quick(encoder(study, context, *each), len(patches)) if each else None
+         for context, each in zip(CONTEXTS, lacking, strict=True)],
     )
     values, start = [], 0
     for ldct, ndct in tqdm(patches.dataset(drop_remainder=False, batch=BATCH), desc="calibration", unit="batch",

@@ -1,4 +1,4 @@
-"""What the environment changes in a profile: DATA, ENCODER, LAMBDA ... (the Makefile exports them), and SET for any field."""
+"""What the environment changes in a profile: DATA, ENCODER, LAMBDA ... (the Makefile exports them), SET for any field."""
 
 import csv
 from collections.abc import Mapping

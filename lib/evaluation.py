@@ -15,7 +15,8 @@ from skimage.metrics import structural_similarity
 from tqdm import tqdm
 
 from lib.errors import StageError, TrainingError
-from lib.provenance import Step, atomic, file_sha256
+from lib.files import atomic, file_sha256
+from lib.provenance import Step
 from lib.slices import WINDOW, evaluated_pairs, example_row
 from lib.study import Study
 from lib.volumes import denormalise, normalise, open_volume
@@ -164,9 +165,10 @@ def _images(study: Study, experiment: str, slices: pd.DataFrame) -> Iterator[tup
     """Position, image and NDCT of each slice; (rows, columns), HU, float32."""
     unet = None
     if experiment != LDCT:
-        from lib.training import load_unet  # TensorFlow: only when a network is needed
+        from lib.networks.winograd import accelerated  # TensorFlow: only when a network is needed
+        from lib.training import load_unet
 
-        unet = load_unet(study, experiment)
+        unet = accelerated(load_unet(study, experiment))
     folder = study.paths.volumes
     for (ldct_file, ndct_file), series in slices.groupby(["ldct", "ndct"], sort=False):
         ldct, ndct = open_volume(folder, ldct_file), open_volume(folder, ndct_file)

@@ -19,6 +19,7 @@ from lib import paper
 from lib.features import Features
 from lib.files import atomic, file_sha256
 from lib.networks.encoders import encoder, vgg, weights_file
+from lib.networks.winograd import quick
 from lib.patches import Patches
 from lib.provenance import Step
 from lib.study import Study
@@ -72,7 +73,7 @@ def target_features(study: Study, context: paper.Context, patches: Patches) -> d
 
 
 def _compute(study: Study, context: paper.Context, patches: Patches, files: dict[str, Path]) -> None:
-    network = encoder(study, context, *files)
+    network = quick(encoder(study, context, *files), len(patches))
     with ExitStack() as stack:
         streams = [open(stack.enter_context(atomic(path)), "wb") for path in files.values()]
         for batch, (_, ndct) in enumerate(tqdm(patches.dataset(drop_remainder=False, batch=BATCH), unit="batch",

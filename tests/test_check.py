@@ -58,7 +58,8 @@ def test_a_partial_delivery_is_told_series_by_series_and_can_run(tmp_path, monke
 def test_normal_dose_alone_says_what_to_pass_and_insertion_uses_it(tmp_path, monkeypatch, told):
     monkeypatch.setenv("DATA", str(mayo(tmp_path / "mayo", doses=("full",))))
     report, found, _ = scans(load_study("demo"), told)
-    assert found is None and "no slice at two doses: to insert a low dose into normal-dose scans, pass INSERT" in report.errors[0]
+    assert found is None
+    assert "no slice at two doses: to insert a low dose into normal-dose scans, pass INSERT" in report.errors[0]
     monkeypatch.setenv("INSERT", "0.25")
     report, found, parts = scans(load_study("demo"), told)
     assert not report.errors and len(found) == 12 and pseudonym("L067") in set(found["patient"])
@@ -99,7 +100,7 @@ def test_too_little_disk_and_no_gpu_are_told_before_the_run(study, monkeypatch, 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6 - 1000, 1000))
     machine.check_room(study, found, machine.patches_of(study, parts), report)
-    assert "GiB are needed and 0.0 GiB are free: free some space, pass OUTPUT=folder" in report.errors[0]
+    assert "GiB are needed and 0.0 GiB are free: free some space, or pass OUTPUT=folder" in report.errors[0]
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
     machine.check_devices(study.model_copy(update={"profile": "paper"}), report)
     assert "no GPU is visible" in report.warnings[-1]

@@ -14,9 +14,10 @@ from tests.environment_yml import environment_yml, pins
 
 BOOKS = sorted(NOTEBOOKS.glob("*.ipynb"))
 MODULES = sorted((REPOSITORY / "lib").rglob("*.py"))
-FLOW = ["errors", "paths", "patients", "paper", "choices", "study", "files", "provenance", "cohort", "volumes", "split", "store", "preprocess", "slices",
-        "features", "patches", "compute", "checkpoints", "watch", "networks", "targets", "influence", "training", "calibration",
-        "evaluation", "statistics", "report", "check", "process", "bench", "pipeline", "__main__"]
+FLOW = ["errors", "paths", "patients", "paper", "choices", "study", "files", "provenance", "cohort", "volumes", "split",
+        "store", "preprocess", "slices", "features", "patches", "compute", "checkpoints", "watch", "networks", "targets",
+        "influence", "training", "calibration", "evaluation", "statistics", "report", "check", "process",
+        "bench", "pipeline", "__main__"]
 
 
 def test_environment_yml_has_the_pins_of_requirements():

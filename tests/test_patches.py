@@ -84,8 +84,9 @@ def test_patches_are_the_volumes_own_pixels_paired(smoke_study):
     assert patches.mean_ndct() == pytest.approx(patches.images(patches.index, "ndct").mean(), abs=1e-6)
 
 
-@pytest.mark.parametrize(("shard", "bounds"), [(6, [0, 6, 12, 18, 24, 30]), (13, [0, 12, 24, 30]), (1, [0, 6, 12, 18, 24, 30]),
-                                               (30, [0, 30])])
+@pytest.mark.parametrize(("shard", "bounds"), [
+    (6, [0, 6, 12, 18, 24, 30]), (13, [0, 12, 24, 30]), (1, [0, 6, 12, 18, 24, 30]), (30, [0, 30]),
+])
 def test_shards_hold_whole_slices_and_shuffle_within(shard, bounds):
     found, ends = sharded(order="patches", shard=shard)
     assert ends.tolist() == bounds and len(np.unique(found, axis=0)) == 30

@@ -95,7 +95,8 @@ def test_notebook_source_has_code_only(tmp_path):
 
 def test_progress_bars_leave_one_line_in_the_executed_notebook(tmp_path):
     bar = "\r 0%|    | 0/2\r 50%|##  | 1/2\r100%|####| 2/2\n"
-    cell = nbformat.v4.new_code_cell("x", outputs=[nbformat.v4.new_output("stream", name="stderr", text=f"before\n{bar}after")])
+    output = nbformat.v4.new_output("stream", name="stderr", text=f"before\n{bar}after")
+    cell = nbformat.v4.new_code_cell("x", outputs=[output])
     path = tmp_path / "a.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
     pipeline.tidy(path)

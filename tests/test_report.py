@@ -291,7 +291,7 @@ def test_a_partial_cohort_says_so_everywhere(tmp_path, monkeypatch):
     study = load_study("smoke")
     study.paths.volumes.mkdir(parents=True)
     pd.DataFrame({"collection": ["mayo2016"]}).to_csv(study.paths.manifest, index=False)
-    for state, label in {"partial: 2 of 10 patients, 1 mm B30 only, 9 of 16,628 pairs": "PARTIAL (2 of 10 patients, 1 mm B30",
+    for state, label in {"partial: 2 of 10 patients, 1 mm B30 only, 9 of 16,628 pairs": "PARTIAL (2 of 10 patients, 1 mm",
                          "complete: 10 patients, 16,628 pairs": "Mayo 2016 challenge scans |"}.items():
         (study.paths.volumes / "summary.json").write_text(json.dumps({"completeness": state}), encoding="utf-8")
         assert label in provenance_line(study)

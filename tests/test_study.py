@@ -100,7 +100,8 @@ def test_set_changes_any_field_and_refuses_what_is_none(monkeypatch):
     assert (study.training.batch, study.compute.precision, study.cohort.simulation.seed) == (8, "mixed_bfloat16", 7)
     for text, message in {"training.bacth=8": "field training.bacth: .*not permitted", "batch=8": "no section.field=value",
                           "training.batch": "no section.field=value", "training.lr=[": "the value is not YAML",
-                          "training.lr.a=1": "no section.field=value", "training.batch=zero": "field training.batch"}.items():
+                          "training.lr.a=1": "no section.field=value",
+                          "training.batch=zero": "field training.batch"}.items():
         monkeypatch.setenv("SET", text)
         with pytest.raises(StudyError, match=message):
             load_study("smoke")

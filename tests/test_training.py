@@ -211,7 +211,7 @@ def test_a_diverging_loss_stops_and_a_noisy_one_does_not(tmp_path):
         calm.on_train_batch_end(batch, {"loss": mean})
     rising = watch(0.0, 10**6, tmp_path)
     losses = np.concatenate([np.full(300, 0.1), np.full(700, 3.0)])
-    with pytest.raises(TrainingError, match="stopped at step 401 .*the loss diverges: .* over the last 100 steps, it was 0.1"):
+    with pytest.raises(TrainingError, match="stopped at step 401 .*the loss diverges: .* the last 100 steps, it was 0.1"):
         for batch, mean in enumerate(np.cumsum(losses) / np.arange(1, 1001)):
             rising.on_train_batch_end(batch, {"loss": mean})
 

@@ -95,8 +95,8 @@ def check_room(study: Study, pairs: pd.DataFrame, patches: dict[str, int], repor
     free = shutil.disk_usage(root).free
     report.line(f"{needed / GIB:8.1f} GiB  in all; {there / GIB:.1f} GiB of it are there, {free / GIB:.1f} GiB are free")
     if needed - there - needs[FEATURES] > free:
-        report.fail(f"{root}: {(needed - there - needs[FEATURES]) / GIB:.1f} GiB are needed and {free / GIB:.1f} GiB are free: "
-                    "free some space, or pass OUTPUT=folder on another disk")
+        report.fail(f"{root}: {(needed - there - needs[FEATURES]) / GIB:.1f} GiB are needed and {free / GIB:.1f} GiB are "
+                    "free: free some space, or pass OUTPUT=folder on another disk")
     elif needed - there > free:
         report.warn(f"{root}: {free / GIB:.1f} GiB are free: the features of the targets may be computed at every step, "
                     "slower, for want of disk")

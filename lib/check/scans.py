@@ -70,12 +70,11 @@ def simulated_pairs(simulation: Simulation) -> pd.DataFrame:
 
 def counts(found: Discovery) -> pd.DataFrame:
     """Slices by patient (rows), series and dose (columns 'B30 1 mm', 'full'), with totals and what Mayo's should be."""
-    rows = [{"patient": key.patient, "series": f"{key.kernel} {key.thickness_mm:g} mm", "dose": key.dose, "slices": len(slices)}
-            for key, slices in found.series.items()]
-    rows += [{"patient": key.patient, "series": f"{key.kernel} {key.thickness_mm:g} mm", "dose": "pairs", "slices": len(slices)}
-             for key, slices in found.pairs.items()]
-    table = pd.DataFrame(rows).pivot_table(index="patient", columns=["series", "dose"], values="slices", aggfunc="sum",
-                                           fill_value=0)
+    rows = [(key.patient, f"{key.kernel} {key.thickness_mm:g} mm", dose, len(slices))
+            for dose, group in (("full", found.series), ("quarter", found.series), ("pairs", found.pairs))
+            for key, slices in group.items() if getattr(key, "dose", dose) == dose]
+    table = pd.DataFrame(rows, columns=["patient", "series", "dose", "slices"]).pivot_table(
+        index="patient", columns=["series", "dose"], values="slices", aggfunc="sum", fill_value=0)
     order = {name: place for place, name in enumerate(("full", "quarter", "pairs"))}
     table = table[sorted(table.columns, key=lambda column: (column[0], order[column[1]]))]
     table.columns.names, table.index.name = [None, None], None

@@ -1,7 +1,8 @@
 """Figures 1 and 3, the training curves and the SSIM distributions; PNG at 300 dpi and PDF.
 
-Every function writes ``figures/<profile>/<name>.png`` and ``.pdf`` and returns the path of the PNG (Figure 2: :mod:`lib.report.curves`). Figures are plain
-matplotlib objects: nothing touches pyplot's state. An experiment has one colour and one marker everywhere.
+Every function writes ``figures/<profile>/<name>.png`` and ``.pdf`` and returns the path of the PNG (Figure 2:
+:mod:`lib.report.curves`). Figures are plain matplotlib objects: nothing touches pyplot's state. An experiment
+has one colour and one marker everywhere.
 """
 
 import textwrap

@@ -1,0 +1,100 @@
+"""The benchmark on tiny sizes: its code, its file, that both sides give the same results. No times."""
+
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from lib.bench import whole
+from lib.bench.measure import by_turns, measured, ratio, require_close
+from lib.bench.setting import Setting
+from lib.errors import OutputError, StageError
+
+NAMES = {"store_ratio", "pipeline_ratio", "pipeline_patches_per_s", "step_ratio_block3_conv2", "step_ratio_block5_conv4",
+         "calibration_ratio", "metrics_ratio", "forward_ratio", "peak_rss_mib", "conv_fraction_of_ceiling"}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Those of one quick run, the lines that it told, and its folder."""
+    folder, told = tmp_path_factory.mktemp("bench"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OUTPUT", str(folder))
+        found = whole.bench(quick=True, tell=told.append)
+    return found, told, folder / "artifacts"
+
+
+def test_every_name_is_there_and_is_a_positive_number(results):
+    found, _, folder = results
+    assert json.loads((folder / "bench.json").read_text()) == json.loads(json.dumps(found, default=str))
+    assert NAMES <= set(found) and all(math.isfinite(found[name]) and found[name] > 0 for name in NAMES)
+    assert {"processor", "cores", "memory_gib", "gpu", "tensorflow", "commit", "date"} <= set(found["machine"])
+    assert set(found["details"]) == {*whole.PARTS, "total_seconds"}
+    assert found["peak_rss_mib"] == max(found["details"][part]["peak_rss_mib"] for part in whole.PARTS[1:])
+
+
+def test_the_table_says_what_tiny_sizes_mean_and_nothing_else_stays(results):
+    _, told, folder = results
+    assert "mean nothing" in told[0] and any("training step, block5_conv4" in line for line in told)
+    assert [path.name for path in folder.iterdir()] == ["bench.json"]
+
+
+def test_ours_and_the_references_give_the_same(results):
+    details = results[0]["details"]
+    assert details["store"]["largest_difference_hu"] == 0 and details["store"]["bytes_ratio"] > 3.9
+    assert details["pipeline"]["largest_difference"] < 1e-6
+    assert details["metrics"]["largest_difference"] < 1e-9
+    for part in ("step-block3_conv2", "step-block5_conv4"):
+        assert details[part]["loss_difference"] <= 1e-4 * details[part]["loss"]
+
+
+def test_a_part_that_fails_is_one_clear_line_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
+    monkeypatch.setattr(whole, "PARTS", ("store",))  # without its data
+    with pytest.raises(StageError, match="^make bench: the part store failed: lib.errors.CohortError: .*") as error:
+        whole.bench(quick=True, tell=lambda line: None)
+    assert "\n" not in str(error.value) and list((tmp_path / "artifacts").iterdir()) == []
+
+
+def test_a_part_that_does_not_exist(tmp_path):
+    with pytest.raises(StageError, match="the part nothing failed: ModuleNotFoundError"):
+        measured("nothing", Setting(tmp_path, quick=True))
+
+
+def test_no_room_is_said_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
+    monkeypatch.setattr(whole, "NEEDED_BYTES", 1e18)
+    with pytest.raises(OutputError, match="free some"):
+        whole.bench(tell=lambda line: None)
+
+
+def test_works_alternate_and_ratios_compare_neighbours():
+    order = []
+    seconds = by_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    assert order == ["a", "b"] * 3 and {len(values) for values in seconds.values()} == {3}
+    assert ratio([2.0, 20.0, 9.0], [1.0, 10.0, 3.0]) == 2.0
+
+
+def test_different_results_are_refused():
+    assert require_close("x", [1.0, 2.0], [1.0, 2.5], atol=0.5) == 0.5
+    with pytest.raises(StageError, match="x: ours and the plain reference differ by up to 0.5"):
+        require_close("x", [1.0, 2.0], [1.0, 2.5], rtol=1e-3)
+    with pytest.raises(StageError):
+        require_close("x", np.nan, 1.0, atol=1.0)
+
+
+def test_arithmetic_is_counted_from_the_layers():
+    """97 GFLOP for a slice through the paper's U-Net (the facts say 97; 96.3 without bias, pooling, sigmoid)."""
+    from lib.bench.arithmetic import flops, step_flops
+    from lib.networks.encoders import on_ct, vgg
+    from lib.networks.unet import unet
+
+    network = unet(32, seed=1)
+    assert sum(flops(network, 512).values()) == pytest.approx(96.3e9, rel=1e-2)
+    image = keras.Input((8, 8, 1))
+    small = keras.Model(image, keras.layers.Conv2DTranspose(3, 2, strides=2)(keras.layers.Conv2D(5, 3)(image)))
+    assert list(flops(small, 8).values()) == [2 * 36 * 9 * 5, 2 * 36 * 4 * 5 * 3]
+    encoder = on_ct(vgg("vgg19"), "block1_conv1")
+    assert step_flops(small, encoder, 8) == 2 * 3240 + 3 * 4320 + 2 * (2 * 64 * 9 * 64)
