@@ -1,8 +1,9 @@
 """Algorithm 2 for the four configurations and both states of f_theta: one shared pass beside one pass for each.
 
 ``calibration_ratio`` is against *batched* passes in compiled functions, the target's features computed anew for ours,
-though the trainings use them again. Ours is as for a cohort of the paper's size (:func:`lib.networks.winograd.quick`). Also given: the same with features that are there already, and both against the
-algorithm to the letter, which takes one pair at a time (eagerly, as its pseudocode reads).
+though the trainings use them again. Ours is as for a cohort of the paper's size (:func:`lib.networks.winograd.quick`).
+Also given: the same with features that are there already, and both against the algorithm to the letter, which takes one
+pair at a time (eagerly, as its pseudocode reads).
 """
 
 import numpy as np
