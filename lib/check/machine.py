@@ -24,7 +24,7 @@ from lib.study import ARCHITECTURE_NAMES, Study
 GIB = 1024**3
 FEATURES = "features of the targets, if there is room"
 STORE_SLICES_PER_S, METRICS_S = 300.0, 0.04  # rough, of one core: reading a slice, scoring one
-STEPS, SECONDS = 3, 4.0  # a burst: so many steps after the first, or so long
+STEPS, SECONDS = 3, 1.0  # a burst: so many steps after the first, or as many as begin within so long
 
 
 def check_encoders(study: Study, report: Report) -> None:
