@@ -1,6 +1,6 @@
 """Patches a second in steady state: the tf.data pipeline beside two ``np.load`` of whole float64 slices a patch.
 
-Both read from the page cache. ``pipeline-small`` measures the memory with a seventh of the slices.
+Both read from the page cache. ``pipeline-1`` and ``pipeline-7`` measure the memory alone, with so many patients.
 """
 
 import time
@@ -18,9 +18,9 @@ SLICES = 24  # pairs of slices that the reference reads, in turn
 IDLE_S = 0.5  # until the prefetching has filled its buffers
 
 
-def run(setting: Setting, size: str = "") -> dict:
-    """Patches a second of both, or only the memory for ``size`` 'small'."""
-    study = setting.study(train=1 if size else 7)
+def run(setting: Setting, patients: str = "") -> dict:
+    """Patches a second of both, or only the memory where the number of training ``patients`` is given."""
+    study = setting.study(train=int(patients or 7))
     patches, batch = Patches(study, "train"), study.training.batch
     batches = iter(patches.dataset(drop_remainder=True).repeat())
     epoch = patches.batches(drop_remainder=True)
@@ -29,7 +29,7 @@ def run(setting: Setting, size: str = "") -> dict:
         for _ in range(count):
             next(batches)
 
-    if size:
+    if patients:
         take(EPOCHS * epoch)
         return {"patches": len(patches)}
     places, low, full = _plain_slices(setting, patches)

@@ -19,7 +19,7 @@ from lib.files import cannot_write, write_json
 from lib.paths import Paths
 from lib.provenance import commit
 
-PARTS = ("setting", "store", "pipeline-small", "pipeline", "step-block3_conv2", "step-block5_conv4", "calibration",
+PARTS = ("setting", "store", "pipeline-1", "pipeline-7", "pipeline", "step-block3_conv2", "step-block5_conv4", "calibration",
          "metrics", "forward")
 RESULTS = {  # name in the JSON file: part, name there, target, what it is
     "store_ratio": ("store", "store_ratio", 2.0, "DICOM to store, slices/s"),
