@@ -50,7 +50,7 @@ def cohort_label(study: Study) -> str:
     collections, partial = set(), ""
     if study.paths.manifest.is_file():
         collections = set(pd.read_csv(study.paths.manifest, usecols=["collection"])["collection"])
-        state = load_summary(study.paths.volumes)["completeness"]
+        state = load_summary(study.paths.volumes).get("completeness")  # absent in a store of an earlier version
         partial = f", PARTIAL ({state.removeprefix('partial: ')})" if state and state.startswith("partial") else ""
     if study.simulated or "simulated" in collections:
         label = "SIMULATED cohort"
