@@ -35,8 +35,8 @@ def study(tmp_path) -> Study:
 def smoke() -> Path:
     """Folder with artifacts/smoke and figures/smoke of a whole run: the repository's, brought up to date."""
     environment = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "OUTPUT")}
-    ended = subprocess.run([sys.executable, "-m", "lib", "paper"], cwd=REPOSITORY, text=True, capture_output=True,
-                           env={**environment, "PROFILE": "smoke"}, check=False)
+    ended = subprocess.run([sys.executable, "-m", "lib", "paper", "--unchecked"], cwd=REPOSITORY, text=True,
+                           capture_output=True, env={**environment, "PROFILE": "smoke"}, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return REPOSITORY
 
