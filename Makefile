@@ -21,7 +21,7 @@ OUTPUT ?=
 export PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA SET OUTPUT
 
 VARIABLES := PYTHON VENV PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA SET UNCHECKED JOBS OUTPUT
-PROFILES := $(basename $(notdir $(wildcard lib/profiles/*.yaml)))
+PROFILES := $(basename $(notdir $(wildcard lib/study/profiles/*.yaml)))
 
 # Mistakes are told before anything is installed.
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))

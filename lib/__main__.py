@@ -8,11 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from lib import pipeline
-from lib.cohort.workers import cores
+from lib.data.workers import cores
 from lib.errors import PaperError, StudyError
-from lib.process import run
-from lib.study import Simulation, Study, load_study
+from lib.study.config import Simulation, Study, load_study
+from lib.workflow import pipeline
+from lib.workflow.process import run
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,27 +108,27 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from lib.paper import EXPERIMENTS
+    from lib.paper.published import EXPERIMENTS
 
     if arguments.experiment not in EXPERIMENTS:
         raise StudyError(f"{arguments.experiment} is not an experiment: choose one of {', '.join(EXPERIMENTS)}")
-    from lib import calibration, training
+    from lib.stages import calibrate, train
 
     study = load_study()
     if study.compute.strategy == "multiworker":
-        training.strategy("multiworker")  # before anything else computes
-    history = training.train(study, arguments.experiment, calibration.lambda_used(study, arguments.experiment))
+        train.strategy("multiworker")  # before anything else computes
+    history = train.train(study, arguments.experiment, calibrate.lambda_used(study, arguments.experiment))
     print(history.to_string(index=False))
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    from lib.bench.whole import bench
+    from benchmarks.whole import bench
 
     bench(quick=arguments.quick)
 
 
 def _insert(arguments: argparse.Namespace) -> None:
-    from lib.cohort.insertion import insert
+    from lib.simulation.insertion import insert
 
     given = {name: value for name in ("dose_fraction", "seed", "i0") if (value := getattr(arguments, name)) is not None}
     data, out, options = arguments.data, arguments.out, {}
@@ -166,7 +166,7 @@ def _simulation(study: Study, arguments: argparse.Namespace) -> Simulation:
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
-    from lib.cohort.simulate import simulate
+    from lib.simulation.cohort import simulate
 
     study = load_study()
     simulation = _simulation(study, arguments)
@@ -177,14 +177,14 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 
 def _preprocess(arguments: argparse.Namespace) -> None:
-    from lib import volumes
-    from lib.preprocess import preprocess
+    from lib.data.store import reading
+    from lib.data.store.build import build_store
 
-    manifest = preprocess(arguments.data, arguments.out, jobs=_jobs(arguments.jobs))
-    problems = volumes.load_problems(arguments.out)
+    manifest = build_store(arguments.data, arguments.out, jobs=_jobs(arguments.jobs))
+    problems = reading.load_problems(arguments.out)
     for problem in problems.itertuples(index=False):
         print("warning:", "; ".join(str(part) for part in problem), file=sys.stderr)
-    print(f"{len(manifest)} slices, {len(volumes.pairs(manifest))} pairs, {len(problems)} problems: "
+    print(f"{len(manifest)} slices, {len(reading.pairs(manifest))} pairs, {len(problems)} problems: "
           f"{arguments.out / 'manifest.csv'}")
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lib.choices import ENVIRONMENT
-from lib.paths import REPOSITORY
-from lib.study import Study, load_study
+from lib import REPOSITORY
+from lib.study.choices import ENVIRONMENT
+from lib.study.config import Study, load_study
 
 
 def pytest_addoption(parser):

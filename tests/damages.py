@@ -25,7 +25,7 @@ from pydicom.uid import (
     UID_dictionary,
 )
 
-from lib.cohort.mayo import write_slice
+from lib.data.dicom.mayo import write_slice
 
 EVERYTHING = frozenset({"everything"})
 LONG = {"OB", "OD", "OF", "OL", "OW", "SQ", "UC", "UN", "UR", "UT", "OV", "SV", "UV"}

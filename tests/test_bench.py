@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from lib.bench import whole
-from lib.bench.measure import by_turns, measured, ratio, require_close
-from lib.bench.setting import Setting
+from benchmarks import whole
+from benchmarks.measure import by_turns, measured, ratio, require_close
+from benchmarks.setting import Setting
 from lib.errors import OutputError, StageError
 
 NAMES = {"store_ratio", "pipeline_ratio", "pipeline_patches_per_s", "step_ratio_block3_conv2", "step_ratio_block5_conv4",
@@ -87,9 +87,9 @@ def test_different_results_are_refused():
 
 def test_arithmetic_is_counted_from_the_layers():
     """97 GFLOP for a slice through the paper's U-Net (the facts say 97; 96.3 without bias, pooling, sigmoid)."""
-    from lib.bench.arithmetic import flops, step_flops
-    from lib.networks.encoders import on_ct, vgg
+    from benchmarks.arithmetic import flops, step_flops
     from lib.networks.unet import unet
+    from lib.networks.vgg import on_ct, vgg
 
     network = unet(32, seed=1)
     assert sum(flops(network, 512).values()) == pytest.approx(96.3e9, rel=1e-2)

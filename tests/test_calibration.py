@@ -4,36 +4,37 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import calibration, paper
-from lib.calibration import chosen_lambda
-from lib.influence import mse_loss, perceptual_loss, psi_algorithm2, psi_eq5
-from lib.networks.encoders import encoder
-from lib.patches import Patches
-from lib.study import load_study
-from lib.training import load_unet, new_unet
+from lib.data.patches import Patches
+from lib.networks.vgg import encoder
+from lib.paper import published
+from lib.perceptual.influence import mse_loss, perceptual_loss, psi_algorithm2, psi_eq5
+from lib.stages import calibrate
+from lib.stages.calibrate import chosen_lambda
+from lib.stages.train import load_unet, new_unet
+from lib.study.config import load_study
 
 LOSSES = {
-    "untrained": pd.DataFrame({"mse": [0.02, 0.04], **{name: [3.0, 5.0] for name in paper.CALIBRATED}}),
-    "trained": pd.DataFrame({"mse": [1e-4, 3e-4], **{name: [0.1, 0.3] for name in paper.CALIBRATED}}),
+    "untrained": pd.DataFrame({"mse": [0.02, 0.04], **{name: [3.0, 5.0] for name in published.CALIBRATED}}),
+    "trained": pd.DataFrame({"mse": [1e-4, 3e-4], **{name: [0.1, 0.3] for name in published.CALIBRATED}}),
 }
 
 
 def test_one_pass_gives_what_one_configuration_at_a_time_gives(smoke_study):
     patches = Patches(smoke_study, "train")
     ldct, ndct = (patches.images(patches.index, dose) for dose in ("ldct", "ndct"))
-    found = calibration.pair_losses(smoke_study)
+    found = calibrate.pair_losses(smoke_study)
     for state, network in {"untrained": new_unet(smoke_study), "trained": load_unet(smoke_study, "mse")}.items():
         output = network(ldct)
         np.testing.assert_allclose(found[state]["mse"], mse_loss(output, ndct), rtol=1e-4)
-        for name in paper.CALIBRATED:
-            features = encoder(smoke_study, paper.EXPERIMENTS[name].context, smoke_study.phi(name))
+        for name in published.CALIBRATED:
+            features = encoder(smoke_study, published.EXPERIMENTS[name].context, smoke_study.phi(name))
             np.testing.assert_allclose(found[state][name], perceptual_loss(features(output), features(ndct)), rtol=2e-3)
     assert len(found["trained"]) == len(patches)
 
 
 def test_the_table_holds_both_definitions_at_the_lambda_used(smoke_study):
-    losses, table = calibration.pair_losses(smoke_study), pd.read_csv(smoke_study.paths.calibrated)
-    assert table.groupby("experiment").size().to_dict() == dict.fromkeys(["baseline", *paper.CALIBRATED], 2)
+    losses, table = calibrate.pair_losses(smoke_study), pd.read_csv(smoke_study.paths.calibrated)
+    assert table.groupby("experiment").size().to_dict() == dict.fromkeys(["baseline", *published.CALIBRATED], 2)
     for row in table.itertuples():
         pairs = losses[row.state]
         column = "E2" if row.experiment == "baseline" else row.experiment
@@ -56,6 +57,6 @@ def test_lambda_setting_decides(monkeypatch, setting, expected):
 
 
 def test_calibration_trains_no_second_pilot(smoke_study, monkeypatch):
-    monkeypatch.setattr(calibration, "_measure", None)
-    monkeypatch.setattr("lib.training.Patches", None)
-    assert set(calibration.pair_losses(smoke_study)) == {"untrained", "trained"}
+    monkeypatch.setattr(calibrate, "_measure", None)
+    monkeypatch.setattr("lib.stages.train.Patches", None)
+    assert set(calibrate.pair_losses(smoke_study)) == {"untrained", "trained"}

@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from lib import paper
 from lib.check import machine
 from lib.check.report import Report
 from lib.check.scans import check_split, find_scans, simulated_pairs
 from lib.check.whole import check
-from lib.patients import pseudonym
-from lib.study import load_study
-from lib.volumes import load_manifest, pairs
+from lib.data.patients import pseudonym
+from lib.data.store.reading import load_manifest, pairs
+from lib.paper import published
+from lib.study.config import load_study
 from tests import trees
 
 
@@ -85,8 +85,8 @@ def test_the_simulations_pairs_are_those_that_it_makes(smoke_study):
 
 
 def test_patches_are_counted_as_training_has_them(smoke_study):
-    from lib.patches import Patches
-    from lib.split import subsets
+    from lib.data.patches import Patches
+    from lib.data.split import subsets
 
     settings = smoke_study.training.model_copy(update={"max_patches": None})
     study = smoke_study.model_copy(update={"training": settings})
@@ -140,5 +140,5 @@ def test_made_volumes_stand_in_for_the_scans(smoke_study, told):
 
 
 def test_paper_counts_are_consistent():
-    assert sum(paper.PAIRS_BY_SERIES.values()) == paper.PAIRS
-    assert sum(paper.SLICES_3MM_BY_PATIENT.values()) == paper.SLICES_3MM
+    assert sum(published.PAIRS_BY_SERIES.values()) == published.PAIRS
+    assert sum(published.SLICES_3MM_BY_PATIENT.values()) == published.SLICES_3MM

@@ -9,8 +9,8 @@ import pandas as pd
 import psutil
 import pytest
 
+from lib import REPOSITORY
 from lib.__main__ import main
-from lib.paths import REPOSITORY
 from tests import trees
 
 

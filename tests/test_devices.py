@@ -12,22 +12,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.compute import precision, require_even, strategy
+from lib import REPOSITORY
+from lib.denoiser.devices import precision, require_even, strategy
+from lib.denoiser.model import Denoiser
 from lib.errors import TrainingError
-from lib.influence import Denoiser, TotalLoss
 from lib.networks.unet import unet
-from lib.paths import REPOSITORY, Paths
-from lib.study import Compute
+from lib.perceptual.influence import TotalLoss
+from lib.study.config import Compute
+from lib.study.paths import Paths
 
 TRAIN = """
 import sys
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[1]))
-from lib import calibration, training
-from lib.study import load_study
+from lib.stages import calibrate
+from lib.stages import train
+from lib.study.config import load_study
 study = load_study("smoke")
-print(training.train(study, "E2", calibration.lambda_used(study, "E2")).to_csv(index=False))
+print(train.train(study, "E2", calibrate.lambda_used(study, "E2")).to_csv(index=False))
 """
 
 
@@ -112,7 +115,7 @@ def test_a_batch_that_cannot_be_divided_names_one_that_can():
     class Three:
         num_replicas_in_sync = 3
 
-    with pytest.raises(TrainingError, match="batch 16 cannot be divided among 3 devices: .*SET=training.batch=15"):
+    with pytest.raises(TrainingError, match="batch 16 cannot be divided among 3 devices: .*SET=train.batch=15"):
         require_even(16, Three())
     require_even(18, Three())
 

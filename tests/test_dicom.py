@@ -8,9 +8,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from lib.cohort import pixels
-from lib.cohort.dicom import NotCtImageError, read_header, read_hu
-from lib.cohort.mayo import mayo_file_name, mayo_folder, write_series, write_slice
+from lib.data.dicom import pixels
+from lib.data.dicom.mayo import mayo_file_name, mayo_folder, write_series, write_slice
+from lib.data.dicom.slice import NotCtImageError, read_header, read_hu
 from lib.errors import DicomError, OutputError
 from tests import trees
 

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from lib.cohort import workers
-from lib.cohort.discovery import PairKey, SeriesKey, discover
+from lib.data import workers
+from lib.data.dicom.discovery import PairKey, SeriesKey, discover
 from lib.errors import CohortError
 from tests import trees
 

@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
-from lib import slices
+from lib.data import slices
+from lib.data.hu import denormalise, normalise
+from lib.denoiser.inference import denoise
 from lib.errors import StageError, TrainingError
-from lib.evaluation import Scores, authors_metrics, denoise, evaluate, example_row, load_examples, window_metrics
-from lib.study import load_study
-from lib.volumes import denormalise, normalise
+from lib.metrics.image_quality import Scores, authors_metrics, window_metrics
+from lib.stages.evaluate import evaluate, example_row, load_examples
+from lib.study.config import load_study
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import pydicom
 
-from lib.cohort.dicom import PADDING, Header, decode_hu, read_header, read_hu
-from lib.cohort.pixels import LARGEST_HU
+from lib.data.dicom.pixels import LARGEST_HU
+from lib.data.dicom.slice import PADDING, Header, decode_hu, read_header, read_hu
+from lib.data.store.build import build_store
+from lib.data.store.reading import load_manifest, load_problems
 from lib.errors import DicomError
-from lib.preprocess import preprocess
-from lib.volumes import load_manifest, load_problems
 from tests import damages, trees
 from tests.damages import EVERYTHING, Damaged, Source
 
@@ -187,8 +187,8 @@ def test_a_folder_with_damaged_slices_gives_the_store_of_the_others(tmp_path, fo
     for path in unusable:
         (without / path.relative_to(data)).unlink()
     with bounded(60):
-        preprocess(data, tmp_path / "a")
-        preprocess(without, tmp_path / "b")
+        build_store(data, tmp_path / "a")
+        build_store(without, tmp_path / "b")
     (volumes, manifest), (expected, expected_manifest) = stored(tmp_path / "a"), stored(tmp_path / "b")
     pd.testing.assert_frame_equal(manifest, expected_manifest)
     assert volumes == expected and set(volumes) == set(manifest["volume"])
@@ -207,7 +207,7 @@ def test_a_slice_that_contradicts_its_series_is_left_out(tmp_path):
     for path, (name, value) in zip(paths[3:], changes.items(), strict=False):
         trees.edit(path, **{name: value})
     trees.edit(paths[20], PatientName="Doe^Jane", PatientID="4711", Manufacturer="ACME")
-    preprocess(tmp_path / "data", tmp_path / "out")
+    build_store(tmp_path / "data", tmp_path / "out")
     odd = load_problems(tmp_path / "out").query("kind == 'odd header'")
     assert odd["count"].sum() == 4 and "rescale other than" in odd["what"].to_string()
     assert load_manifest(tmp_path / "out").groupby("dose").size().tolist() == [46, 46]
@@ -220,14 +220,14 @@ def test_what_is_no_file_does_not_stop_the_run(tmp_path):
     for name in ("new\nline.dcm", "quote\".dcm"):
         (tmp_path / "data" / name).write_bytes(b"no")
     with bounded(20):
-        preprocess(tmp_path / "data", tmp_path / "out")
+        build_store(tmp_path / "data", tmp_path / "out")
     assert load_problems(tmp_path / "out")["kind"].tolist() == ["unreadable"] * 3
 
 
 def test_a_file_name_that_is_no_utf8_is_told(tmp_path):
     trees.simulated(tmp_path / "data")
     (tmp_path / "data" / os.fsdecode(b"latin-\xe9.dcm")).write_bytes(b"no")
-    preprocess(tmp_path / "data", tmp_path / "out")
+    build_store(tmp_path / "data", tmp_path / "out")
     problems = load_problems(tmp_path / "out")
     assert problems["kind"].tolist() == ["unreadable"] and problems["file"].tolist() == ["latin-\\xe9.dcm"]
 

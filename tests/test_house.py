@@ -8,8 +8,9 @@ import nbformat
 import pytest
 import yaml
 
-from lib.paths import NOTEBOOKS, REPOSITORY
-from lib.provenance import imports
+from lib import REPOSITORY
+from lib.artifacts.cache import imports
+from lib.study.paths import NOTEBOOKS
 from tests.environment_yml import environment_yml, pins
 
 BOOKS = sorted(NOTEBOOKS.glob("*.ipynb"))

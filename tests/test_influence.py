@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lib import paper
-from lib.influence import (
-    Denoiser,
+from lib.denoiser.model import Denoiser
+from lib.networks.unet import unet
+from lib.paper import published
+from lib.perceptual.influence import (
     PerceptualInfluence,
     TotalLoss,
     decade,
@@ -17,7 +18,6 @@ from lib.influence import (
     psi_algorithm2,
     psi_eq5,
 )
-from lib.networks.unet import unet
 
 RANDOM = np.random.default_rng(3)
 MSE, PL = RANDOM.uniform(1e-4, 1e-2, 37), RANDOM.uniform(1, 500, 37)
@@ -62,14 +62,14 @@ def test_eq5_by_hand():
 
 @pytest.mark.parametrize(("name", "exact"), [("E1", 4.36e-6), ("E2", 4.60e-3), ("E3", 1.87e-5), ("E4", 2.54e-4)])
 def test_published_losses_give_the_papers_lambdas(name, exact):
-    found = lambda_star(*paper.PUBLISHED_LOSSES[name][10])
+    found = lambda_star(*published.PUBLISHED_LOSSES[name][10])
     assert found == pytest.approx(exact, rel=2e-3)
-    assert decade(found) == paper.EXPERIMENTS[name].lambda_
+    assert decade(found) == published.EXPERIMENTS[name].lambda_
 
 
 def test_published_lambdas_give_the_psi_that_the_facts_state():
-    psi = [psi_algorithm2(*paper.PUBLISHED_LOSSES[name][10], paper.EXPERIMENTS[name].lambda_)
-           for name in paper.CALIBRATED]
+    psi = [psi_algorithm2(*published.PUBLISHED_LOSSES[name][10], published.EXPERIMENTS[name].lambda_)
+           for name in published.CALIBRATED]
     np.testing.assert_allclose(psi, [0.978, 0.976, 0.910, 0.882], atol=5e-4)
 
 

@@ -9,17 +9,17 @@ import pandas as pd
 import pydicom
 import pytest
 
-from lib.choices import INSERTED
-from lib.cohort import insertion, lowdose
-from lib.cohort.dicom import read_header, read_hu
-from lib.cohort.discovery import PairKey, discover
-from lib.cohort.insertion import insert
-from lib.cohort.lowdose import low_dose, noise_kernel
-from lib.cohort.mayo import write_series
-from lib.cohort.noise import I0_BOUNDS, I0_DEFAULT, calm_squares, estimate_i0, square_variances
-from lib.cohort.scanner import Scanner
+from lib.data.dicom.discovery import PairKey, discover
+from lib.data.dicom.mayo import write_series
+from lib.data.dicom.slice import read_header, read_hu
+from lib.data.patients import pseudonym
 from lib.errors import CohortError, DicomError, StudyError
-from lib.patients import pseudonym
+from lib.simulation import insertion, lowdose
+from lib.simulation.contents import INSERTION_REPORT
+from lib.simulation.insertion import insert
+from lib.simulation.lowdose import low_dose, noise_kernel
+from lib.simulation.noise import I0_BOUNDS, I0_DEFAULT, calm_squares, estimate_i0, square_variances
+from lib.simulation.scanner import Scanner
 from tests import trees
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "ct_real"
@@ -73,7 +73,7 @@ def test_the_normal_dose_is_kept_to_the_bit_and_only_noise_is_added(tmp_path):
         added = read_hu(quarter).astype(float) - image
         inside = image > -200
         assert 10 < added[inside].std() < 100 and abs(added[inside].mean()) < 0.1 * added[inside].std()
-    assert report.equals(pd.read_csv(tmp_path / "out" / INSERTED))
+    assert report.equals(pd.read_csv(tmp_path / "out" / INSERTION_REPORT))
     row = report.iloc[0]
     assert (row["patient"], row["kernel"], row["thickness_mm"], row["slices"], row["left_out"]) == (*key, 3, 0)
     assert row["ratio"] == pytest.approx(2.0, abs=0.25) and row["sd_low_hu"] > row["sd_full_hu"]
@@ -190,7 +190,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(lowdose, "write_slice", killed)
     with pytest.raises(KeyboardInterrupt):
         insert(tmp_path / "in", tmp_path / "out", warn=quiet)
-    assert len(list((tmp_path / "out" / "series").glob("*.json"))) == 1 and not (tmp_path / "out" / INSERTED).exists()
+    assert len(list((tmp_path / "out" / "series").glob("*.json"))) == 1 and not (tmp_path / "out" / INSERTION_REPORT).exists()
     assert insert(tmp_path / "in", tmp_path / "out", warn=quiet).equals(expected)
     assert len(calls) == 10 + 6 and contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
     insert(tmp_path / "in", tmp_path / "out", warn=quiet)
@@ -269,7 +269,7 @@ def test_a_slice_that_cannot_be_decoded_is_left_out_and_counted(tmp_path, monkey
     bad |= set(paths)
     with pytest.raises(CohortError, match="no slice of any full-dose series"):
         insert(tmp_path / "in", tmp_path / "none", warn=quiet)
-    assert not (tmp_path / "none" / INSERTED).exists()
+    assert not (tmp_path / "none" / INSERTION_REPORT).exists()
 
 
 @pytest.mark.parametrize("spacing, expected", [(None, "no PixelSpacing"), ([5.0, 4.0], "square pixels")])

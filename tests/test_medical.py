@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import volumes
-from lib.cohort.phantom import ORGANS
-from lib.networks import medical
-from lib.networks.encoders import trunk
-from lib.networks.medical import Samples
+from lib.data.hu import normalise
+from lib.networks.vgg import trunk
+from lib.simulation.phantom import ORGANS
+from lib.stages import medical_encoder
+from lib.stages.medical_encoder import Samples
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def test_samples_are_ndct_of_training_patients_turned(samples, smoke_study):
     pair, top, left, turns = samples.rows[4]
     plane = np.load(smoke_study.paths.volumes / samples.pairs["ndct"][pair])[samples.pairs["index"][pair]]
     cut = np.rot90(plane[top : top + 32, left : left + 32], turns)
-    np.testing.assert_array_equal(samples.images(samples.rows[4:5])[0, ..., 0], volumes.normalise(cut))
+    np.testing.assert_array_equal(samples.images(samples.rows[4:5])[0, ..., 0], normalise(cut))
 
 
 def test_labels_say_what_the_slice_is(samples):
@@ -45,22 +45,22 @@ def test_fine_tuning_moves_every_layer_and_is_kept(smoke_study, monkeypatch):
     before, after = (trunk(smoke_study, context) for context in ("ImageNet", "Medical"))
     for old, new in zip(before.weights, after.weights, strict=True):
         assert (old.numpy() != new.numpy()).any(), new.path
-    monkeypatch.setattr(medical, "Samples", None)  # fine-tuning would need it
-    assert medical.fine_tune(smoke_study) == smoke_study.paths.medical_weights
-    assert len(medical.linear_probe(smoke_study)) == 3 * 2 * 4
+    monkeypatch.setattr(medical_encoder, "Samples", None)  # fine-tuning would need it
+    assert medical_encoder.fine_tune(smoke_study) == smoke_study.paths.medical_weights
+    assert len(medical_encoder.linear_probe(smoke_study)) == 3 * 2 * 4
 
 
 def test_a_users_weights_are_taken_as_they_are(smoke_study):
     own = smoke_study.paths.medical_weights
     brought = smoke_study.model_copy(update={"medical": smoke_study.medical.model_copy(update={"weights": own})})
-    assert medical.fine_tune(brought) == own
+    assert medical_encoder.fine_tune(brought) == own
 
 
 def test_probe_finds_a_signal_and_no_signal():
     random = np.random.default_rng(0)
     labels, truth = random.integers(0, 3, 300), random.integers(0, 3, 200)
     signal, test = (np.eye(3)[each] + 0.05 * random.normal(size=(len(each), 3)) for each in (labels, truth))
-    assert medical._probe(signal, labels, test, truth)["accuracy"] > 0.99
-    noise = medical._probe(random.normal(size=(300, 3)), labels, random.normal(size=(200, 3)), truth)
+    assert medical_encoder._probe(signal, labels, test, truth)["accuracy"] > 0.99
+    noise = medical_encoder._probe(random.normal(size=(300, 3)), labels, random.normal(size=(200, 3)), truth)
     assert noise["accuracy"] < 0.5 and noise["chance"] == pytest.approx(np.bincount(truth).max() / 200)
-    assert pd.isna(medical._probe(signal, np.zeros(300), test, truth)["accuracy"]), "one class cannot be learnt"
+    assert pd.isna(medical_encoder._probe(signal, np.zeros(300), test, truth)["accuracy"]), "one class cannot be learnt"

@@ -4,15 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from lib import paper
 from lib.errors import WeightsError
-from lib.networks import encoders
+from lib.networks import vgg as encoders
 from lib.networks.unet import logit, unet
-from lib.study import load_study
+from lib.paper import published
+from lib.study.config import load_study
 
 
 def test_the_papers_unet_has_its_parameters():
-    assert unet(32, seed=5).count_params() == paper.UNET_PARAMETERS
+    assert unet(32, seed=5).count_params() == published.UNET_PARAMETERS
 
 
 def test_no_two_kernels_of_one_shape_start_alike_and_a_seed_repeats():

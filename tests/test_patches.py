@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import paper, split
+from lib.data import split
+from lib.data.patches import Patches, grid, patch_index
 from lib.errors import CohortError
-from lib.patches import Patches, grid, patch_index
-from lib.study import Training
+from lib.paper import published
+from lib.study.config import Training
 
 SETTINGS = {"patch_size": 8, "patch_skip": 8, "batch": 4, "epochs": 1, "lr": 1e-3, "beta_1": 0.9, "beta_2": 0.999,
             "seed": 5, "schedule": "constant", "order": "slices", "checkpoint_steps": 1, "patience": 1, "features_gib": 0}
@@ -19,7 +20,7 @@ def training(**changes) -> Training:
 
 def test_25_patches_a_slice_and_the_last_32_rows_are_never_seen():
     corners = grid(512, 512, 96, 96)
-    assert len(corners) == paper.PATCHES_PER_SLICE
+    assert len(corners) == published.PATCHES_PER_SLICE
     assert corners.max() + 96 == 480 and corners[1].tolist() == [0, 96]
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lib.cohort.phantom import ORGANS, Z_RANGE_MM, Abdomen
-from lib.cohort.shapes import Canvas, Field, Tubes, ellipsoid, grow_tree
 from lib.errors import StudyError
+from lib.simulation.phantom import ORGANS, Z_RANGE_MM, Abdomen
+from lib.simulation.shapes import Canvas, Field, Tubes, ellipsoid, grow_tree
 
 
 @pytest.fixture(scope="module")

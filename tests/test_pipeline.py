@@ -6,12 +6,13 @@ import sys
 import nbformat
 import pytest
 
-from lib import pipeline, provenance
+from lib.artifacts import cache
+from lib.artifacts.cache import digest
+from lib.artifacts.files import alone
 from lib.errors import OutputError, StageError
-from lib.files import alone
-from lib.pipeline import Stage, notebook_source, stages
-from lib.process import run
-from lib.provenance import digest
+from lib.workflow import pipeline
+from lib.workflow.pipeline import Stage, notebook_source, stages
+from lib.workflow.process import run
 
 
 def by_name(study) -> dict[str, Stage]:
@@ -41,18 +42,18 @@ def test_a_missing_figure_reruns_its_stage_only(smoke_study):
 @pytest.fixture
 def meaning(monkeypatch):
     """Pretend that one module's code was edited."""
-    real = provenance._meaning
+    real = cache._meaning
 
     def edit(name: str) -> None:
-        monkeypatch.setattr(provenance, "_meaning", lambda each: (
+        monkeypatch.setattr(cache, "_meaning", lambda each: (
             real(each)[0] + (" edited" if each == name else ""), real(each)[1]))
 
     return edit
 
 
 def test_editing_the_loss_retrains_and_editing_a_figure_does_not(smoke_study, meaning):
-    from lib.calibration import lambda_used
-    from lib.training import training_step
+    from lib.stages.calibrate import lambda_used
+    from lib.stages.train import training_step
 
     def retrains() -> list[bool]:
         return [not training_step(smoke_study, name, lambda_used(smoke_study, name)).is_current()
@@ -61,13 +62,13 @@ def test_editing_the_loss_retrains_and_editing_a_figure_does_not(smoke_study, me
     meaning("lib.report.figures")
     assert not any(retrains())
     assert out_of_date(smoke_study) == {"01_preprocess", "02_calibrate_psi", "04_evaluate", "05_stats"}
-    meaning("lib.statistics")
+    meaning("lib.stages.statistics")
     assert not any(retrains()) and out_of_date(smoke_study) >= {"04_evaluate", "05_stats"}
     assert not {"00_simulate", "01_preprocess"} & out_of_date(smoke_study)
-    meaning("lib.influence")
+    meaning("lib.perceptual.influence")
     assert all(retrains())
     assert not {"00_simulate", "01_preprocess"} & out_of_date(smoke_study)
-    meaning("lib.cohort.phantom")
+    meaning("lib.simulation.phantom")
     assert "00_simulate" in out_of_date(smoke_study) and not any(retrains()), "a new cohort tells by its contents"
 
 

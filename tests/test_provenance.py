@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from lib import files, provenance
+from lib.artifacts import cache, files
+from lib.artifacts.cache import Step, code_hash, digest, imports
+from lib.artifacts.files import alone, atomic
 from lib.errors import OutputError
-from lib.files import alone, atomic
-from lib.provenance import Step, code_hash, digest, imports
 
 
 @pytest.fixture
@@ -24,16 +24,16 @@ def package(tmp_path, monkeypatch):
     }
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(provenance, "REPOSITORY", folder.parent)
-    provenance._meaning.cache_clear()
+    monkeypatch.setattr(cache, "REPOSITORY", folder.parent)
+    cache._meaning.cache_clear()
     yield folder
-    provenance._meaning.cache_clear()
+    cache._meaning.cache_clear()
 
 
 def edited(folder, name, old, new) -> str:
     path = folder / f"{name}.py"
     path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
-    provenance._meaning.cache_clear()
+    cache._meaning.cache_clear()
 
 
 def test_code_hash_follows_imports_and_ignores_comments_and_docstrings(package):
@@ -120,7 +120,7 @@ def test_step_is_current_until_something_changes(tmp_path):
     output = tmp_path / "result.txt"
 
     def step(**changes):
-        return Step("work", tmp_path / "stamp.json", {"lib.paper"}, **({"config": {"a": 1}, "inputs": {"x": "1"}} | changes))
+        return Step("work", tmp_path / "stamp.json", {"lib.paper.published"}, **({"config": {"a": 1}, "inputs": {"x": "1"}} | changes))
 
     assert not step().is_current()
     with step().making(seed=5) as outputs:
@@ -139,7 +139,7 @@ def test_step_is_current_until_something_changes(tmp_path):
 
 
 def test_a_step_that_fails_leaves_no_stamp(tmp_path):
-    step = Step("work", tmp_path / "stamp.json", {"lib.paper"}, {})
+    step = Step("work", tmp_path / "stamp.json", {"lib.paper.published"}, {})
     with pytest.raises(ZeroDivisionError), step.making():
         1 / 0
     assert step.read() is None and not step.is_current()

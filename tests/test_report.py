@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib import paper
+from lib.paper import published
 from lib.report import claims, curves, figures, tables
 from lib.report.labels import experiment_label, number, provenance_line
-from lib.statistics import table3, table4
-from lib.study import load_study
+from lib.stages.statistics import table3, table4
+from lib.study.config import load_study
 
 MEANS = {"ldct": 0.85, "mse": 0.93, "baseline": 0.90, "E1": 0.95, "E2": 0.93, "E3": 0.89, "E4": 0.94}
 # mse, pl of E1 to E4: shallow losses far larger than deep ones
@@ -45,17 +45,17 @@ def fake_metrics(means=MEANS, slices=4) -> pd.DataFrame:
 def fake_losses() -> dict[str, pd.DataFrame]:
     spread = np.linspace(0.5, 1.5, 9)
     return {state: pd.DataFrame({"mse": mse * spread, **{name: pl * spread[::-1] for name, pl in
-                                                          zip(paper.CALIBRATED, pls, strict=True)}})
+                                                          zip(published.CALIBRATED, pls, strict=True)}})
             for state, (mse, pls) in LOSSES.items()}
 
 
 def fake_calibration(lambdas=None) -> pd.DataFrame:
     rows = []
-    for name in ("baseline", *paper.CALIBRATED):
-        configuration = paper.EXPERIMENTS[name]
+    for name in ("baseline", *published.CALIBRATED):
+        configuration = published.EXPERIMENTS[name]
         used = (lambdas or {}).get(name, configuration.lambda_)
         for state, (mse, pls) in LOSSES.items():
-            pl = pls[paper.CALIBRATED.index("E2" if name == "baseline" else name)]
+            pl = pls[published.CALIBRATED.index("E2" if name == "baseline" else name)]
             psi = used * pl / (mse + used * pl)
             exact = 19 * mse / pl
             rows.append({"experiment": name, "state": state, "context": configuration.context, "phi": "block3_conv2",
@@ -67,7 +67,7 @@ def fake_calibration(lambdas=None) -> pd.DataFrame:
 def fake_histories() -> dict[str, pd.DataFrame]:
     columns = ["total", "mse", "pl", "psi", "val_total", "val_mse", "val_pl", "val_psi"]
     histories = {name: pd.DataFrame({"epoch": [1, 2], **{column: [0.9, 0.5] for column in columns}, "seconds": 1.0})
-                 for name in paper.EXPERIMENTS}
+                 for name in published.EXPERIMENTS}
     histories["mse"][["pl", "psi", "val_pl", "val_psi"]] = np.nan
     return histories
 
@@ -77,13 +77,13 @@ def tensorflow_imported():
     """TensorFlow's import warns of things that are not ours."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import lib.influence  # noqa: F401
+        import lib.perceptual.influence  # noqa: F401
 
 
 def draw(study, name):
     generator = np.random.default_rng(0)
     images = {each: generator.uniform(-1000, 1000, (37, 53)).astype(np.float32)
-              for each in ("ndct", "ldct", *paper.EXPERIMENTS)}
+              for each in ("ndct", "ldct", *published.EXPERIMENTS)}
     return {
         "fig1": lambda: figures.figure1(study, images["ldct"], images["ndct"], (3, 5, 24)),
         "fig2": lambda: curves.figure2(study, fake_calibration(), fake_losses()),

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from skimage.transform import radon
 
-from lib.cohort.benchmark import REAL, noise_benchmark
-from lib.cohort.phantom import ORGANS, Abdomen
-from lib.cohort.scanner import I0_RANGE, KERNELS, Scanner, draw_i0
-from lib.cohort.series import DOSES, scan, thicken
 from lib.errors import StudyError, VolumeError
+from lib.simulation.liver_noise import REAL, noise_benchmark
+from lib.simulation.phantom import ORGANS, Abdomen
+from lib.simulation.scanner import I0_RANGE, KERNELS, Scanner, draw_i0
+from lib.simulation.series import DOSES, scan, thicken
 
 SMALL = Scanner(size=96, views=135)
 

@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 
-from lib import paper
+from lib.data.patients import pseudonym
+from lib.data.split import describe, patients, random_split, split_pairs
 from lib.errors import CohortError, StudyError
-from lib.patients import pseudonym
-from lib.split import describe, patients, random_split, split_pairs
-from lib.study import Cohort, load_study
+from lib.paper import published
+from lib.study.config import Cohort, load_study
 
 
 def split_table(*patients):
@@ -59,7 +59,7 @@ def test_split_accepts_l097_for_l096():
 
 def test_without_a_split_mayo_gets_the_papers_and_others_the_seeds():
     cohort, present = Cohort(split_seed=3), [f"C{number:03d}" for number in range(10)]
-    assert patients(cohort, paper.SPLIT["test"], "mayo2016") == {name: list(part) for name, part in paper.SPLIT.items()}
+    assert patients(cohort, published.SPLIT["test"], "mayo2016") == {name: list(part) for name, part in published.SPLIT.items()}
     assert patients(cohort, present, "tcia") == random_split(present, 3)
     assert describe(cohort, "tcia") == "patients divided at random, seed 3"
     assert describe(cohort, "mayo2016") == "the paper's split"

@@ -5,18 +5,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lib import paper
-from lib.statistics import (
+from lib.metrics.significance import (
     bootstrap_interval,
     cohens_d,
     cohens_d_from_summary,
     cohens_dz,
     holm,
     rank_biserial,
-    table3,
-    table4,
     wilcoxon,
 )
+from lib.paper import published
+from lib.stages.statistics import table3, table4
 
 
 def scores(means: dict[str, float], patients=("a", "b"), slices=12, noise=0.005) -> pd.DataFrame:
@@ -34,10 +33,10 @@ def scores(means: dict[str, float], patients=("a", "b"), slices=12, noise=0.005)
 MEANS = {"ldct": 0.85, "mse": 0.96, "baseline": 0.90, "E1": 0.95, "E2": 0.93, "E3": 0.89, "E4": 0.94}
 
 
-@pytest.mark.parametrize("other", list(paper.TABLE_4))
+@pytest.mark.parametrize("other", list(published.TABLE_4))
 def test_table_4_effect_sizes_follow_from_table_3(other):
     """0.31, 0.24, 0.86, 0.17 to within the rounding of the means (4 digits) and SDs (3 digits)."""
-    row, e1, sd = paper.TABLE_4[other], paper.TABLE_3["E1"].ssim_sd, paper.TABLE_3[other].ssim_sd
+    row, e1, sd = published.TABLE_4[other], published.TABLE_3["E1"].ssim_sd, published.TABLE_3[other].ssim_sd
     d = cohens_d_from_summary(row.ssim_e1, e1, row.ssim_other, sd)
     low = cohens_d_from_summary(row.ssim_e1 - 5e-5, e1 + 5e-4, row.ssim_other + 5e-5, sd + 5e-4)
     high = cohens_d_from_summary(row.ssim_e1 + 5e-5, e1 - 5e-4, row.ssim_other - 5e-5, sd - 5e-4)

@@ -11,13 +11,13 @@ import numpy as np
 import psutil
 import pytest
 
-from lib.bench.cohort import write_cohort
-from lib.cohort.workers import POOL_FROM
+from benchmarks.cohort import write_cohort
+from lib import REPOSITORY
+from lib.artifacts.files import TEMPORARY, alone
+from lib.data.store.parts import intact, records
+from lib.data.store.reading import load_manifest
+from lib.data.workers import POOL_FROM
 from lib.errors import VolumeError
-from lib.files import TEMPORARY, alone
-from lib.paths import REPOSITORY
-from lib.store.parts import intact, records
-from lib.volumes import load_manifest
 from tests.test_volumes import contents
 
 SIZE = 32

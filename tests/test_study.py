@@ -3,10 +3,10 @@
 import pytest
 import yaml
 
-from lib import paper
 from lib.errors import StudyError
-from lib.paths import PROFILES
-from lib.study import Split, load_study, profiles
+from lib.paper import published
+from lib.study.config import Split, load_study, profiles
+from lib.study.paths import PROFILES
 
 
 def test_every_profile_is_valid_and_paper_is_table_2(monkeypatch, tmp_path):
@@ -14,7 +14,7 @@ def test_every_profile_is_valid_and_paper_is_table_2(monkeypatch, tmp_path):
     monkeypatch.setenv("DATA", str(tmp_path))
     study = load_study("paper")
     settings = study.training.model_dump() | {"channels": study.unet.channels}
-    assert {name: settings[name] for name, _, _ in paper.TABLE_2} == {name: value for name, _, value in paper.TABLE_2}
+    assert {name: settings[name] for name, _, _ in published.TABLE_2} == {name: value for name, _, value in published.TABLE_2}
     assert study.cohort.split is None and not study.compute.deterministic
     assert study.unet.output_bias == "zero" and study.calibration.state == "published"
     assert [study.phi(name) for name in ("E1", "E2", "mse")] == ["block3_conv2", "block5_conv4", None]
@@ -57,7 +57,7 @@ def test_unknown_and_misspelt_keys_are_refused(monkeypatch, tmp_path):
     settings = yaml.safe_load((PROFILES / "smoke.yaml").read_text(encoding="utf-8"))
     settings["training"]["bacth"] = 3
     (tmp_path / "smoke.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    monkeypatch.setattr("lib.study.PROFILES", tmp_path)
+    monkeypatch.setattr("lib.study.config.PROFILES", tmp_path)
     with pytest.raises(StudyError, match=r"profile smoke, field training.bacth: .*not permitted"):
         load_study("smoke")
 

@@ -3,11 +3,11 @@
 import pydicom
 import pytest
 
-from lib.cohort import discovery
-from lib.cohort.dicom import NotCtImageError, read_header
-from lib.cohort.discovery import PairKey, discover
-from lib.cohort.identity import identify
-from lib.cohort.mayo import write_slice
+from lib.data.dicom import discovery
+from lib.data.dicom.discovery import PairKey, discover
+from lib.data.dicom.identity import identify
+from lib.data.dicom.mayo import write_slice
+from lib.data.dicom.slice import NotCtImageError, read_header
 from tests import trees
 
 ROOT = "manifest-1648648375084/LDCT-and-Projection-data"

@@ -12,20 +12,23 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from lib import calibration, targets, training
-from lib.checkpoints import Checkpoints, Position
-from lib.compute import repeatable
+from lib import REPOSITORY
+from lib.denoiser.callbacks import Watch
+from lib.denoiser.checkpoints import Checkpoints, Position
+from lib.denoiser.devices import repeatable
+from lib.denoiser.model import Denoiser
 from lib.errors import StageError, TrainingError, WeightsError
-from lib.influence import Denoiser, TotalLoss
 from lib.networks.unet import unet
-from lib.paths import REPOSITORY, Paths
-from lib.study import load_study
-from lib.watch import Watch
+from lib.perceptual.influence import TotalLoss
+from lib.stages import calibrate, feature_cache, train
+from lib.study.config import load_study
+from lib.study.paths import Paths
 
 KILLED = """
 import os, signal, keras
-from lib import calibration, training
-from lib.study import load_study
+from lib.stages import calibrate
+from lib.stages import train
+from lib.study.config import load_study
 
 class Kill(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
@@ -33,7 +36,7 @@ class Kill(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 study = load_study("smoke")
-training.train(study, "E1", calibration.lambda_used(study, "E1"), callbacks=[Kill()] if KILL else [])
+train.train(study, "E1", calibrate.lambda_used(study, "E1"), callbacks=[Kill()] if KILL else [])
 """
 
 
@@ -79,7 +82,7 @@ def test_killed_in_mid_epoch_it_resumes_there_to_the_same_bits(killed, smoke):
     assert checkpoints(folder) == ["step-000000006.weights.h5", "step-000000010.weights.h5"], "the last two"
     assert not paths.weights("E1").exists() and not (folder / "stamp.json").exists()
     assert run(False, paths.root) == 0
-    same(training.load_unet(killed, "E1"), load(killed, undisturbed))
+    same(train.load_unet(killed, "E1"), load(killed, undisturbed))
     histories = [pd.read_csv(each.history("E1")).drop(columns="seconds") for each in (paths, undisturbed)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
     log = pd.read_csv(folder / "log.csv")
@@ -129,20 +132,20 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(killed, smoke, monkey
     resume = Checkpoints.resume
     monkeypatch.setattr(Checkpoints, "resume", lambda self, model: found.append(resume(self, model)))
     with pytest.warns(UserWarning, match="step-0000000(10|06).json: the checkpoint is damaged .*from the one before"):
-        training.train(killed, "E1", calibration.lambda_used(killed, "E1"))
+        train.train(killed, "E1", calibrate.lambda_used(killed, "E1"))
     assert found == [begins]
-    same(training.load_unet(killed, "E1"), load(killed, Paths(smoke, "smoke")))
+    same(train.load_unet(killed, "E1"), load(killed, Paths(smoke, "smoke")))
 
 
 @pytest.mark.parametrize(("section", "changed", "told"), [
-    ("training", {"lr": 5e-4}, r"training.lr was 0.001, is 0.0005:"),
+    ("training", {"lr": 5e-4}, r"train.lr was 0.001, is 0.0005:"),
     ("unet", {"output_bias": "zero"}, "unet.output_bias was data_mean, is zero:"),
     ("compute", {"precision": "mixed_bfloat16"}, "compute.precision was float32, is mixed_bfloat16:"),
 ])
 def test_a_changed_configuration_refuses_to_resume_and_says_what_changed(killed, section, changed, told):
     other = killed.model_copy(update={section: getattr(killed, section).model_copy(update=changed)})
     with pytest.raises(TrainingError, match=f"{told} undo the change and it goes on from step 10, or delete .*E1/step-"):
-        training.train(other, "E1", calibration.lambda_used(killed, "E1"))
+        train.train(other, "E1", calibrate.lambda_used(killed, "E1"))
     assert checkpoints(killed.paths.training("E1")), "nothing is lost"
 
 
@@ -152,24 +155,24 @@ def test_changed_code_and_data_refuse_too(killed, monkeypatch):
     known["key"], known["made_from"]["code"], known["made_from"]["inputs"]["manifest"] = "other", "other", "other"
     pointer.write_text(json.dumps(known), encoding="utf-8")
     with pytest.raises(TrainingError, match="the contents of manifest changed; the code changed: undo"):
-        training.train(killed, "E1", calibration.lambda_used(killed, "E1"))
+        train.train(killed, "E1", calibrate.lambda_used(killed, "E1"))
 
 
 def test_a_finished_training_is_not_done_again(smoke_study, monkeypatch):
-    monkeypatch.setattr(training, "Patches", None)  # training would need it
+    monkeypatch.setattr(train, "Patches", None)  # training would need it
     for name in smoke_study.experiments:
-        history = training.train(smoke_study, name, calibration.lambda_used(smoke_study, name))
+        history = train.train(smoke_study, name, calibrate.lambda_used(smoke_study, name))
         assert history["epoch"].tolist() == [1, 2]
         assert history[["pl", "psi", "val_pl", "val_psi"]].isna().to_numpy().all() == (name == "mse")
         np.testing.assert_allclose(
-            history["total"], history["mse"] + calibration.lambda_used(smoke_study, name) * history["pl"].fillna(0),
+            history["total"], history["mse"] + calibrate.lambda_used(smoke_study, name) * history["pl"].fillna(0),
             rtol=1e-4)
 
 
 def test_all_experiments_start_alike(smoke_study):
-    same(training.new_unet(smoke_study), training.new_unet(smoke_study))
-    patches = training.Patches(smoke_study, "train")
-    output = training.new_unet(smoke_study, patches)(patches.images(patches.index, "ldct")).numpy()
+    same(train.new_unet(smoke_study), train.new_unet(smoke_study))
+    patches = train.Patches(smoke_study, "train")
+    output = train.new_unet(smoke_study, patches)(patches.images(patches.index, "ldct")).numpy()
     assert output.mean() == pytest.approx(patches.mean_ndct(), rel=0.1), "the data_mean bias"
 
 
@@ -224,7 +227,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_slices_and_checkpoint(copied)
 
     with pytest.raises(TrainingError, match=r"stopped at step 6 \(epoch 1\): the loss is nan; slices of the batch: "
                        r"SIM0\d (B30|D45) \d mm \d.*; last good checkpoint: .*E1/step-000000004.weights.h5; lower"):
-        training.train(copied, "E1", 1e-5, callbacks=[Poison()])
+        train.train(copied, "E1", 1e-5, callbacks=[Poison()])
     assert not copied.paths.weights("E1").exists()
     assert checkpoints(copied.paths.training("E1")) == ["step-000000004.weights.h5"], "weights that are no numbers"
 
@@ -234,14 +237,14 @@ def test_out_of_memory_says_which_batch_to_try(copied):
         def on_train_batch_end(self, batch, logs=None):
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[4,32,32,2]")
 
-    with pytest.raises(TrainingError, match=r"out of memory at training.batch 4 \(OOM when .*SET=training.batch=2"):
-        training.train(copied, "E1", 1e-5, callbacks=[Full()])
+    with pytest.raises(TrainingError, match=r"out of memory at train.batch 4 \(OOM when .*SET=train.batch=2"):
+        train.train(copied, "E1", 1e-5, callbacks=[Full()])
 
 
 @pytest.mark.parametrize(("schedule", "half", "end"), [("cosine", 5e-4, 0.0), ("constant", 1e-3, 1e-3)])
 def test_learning_rate_over_the_whole_training(study, schedule, half, end):
     settings = study.training.model_copy(update={"schedule": schedule})
-    optimizer = training.optimizer(study.model_copy(update={"training": settings}), 40)
+    optimizer = train.optimizer(study.model_copy(update={"training": settings}), 40)
     for step, rate in {0: 1e-3, 20: half, 40: end}.items():
         optimizer.iterations.assign(step)
         assert float(optimizer.learning_rate) == pytest.approx(rate, abs=1e-9)
@@ -249,17 +252,17 @@ def test_learning_rate_over_the_whole_training(study, schedule, half, end):
 
 def test_before_calibration_or_training_the_error_names_the_notebook(study):
     with pytest.raises(StageError, match="run notebook 02"):
-        calibration.lambda_used(study, "E1")
-    assert calibration.lambda_used(study, "mse") == 0.0
+        calibrate.lambda_used(study, "E1")
+    assert calibrate.lambda_used(study, "mse") == 0.0
     with pytest.raises(WeightsError, match="unet.weights.h5 does not exist"):
-        training.load_unet(study, "E1")
+        train.load_unet(study, "E1")
 
 
 def test_target_features_are_the_encoders_and_keep_to_their_limit(copied, monkeypatch):
-    patches = training.Patches(copied, "train")
-    features = targets.target_features(copied, "ImageNet", patches)
+    patches = train.Patches(copied, "train")
+    features = feature_cache.target_features(copied, "ImageNet", patches)
     assert set(features) == set(copied.encoder.phis.values())
-    network = training.encoder(copied, "ImageNet", "block3_conv2")
+    network = train.encoder(copied, "ImageNet", "block3_conv2")
     expected = network(patches.images(patches.index[-5:], "ndct"))
     np.testing.assert_allclose(features["block3_conv2"].read(19, 24), expected, rtol=1e-3, atol=1e-2)
     batches = list(patches.dataset(True, features["block3_conv2"], start=4))
@@ -268,22 +271,22 @@ def test_target_features_are_the_encoders_and_keep_to_their_limit(copied, monkey
     np.testing.assert_array_equal(given, features["block3_conv2"].read(8, 12))
     np.testing.assert_array_equal(ndct, patches.images(patches.index[8:12], "ndct"))
     np.testing.assert_array_equal(ldct, patches.images(patches.index[8:12], "ldct"))
-    monkeypatch.setattr(targets, "_compute", None)  # computing them again would need it
-    assert len(targets.target_features(copied, "ImageNet", patches)["block3_conv2"]) == len(patches)
-    both = 2 * sum(targets.sizes(copied, len(patches)).values())
+    monkeypatch.setattr(feature_cache, "_compute", None)  # computing them again would need it
+    assert len(feature_cache.target_features(copied, "ImageNet", patches)["block3_conv2"]) == len(patches)
+    both = 2 * sum(feature_cache.sizes(copied, len(patches)).values())
     for gib, phis in {both / 2**30: ["block5_conv3", "block3_conv2"], (both - 1) / 2**30: ["block5_conv3"], 0: []}.items():
         limited = copied.model_copy(update={"training": copied.training.model_copy(update={"features_gib": gib})})
-        assert targets.kept(limited, len(patches)) == phis
+        assert feature_cache.kept(limited, len(patches)) == phis
 
 
 def test_training_is_the_same_with_and_without_kept_features(copied, smoke):
     """Computing the targets' features once is less work, not another result."""
     without = copied.model_copy(update={"training": copied.training.model_copy(update={"features_gib": 0})})
-    assert training.training_step(copied, "E1", 1e-2).key == training.training_step(without, "E1", 1e-2).key
-    training.train(without, "E1", calibration.lambda_used(copied, "E1"))
+    assert train.training_step(copied, "E1", 1e-2).key == train.training_step(without, "E1", 1e-2).key
+    train.train(without, "E1", calibrate.lambda_used(copied, "E1"))
     histories = [pd.read_csv(each.history("E1")).drop(columns="seconds") for each in (copied.paths, Paths(smoke, "smoke"))]
     pd.testing.assert_frame_equal(*histories, rtol=2e-5)
-    for a, b in zip(training.load_unet(copied, "E1").weights, load(copied, Paths(smoke, "smoke")).weights, strict=True):
+    for a, b in zip(train.load_unet(copied, "E1").weights, load(copied, Paths(smoke, "smoke")).weights, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-3, atol=2e-5)
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.paths import REPOSITORY, Paths
-from lib.study import load_study
+from lib import REPOSITORY
+from lib.study.config import load_study
+from lib.study.paths import Paths
 from tests.test_training import load, same
 
 

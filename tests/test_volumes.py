@@ -12,15 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import files, paper, volumes
-from lib import preprocess as preprocess_module
-from lib.bench.cohort import paper_size
-from lib.cohort import workers
-from lib.cohort.dicom import read_hu
-from lib.errors import CohortError, OutputError, StageError, VolumeError
-from lib.preprocess import prepare, preprocess
-from lib.store import parts, volume, writing
-from lib.volumes import (
+from benchmarks.cohort import paper_size
+from lib.artifacts import files
+from lib.data import workers
+from lib.data.dicom.slice import read_hu
+from lib.data.store import build, parts, reading, volume_file, writing
+from lib.data.store.build import build_store
+from lib.data.store.reading import (
     completeness,
     count_table,
     denormalise,
@@ -31,6 +29,9 @@ from lib.volumes import (
     open_volume,
     pairs,
 )
+from lib.errors import CohortError, OutputError, StageError, VolumeError
+from lib.paper import published
+from lib.stages.preprocess import prepare
 from tests import trees
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "ct_real"
@@ -42,7 +43,7 @@ def store(tmp_path):
     trees.simulated(tmp_path / "data", "SIM01", "B30")
     trees.simulated(tmp_path / "data", "SIM01", "D45", z=(0.0, 0.8))
     trees.simulated(tmp_path / "data", "SIM02", "B30", thickness_mm=3.0)
-    preprocess(tmp_path / "data", tmp_path / "out")
+    build_store(tmp_path / "data", tmp_path / "out")
     return tmp_path / "out"
 
 
@@ -57,7 +58,7 @@ def contents(folder) -> dict[str, bytes]:
 
 def test_manifest_and_volumes_hold_exactly_the_files(store):
     manifest = load_manifest(store)
-    assert list(manifest.columns) == list(volumes.COLUMNS) and len(manifest) == 16 and manifest["paired"].all()
+    assert list(manifest.columns) == list(reading.COLUMNS) and len(manifest) == 16 and manifest["paired"].all()
     by_hash = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in (store.parent / "data").rglob("*.IMA")}
     assert len(by_hash) == 16
     for row in manifest.itertuples():
@@ -88,7 +89,7 @@ def test_partners_are_partners_when_slices_are_missing_and_shuffled(tmp_path):
     quarter = trees.mayo(tmp_path / "data", "b", dose="quarter", z=[0.8, 5.0, 2.4], name="{i}.IMA")
     for path, value in zip(quarter, (8, 50, 24)):
         trees.edit(path, PixelData=np.full((24, 20), value + 1024, "<u2").tobytes())
-    manifest = preprocess(tmp_path / "data", tmp_path / "out")
+    manifest = build_store(tmp_path / "data", tmp_path / "out")
     table = pairs(manifest)
     assert table["z_mm"].tolist() == [0.8, 2.4] and table["index"].tolist() == [0, 1]
     assert [int(open_volume(tmp_path / "out", table["ldct"][0])[i, 0, 0]) for i in range(2)] == [8, 24]
@@ -103,7 +104,7 @@ def test_partners_are_partners_when_slices_are_missing_and_shuffled(tmp_path):
 
 def test_a_series_without_partner_is_stored_unpaired(tmp_path):
     trees.simulated(tmp_path / "data", doses=("full",))
-    manifest = preprocess(tmp_path / "data", tmp_path / "out")
+    manifest = build_store(tmp_path / "data", tmp_path / "out")
     assert len(manifest) == 3 and not manifest["paired"].any() and manifest["paired"].dtype == bool
     assert pairs(manifest).empty and count_table(manifest).loc["total", "total"] == 0
 
@@ -111,7 +112,7 @@ def test_a_series_without_partner_is_stored_unpaired(tmp_path):
 def test_fractional_slope_makes_a_float32_volume(tmp_path):
     paths = trees.foreign(tmp_path / "data")
     trees.edit(paths[1], RescaleSlope="0.5")
-    manifest = preprocess(tmp_path / "data", tmp_path / "out")
+    manifest = build_store(tmp_path / "data", tmp_path / "out")
     volume = open_volume(tmp_path / "out", manifest["volume"][0])
     assert volume.dtype == np.float32 and all(np.array_equal(volume[i], read_hu(paths[i])) for i in range(2))
 
@@ -120,7 +121,7 @@ def test_a_series_is_wide_only_if_a_slice_that_is_kept_needs_it(tmp_path):
     made = trees.simulated(tmp_path / "data")
     trees.edit(made["full"][1], RescaleSlope="0.5")
     trees.undecodable(made["quarter"][1])
-    manifest = preprocess(tmp_path / "data", tmp_path / "out")
+    manifest = build_store(tmp_path / "data", tmp_path / "out")
     assert [open_volume(tmp_path / "out", name).dtype for name in manifest["volume"].unique()] == [np.int16] * 2
     assert pairs(manifest)["z_mm"].tolist() == [0.0, 1.6]
 
@@ -128,14 +129,14 @@ def test_a_series_is_wide_only_if_a_slice_that_is_kept_needs_it(tmp_path):
 def test_odd_kernels_get_volumes_of_their_own(tmp_path):
     for kernel in ("A/1", "A-1"):
         trees.foreign(tmp_path / "data", f"scan {kernel[1] == '/'}", ConvolutionKernel=kernel)
-    manifest = preprocess(tmp_path / "data", tmp_path / "out")
+    manifest = build_store(tmp_path / "data", tmp_path / "out")
     assert manifest["volume"].nunique() == 2 and manifest["volume"].str.fullmatch(r"[\w.-]+").all()
 
 
 def test_no_identity_of_unknown_patients_in_the_store(tmp_path):
     trees.foreign(tmp_path / "data", "Jane Doe", patient_id="4711", name="doe{i}.dcm")
     (tmp_path / "data" / "Jane Doe" / "bad-doe.dcm").write_text("no")
-    preprocess(tmp_path / "data", tmp_path / "out")
+    build_store(tmp_path / "data", tmp_path / "out")
     texts = [path.name + path.read_text() for path in (tmp_path / "out").iterdir() if path.suffix in (".csv", ".json")]
     assert not [text for text in texts if "doe" in text.lower() or "4711" in text]
     files = load_problems(tmp_path / "out")["file"]
@@ -145,7 +146,7 @@ def test_no_identity_of_unknown_patients_in_the_store(tmp_path):
 def test_an_undecodable_slice_is_left_out_of_both_doses(tmp_path):
     made = trees.simulated(tmp_path / "data")
     bad = trees.undecodable(made["quarter"][1])
-    manifest = preprocess(tmp_path / "data", tmp_path / "out")
+    manifest = build_store(tmp_path / "data", tmp_path / "out")
     assert pairs(manifest)["z_mm"].tolist() == [0.0, 1.6]
     assert np.array_equal(open_volume(tmp_path / "out", "SIM01_full_B30_1mm.npy")[1], read_hu(made["full"][2]))
     problems = load_problems(tmp_path / "out")
@@ -156,7 +157,7 @@ def test_nothing_decodable_is_an_error_and_leaves_nothing(tmp_path):
     for path in trees.simulated(tmp_path / "data")["quarter"]:
         trees.undecodable(path)
     with pytest.raises(CohortError, match="no slice could be decoded"):
-        preprocess(tmp_path / "data", tmp_path / "out")
+        build_store(tmp_path / "data", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -167,7 +168,7 @@ def test_a_second_run_removes_the_stale_store_and_nothing_else(store):
     (store / "parts" / "0123.json").write_bytes(b"cut off")
     other = store.parent / "other"
     trees.simulated(other, "SIM03")
-    preprocess(other, store)
+    build_store(other, store)
     assert names(store) == [
         "SIM03_full_B30_1mm.npy", "SIM03_quarter_B30_1mm.npy", "manifest.csv", "notes.npy", "problems.csv", "summary.json",
     ]  # fmt: skip
@@ -175,14 +176,14 @@ def test_a_second_run_removes_the_stale_store_and_nothing_else(store):
 
 def test_the_same_data_give_the_same_store(store):
     before = contents(store)
-    preprocess(store.parent / "data", store)
+    build_store(store.parent / "data", store)
     assert contents(store) == before
 
 
 def test_a_wrong_folder_leaves_the_earlier_store_alone(store, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CohortError, match="no usable CT slice"):
-        preprocess(tmp_path / "empty", store)
+        build_store(tmp_path / "empty", store)
     assert len(load_manifest(store)) == 16
 
 
@@ -207,20 +208,20 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_after_it(store, monkeypatch
     with monkeypatch.context() as patched:
         patched.setattr(writing, "allocate", full)
         with pytest.raises(OutputError, match="the disk is full.*free some space") as error:
-            preprocess(store.parent / "data", store)
+            build_store(store.parent / "data", store)
     assert "\n" not in str(error.value) and (not store.exists() or len(finished(store)) <= stop_at // 2 * 2)
     with pytest.raises(VolumeError, match="no manifest"):
         load_manifest(store)
-    preprocess(store.parent / "data", store)
+    build_store(store.parent / "data", store)
     assert contents(store) == expected
 
 
 def test_too_little_space_is_told_before_anything_is_written(store, monkeypatch):
-    monkeypatch.setattr(preprocess_module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 6 * 480 * 2 - 1}))
+    monkeypatch.setattr(build.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 6 * 480 * 2 - 1}))
     for path in (store.parent / "data").rglob("SIM02*.IMA"):
         trees.edit(path, PatientComments="changed")
     with pytest.raises(OutputError, match="are free"):
-        preprocess(store.parent / "data", store)
+        build_store(store.parent / "data", store)
     assert len(finished(store)) == 4, "those that are there need no space"
 
 
@@ -231,35 +232,35 @@ def test_an_interrupted_run_leaves_what_is_finished(store, monkeypatch):
     shutil.rmtree(store)
     monkeypatch.setattr(writing, "settle", stop)
     with pytest.raises(KeyboardInterrupt):
-        preprocess(store.parent / "data", store)
+        build_store(store.parent / "data", store)
     assert not store.exists()
 
 
 def test_only_what_changed_is_read_again(store, monkeypatch):
     before, read = contents(store), []
-    decode = volume.decode_hu
-    monkeypatch.setattr(volume, "decode_hu", lambda data, path: read.append(path.name) or decode(data, path))
-    preprocess(store.parent / "data", store)
+    decode = volume_file.decode_hu
+    monkeypatch.setattr(volume_file, "decode_hu", lambda data, path: read.append(path.name) or decode(data, path))
+    build_store(store.parent / "data", store)
     assert not read and contents(store) == before
     (store / "SIM01_full_D45_1mm.npy").write_bytes(before["SIM01_full_D45_1mm.npy"][:-1] + b"\x7f")
-    preprocess(store.parent / "data", store)
+    build_store(store.parent / "data", store)
     assert len(read) == 4 and all("SHARP" in name for name in read) and contents(store) == before
     os.utime(store / "SIM01_full_D45_1mm.npy")
-    preprocess(store.parent / "data", store)
+    build_store(store.parent / "data", store)
     assert len(read) == 4, "another time, the same contents"
     os.utime(next((store.parent / "data").rglob("SIM02*.IMA")))
-    preprocess(store.parent / "data", store)
+    build_store(store.parent / "data", store)
     assert len(read) == 4 + 6 and contents(store) == before
 
 
 def test_records_hold_no_file_names(tmp_path):
     paths = trees.foreign(tmp_path / "data", "Jane Doe", name="doe{i}.dcm", z=(0.0, 1.0, 2.0))
     trees.undecodable(paths[1])
-    preprocess(tmp_path / "data", tmp_path / "out")
+    build_store(tmp_path / "data", tmp_path / "out")
     first = contents(tmp_path / "out")
     (record,) = (tmp_path / "out" / "parts").iterdir()
     assert "undecodable" in first["problems.csv"].decode() and "doe" not in (record.name + record.read_text()).lower()
-    preprocess(tmp_path / "data", tmp_path / "out")
+    build_store(tmp_path / "data", tmp_path / "out")
     assert contents(tmp_path / "out") == first, "a slice that was left out is told again"
 
 
@@ -275,18 +276,18 @@ def test_a_disk_that_returns_other_bytes_is_an_error(tmp_path, monkeypatch, plac
                 file.seek(place)
                 file.write(bytes([old[0] ^ 1]))
 
-    monkeypatch.setattr(volume, "sync", decay)
+    monkeypatch.setattr(volume_file, "sync", decay)
     with pytest.raises(VolumeError, match=f"_B30_1mm.npy: {where} was read back other than it was written"):
-        preprocess(tmp_path / "data", tmp_path / "out")
+        build_store(tmp_path / "data", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("block", [16, 4096, 2**20])
 def test_volumes_are_read_back_in_blocks_of_any_size(tmp_path, monkeypatch, block):
     trees.simulated(tmp_path / "data")
-    monkeypatch.setattr(volume, "BLOCK", block)
-    monkeypatch.setattr(volume.os, "O_DIRECT", 0)
-    preprocess(tmp_path / "data", tmp_path / "out")
+    monkeypatch.setattr(volume_file, "BLOCK", block)
+    monkeypatch.setattr(volume_file.os, "O_DIRECT", 0)
+    build_store(tmp_path / "data", tmp_path / "out")
     for path in (tmp_path / "out" / "parts").iterdir():
         for name, known in json.loads(path.read_text())["volumes"].items():
             assert known == files.fingerprint(tmp_path / "out" / name)
@@ -297,7 +298,7 @@ def test_a_killed_worker_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "POOL_FROM", 1)
     monkeypatch.setattr(writing, "write_slices", killed)
     with pytest.raises(StageError, match="ended from outside .out of memory.*fewer jobs") as error:
-        preprocess(tmp_path / "data", tmp_path / "out", jobs=2)
+        build_store(tmp_path / "data", tmp_path / "out", jobs=2)
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
 
 
@@ -365,7 +366,7 @@ def test_processes_give_the_same_store(tmp_path, monkeypatch):
     trees.simulated(tmp_path / "data", z=[i * 0.8 for i in range(20)])
     monkeypatch.setattr(workers, "POOL_FROM", 1)
     for jobs in (1, 2):
-        preprocess(tmp_path / "data", tmp_path / f"out{jobs}", jobs=jobs)
+        build_store(tmp_path / "data", tmp_path / f"out{jobs}", jobs=jobs)
     assert contents(tmp_path / "out1") == contents(tmp_path / "out2")
 
 
@@ -376,14 +377,14 @@ def mayo_manifest(patients: dict[str, tuple[int, int]], kernels=("B30", "D45"), 
         for patient, counts in patients.items() for kernel in kernels for thickness, count in zip((1.0, 3.0), counts)
         for dose in ("full", "quarter") for index in range(count)
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=list(volumes.COLUMNS)[:8]).assign(collection=collection)
+    return pd.DataFrame(rows, columns=list(reading.COLUMNS)[:8]).assign(collection=collection)
 
 
 def test_completeness_compares_with_the_published_counts():
     size = paper_size()
-    whole = dict(zip(paper.SLICES_3MM_BY_PATIENT, zip(size["slices_1mm"], size["slices_3mm"])))
-    assert sum(paper.SLICES_3MM_BY_PATIENT.values()) == paper.SLICES_3MM
-    assert sum(paper.PAIRS_BY_SERIES.values()) == paper.PAIRS == paper.KERNELS * (paper.SLICES_1MM + paper.SLICES_3MM)
+    whole = dict(zip(published.SLICES_3MM_BY_PATIENT, zip(size["slices_1mm"], size["slices_3mm"])))
+    assert sum(published.SLICES_3MM_BY_PATIENT.values()) == published.SLICES_3MM
+    assert sum(published.PAIRS_BY_SERIES.values()) == published.PAIRS == published.KERNELS * (published.SLICES_1MM + published.SLICES_3MM)
     assert completeness(mayo_manifest(whole)) == "complete: 10 patients, 16,628 pairs"
     assert completeness(mayo_manifest(whole, collection="simulated")) is None
     two = {name: (600, 0) for name in ("L067", "L506")}
@@ -404,7 +405,7 @@ def test_summary_says_what_the_collection_should_have(tmp_path, store):
     assert [summary[name] for name in ("expected_by_series", "complete", "completeness")] == [None] * 3
     trees.mayo(tmp_path / "mayo", "a", dose="full")
     trees.mayo(tmp_path / "mayo", "b", dose="quarter")
-    preprocess(tmp_path / "mayo", tmp_path / "other")
+    build_store(tmp_path / "mayo", tmp_path / "other")
     summary = load_summary(tmp_path / "other")
     assert summary["expected_by_series"]["B30 1 mm"] == 5936 and summary["complete"] is False
     assert summary["completeness"] == "partial: 1 of 10 patients, 1 mm B30 only, 2 of 16,628 pairs"
@@ -415,7 +416,7 @@ def test_dose_fraction_of_every_slice(tmp_path, store):
     assert manifest.groupby("dose")["dose_fraction"].unique().map(list).to_dict() == {"full": [1.0], "quarter": [0.25]}
     for dose in ("full", "quarter"):
         trees.foreign(tmp_path / "scan", dose)
-    unknown = preprocess(tmp_path / "scan", tmp_path / "other")
+    unknown = build_store(tmp_path / "scan", tmp_path / "other")
     assert unknown.loc[unknown["dose"] == "quarter", "dose_fraction"].isna().all()
     assert ",\n" in (tmp_path / "other" / "manifest.csv").read_text()
 
@@ -438,7 +439,7 @@ def test_prepare_keeps_the_store_until_a_volume_changes(tmp_path, study):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the 20 real CT slices are not on this machine")
 def test_real_slices_go_through(tmp_path):
-    manifest = preprocess(REAL, tmp_path / "out")
+    manifest = build_store(REAL, tmp_path / "out")
     assert len(manifest) == 20 and manifest["volume"].nunique() == 1 and not manifest["paired"].any()
     assert manifest["kernel"][0] == "Br38" and manifest["thickness_mm"][0] == 3.0 and manifest["dose"][0] == "full"
     assert np.allclose(np.diff(manifest["z_mm"]), 2.0)

@@ -11,12 +11,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib import calibration, evaluation, paper, pipeline, split, training, volumes
-from lib.networks.encoders import vgg
-from lib.paths import REPOSITORY, Paths
-from lib.preprocess import prepare
+from lib import REPOSITORY
+from lib.data import split
+from lib.data.store import reading
+from lib.networks.vgg import vgg
+from lib.paper import published
 from lib.report import labels
-from lib.study import load_study
+from lib.stages import calibrate, evaluate, train
+from lib.stages.preprocess import prepare
+from lib.study.config import load_study
+from lib.study.paths import Paths
+from lib.workflow import pipeline
 from tests import trees
 
 TABLES = ("table1", "table2", "table3", "table4", "calibration")
@@ -37,7 +42,7 @@ def second(tmp_path_factory) -> Paths:
 
 def test_two_runs_give_identical_weights_and_tables(smoke, second):
     first = Paths(smoke, "smoke")
-    for name in paper.EXPERIMENTS:
+    for name in published.EXPERIMENTS:
         one, other = (json.loads((paths.training(name) / "stamp.json").read_text()) for paths in (first, second))
         assert one["key"] == other["key"] and one["outputs"]["unet.weights.h5"][2] == other["outputs"]["unet.weights.h5"][2]
     for name in ("metrics", "calibrated", "manifest"):
@@ -62,7 +67,7 @@ def test_every_file_that_others_rely_on_is_there(second):
     assert table["experiment"].tolist() == ["ldct", "mse", "baseline", "E1", "E2", "E3", "E4"]
     scores = ["ssim_mean", "ssim_sd", "psnr_mean", "psnr_sd", "nrmse_mean", "nrmse_sd", "rank"]
     assert table.columns[1:8].tolist() == scores and {f"paper_{name}" for name in scores} <= set(table.columns)
-    states = pd.read_csv(second.figures / "calibration.csv")
+    states = pd.read_csv(second.figures / "calibrate.csv")
     assert {"mse", "pl", "psi_eq5", "psi_alg2", "lambda_exact", "lambda_decade", "lambda_used"} <= set(states.columns)
     assert set(states["state"]) == {"untrained", "trained"}
     metrics = pd.read_csv(second.metrics)
@@ -72,7 +77,7 @@ def test_every_file_that_others_rely_on_is_there(second):
 def test_the_paper_profile_on_a_tree_in_mayo_form(tmp_path, monkeypatch):
     """Real code, small input: ten patients in Mayo's layout, 32 channels, 96 x 96, batch 16, a random VGG-19 file."""
     data = tmp_path / "mayo"
-    for number, patient in enumerate(sorted(sum(map(list, paper.SPLIT.values()), []))):
+    for number, patient in enumerate(sorted(sum(map(list, published.SPLIT.values()), []))):
         for dose, folder in {"full": "full_3mm", "quarter": "quarter_3mm"}.items():
             trees.mayo(data, f"3mm B30/{folder}/{patient}/{folder}", patient=patient, dose=dose, thickness_mm=3.0,
                        z=(0.0, 2.0, 4.0), hu=trees.image(number, 97, 110))
@@ -86,14 +91,14 @@ def test_the_paper_profile_on_a_tree_in_mayo_form(tmp_path, monkeypatch):
     study = study.model_copy(update={"training": study.training.model_copy(update={"epochs": 2})})
     manifest = prepare(study)
     assert len(manifest) == 60 and set(manifest["collection"]) == {"mayo2016"}
-    table = calibration.calibrate(study).set_index(["experiment", "state"])
-    used = {name: table["lambda_used"][name, "trained"] for name in ("baseline", *paper.CALIBRATED)}
-    assert used == {name: paper.EXPERIMENTS[name].lambda_ for name in used}, "the published four"
+    table = calibrate.calibrate(study).set_index(["experiment", "state"])
+    used = {name: table["lambda_used"][name, "trained"] for name in ("baseline", *published.CALIBRATED)}
+    assert used == {name: published.EXPERIMENTS[name].lambda_ for name in used}, "the published four"
     assert table["phi"]["E4", "trained"] == "block5_conv4" and table["context"]["E4", "trained"] == "Medical"
-    history = training.train(study, "E4", calibration.lambda_used(study, "E4"))
+    history = train.train(study, "E4", calibrate.lambda_used(study, "E4"))
     assert len(history) == 2 and np.isfinite(history.to_numpy()).all()
-    assert training.load_unet(study, "E4").count_params() == paper.UNET_PARAMETERS
-    scores = evaluation.evaluate(study, "E4")
+    assert train.load_unet(study, "E4").count_params() == published.UNET_PARAMETERS
+    scores = evaluate.evaluate(study, "E4")
     assert set(scores["patient"]) == {"L096", "L506"} and len(scores) == 6 and scores["ssim"].between(-1, 1).all()
 
 
@@ -113,7 +118,7 @@ def test_normal_dose_scans_of_unknown_patients_become_a_paired_cohort(tmp_path, 
     parts = split.subsets(study)
     assert [part["patient"].nunique() for part in parts.values()] == [1, 1, 1]
     row = parts["test"].iloc[0]
-    low, full = (volumes.open_volume(study.paths.volumes, row[dose])[row["index"]].astype(float)
+    low, full = (reading.open_volume(study.paths.volumes, row[dose])[row["index"]].astype(float)
                  for dose in ("ldct", "ndct"))
     inside = np.hypot(rows, columns) < 11
     assert (low - full)[inside].std() > 2 * full[inside].std(), "nine tenths of the photons are gone"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
-from lib.cohort.mayo import mayo_file_name, write_series, write_slice
+from lib.data.dicom.mayo import mayo_file_name, write_series, write_slice
 
 ROWS, COLUMNS = 24, 20
 

@@ -10,16 +10,18 @@ import pandas as pd
 import psutil
 import tensorflow as tf
 
-from lib import paper, targets, training
+from lib.artifacts.cache import peak_memory_mib
+from lib.artifacts.files import file_sha256
 from lib.check.report import Report
-from lib.compute import device_names, require_even, strategy
-from lib.files import file_sha256
-from lib.influence import Denoiser, TotalLoss
-from lib.networks.encoders import encoder, load_weights, vgg, weights_file
+from lib.data.patches import SHARD, grid
+from lib.denoiser.devices import device_names, require_even, strategy
+from lib.denoiser.model import Denoiser
 from lib.networks.unet import unet
-from lib.patches import SHARD, grid
-from lib.provenance import peak_memory_mib
-from lib.study import ARCHITECTURE_NAMES, Study
+from lib.networks.vgg import encoder, load_weights, vgg, weights_file
+from lib.paper import published
+from lib.perceptual.influence import TotalLoss
+from lib.stages import feature_cache, train
+from lib.study.config import ARCHITECTURE_NAMES, Study
 
 GIB = 1024**3
 FEATURES = "features of the targets, if there is room"
@@ -81,11 +83,11 @@ def check_room(study: Study, pairs: pd.DataFrame, patches: dict[str, int], repor
     """Disk space needed against what is free."""
     report.title("Disk")
     voxels = int((pairs["rows"] * pairs["columns"]).sum())
-    sizes = targets.sizes(study, patches["train"])
+    sizes = feature_cache.sizes(study, patches["train"])
     needs = {
         "scans written as DICOM": 4 * voxels if study.data == study.paths.cohort else 0,
         "volumes": 4 * voxels,
-        FEATURES: 2 * sum(sizes[phi] for phi in targets.kept(study, patches["train"])),
+        FEATURES: 2 * sum(sizes[phi] for phi in feature_cache.kept(study, patches["train"])),
         "weights and checkpoints": (3 * 2 + len(study.experiments)) * 4 * unet(study.unet.channels, seed=0).count_params(),
     }
     for what, size in needs.items():
@@ -116,12 +118,12 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
     """An estimate of the run's time, and its memory, from a few measured steps of each kind."""
     report.title("Time and memory, from a short measured burst")
     depths = {None: None} | {depth: study.encoder.phi(depth) for depth in ("shallow", "deep")}
-    kept, available = targets.kept(study, patches["train"]), psutil.virtual_memory().available
+    kept, available = feature_cache.kept(study, patches["train"]), psutil.virtual_memory().available
     try:
         seconds = {depth: _step_seconds(study, phi, phi in kept) for depth, phi in depths.items()}
     except (tf.errors.ResourceExhaustedError, MemoryError):
-        report.fail(f"out of memory at training.batch {study.training.batch}: try "
-                    f"SET=training.batch={max(1, study.training.batch // 2)}")
+        report.fail(f"out of memory at train.batch {study.training.batch}: try "
+                    f"SET=train.batch={max(1, study.training.batch // 2)}")
         return
     for depth, phi in depths.items():
         report.line(f"{seconds[depth] * 1e3:8.0f} ms  a step of {study.training.batch} patches, {phi or 'MSE alone'}")
@@ -129,7 +131,7 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
     report.line(f"{peak_memory_mib() / 1024 + shards:8.1f} GiB of memory at most; {available / GIB:.1f} GiB are available")
     if peak_memory_mib() / 1024 + shards > available / GIB:
         report.warn("memory may not suffice: close other programs, or try "
-                    f"SET=training.batch={max(1, study.training.batch // 2)}")
+                    f"SET=train.batch={max(1, study.training.batch // 2)}")
     settings, batch = study.training, study.training.batch
     steps, batches = settings.epochs * (patches["train"] // batch), patches["train"] / batch
     encoder_pass = max(seconds["deep"] - seconds[None], 0.0) / (2 if study.encoder.phi("deep") in kept else 3)
@@ -144,7 +146,7 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
         "02 features, calibration": batches * (6 * encoder_pass + seconds[None]),
     }
     for name in study.experiments:
-        depth = paper.EXPERIMENTS[name].depth
+        depth = published.EXPERIMENTS[name].depth
         if depth:
             times[f"03 {name}"] = steps * seconds[depth]
     times["04 evaluate"] = tests * (len(study.experiments) * forward + (len(study.experiments) + 1) * METRICS_S)
@@ -165,7 +167,7 @@ def _step_seconds(study: Study, phi: str | None, features: bool) -> float:
     size, batch = study.training.patch_size, study.training.batch
     random = np.random.default_rng(0)
     ldct, ndct = random.random((2, batch, size, size, 1), np.float32)
-    with chosen.scope(), training.precision(study.compute):
+    with chosen.scope(), train.precision(study.compute):
         network = encoder(study, "ImageNet", phi) if phi else None
         denoiser = Denoiser(unet(study.unet.channels, seed=0), TotalLoss(1e-5 if phi else 0.0, network))
         denoiser.compile(keras.optimizers.Adam(1e-5), jit_compile=study.compute.xla)

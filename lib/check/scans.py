@@ -3,16 +3,16 @@
 import numpy as np
 import pandas as pd
 
-from lib import paper, split
 from lib.check.report import Report
-from lib.choices import SUBSETS
-from lib.cohort.discovery import Discovery, discover
-from lib.cohort.series import THICKNESSES_MM, thicken
-from lib.cohort.simulate import SPACING_MM
-from lib.cohort.workers import cores
+from lib.data import split
+from lib.data.dicom.discovery import Discovery, discover
+from lib.data.patients import SUBSETS, pseudonym_unless_known
+from lib.data.workers import cores
 from lib.errors import CohortError
-from lib.patients import pseudonym_unless_known
-from lib.study import Simulation, Study
+from lib.paper import published
+from lib.simulation.cohort import SPACING_MM
+from lib.simulation.series import THICKNESSES_MM, thicken
+from lib.study.config import Simulation, Study
 
 KERNELS = ("B30", "D45")
 
@@ -80,7 +80,7 @@ def counts(found: Discovery) -> pd.DataFrame:
     table.columns.names, table.index.name = [None, None], None
     table.loc["total"] = table.sum()
     if found.collection == "mayo2016":
-        table.loc["expected"] = [paper.PAIRS_BY_SERIES.get(series, 0) for series, _ in table.columns]
+        table.loc["expected"] = [published.PAIRS_BY_SERIES.get(series, 0) for series, _ in table.columns]
     return table.astype(int)
 
 
@@ -95,14 +95,14 @@ def _pairs(found: Discovery, inserted: bool) -> pd.DataFrame:
 
 def _expected(found: Discovery, pairs: pd.DataFrame, report: Report) -> None:
     """Mayo's counts beside the expected ones."""
-    report.line(f"{len(pairs):,} pairs" + (f"; the paper has {paper.PAIRS:,}" if found.collection == "mayo2016" else ""))
+    report.line(f"{len(pairs):,} pairs" + (f"; the paper has {published.PAIRS:,}" if found.collection == "mayo2016" else ""))
     if found.collection != "mayo2016":
         return
-    for name, total in paper.PAIRS_BY_SERIES.items():
+    for name, total in published.PAIRS_BY_SERIES.items():
         series = pairs[pairs["kernel"] + " " + pairs["thickness_mm"].map("{:g} mm".format) == name]
         if len(series) != total:
             report.warn(f"partial: {len(series):,} of {total:,} pairs of {name}")
-        for patient, count in (paper.SLICES_3MM_BY_PATIENT.items() if name.endswith(" 3 mm") and len(series) else ()):
+        for patient, count in (published.SLICES_3MM_BY_PATIENT.items() if name.endswith(" 3 mm") and len(series) else ()):
             here = int((series["patient"] == patient).sum())
             if here != count:
                 report.warn(f"partial: {patient} has {here} of {count} pairs of {name}")

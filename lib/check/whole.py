@@ -6,10 +6,10 @@ import pandas as pd
 
 from lib.check.report import Report
 from lib.check.scans import check_split, find_scans
+from lib.data.split import subsets
+from lib.data.store.reading import load_manifest
 from lib.errors import PaperError, VolumeError
-from lib.split import subsets
-from lib.study import Study
-from lib.volumes import load_manifest
+from lib.study.config import Study
 
 
 def check(study: Study, tell: Callable[[str], None] = print, burst: bool = True, scans: bool = True) -> bool:

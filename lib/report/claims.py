@@ -8,10 +8,10 @@ from typing import Final
 
 import pandas as pd
 
-from lib import paper
-from lib.files import write_text
+from lib.artifacts.files import write_text
+from lib.paper import published
 from lib.report.labels import SIMULATED_NOTE, number, provenance_line
-from lib.study import Study
+from lib.study.config import Study
 
 TIE: Final = 5e-4  # SSIM
 ALL: Final = 0.99  # Psi from which the perceptual term is 'approximately 100 %' of the loss
@@ -39,7 +39,7 @@ def rq2(study: Study, table3: pd.DataFrame, table4: pd.DataFrame) -> str:
     """RQ2, which configuration denoises best: the ranking against the paper's, the controls that it lacks, Table 4.
 
     Args:
-        table3, table4: of :mod:`lib.statistics`.
+        table3, table4: of :mod:`lib.stages.statistics`.
     """
     table = table3.set_index("experiment")
     return _answer("RQ2", [_winner(table), _order(table), _protocols(table), _control(table), _input(table),
@@ -59,7 +59,7 @@ def trained(history: pd.DataFrame, experiment: str) -> str:
     """What one training did: validation MSE, its best epoch, Psi on the training set, first epoch against last.
 
     Args:
-        history: a row an epoch, as :mod:`lib.training` writes it.
+        history: a row an epoch, as :mod:`lib.stages.train` writes it.
     """
     first, last, best = history.iloc[0], history.iloc[-1], history.loc[history["val_mse"].idxmin()]
     told = (f"**{experiment}**, {len(history)} epochs: validation MSE {number(first['val_mse'])} to "
@@ -107,7 +107,7 @@ def _depth(rows: pd.DataFrame, state: str) -> str:
 
 
 def _tenth(rows: pd.DataFrame, state: str) -> str:
-    psi = {name: _psi(rows.loc[name], 0.1) for name in paper.CALIBRATED}
+    psi = {name: _psi(rows.loc[name], 0.1) for name in published.CALIBRATED}
     short = [name for name, value in psi.items() if value < ALL]
     values = ", ".join(f"{name} {value:.4f}" for name, value in psi.items())
     told = f"below {ALL:g} for {_list(short)}" if short else f"at least {ALL:g} in every configuration"
@@ -122,7 +122,7 @@ def _off(rows: pd.DataFrame) -> list[str]:
 
 
 def _at_used(study: Study, rows: pd.DataFrame, state: str) -> str:
-    rows = rows.loc[list(paper.CALIBRATED)]
+    rows = rows.loc[list(published.CALIBRATED)]
     off = _off(rows)
     values = ", ".join(
         f"{name} {number(row['lambda_used'])} (Ψ {row['psi_alg2']:.3f}, λ* {number(row['lambda_exact'])})"
@@ -135,7 +135,7 @@ def _at_used(study: Study, rows: pd.DataFrame, state: str) -> str:
 def _drift(table: pd.DataFrame) -> str:
     if not set(STATES) <= set(table.index.get_level_values("state")):
         return ""
-    before, after = (table.loc[state, "lambda_exact"][list(paper.CALIBRATED)] for state in STATES)
+    before, after = (table.loc[state, "lambda_exact"][list(published.CALIBRATED)] for state in STATES)
     ratio = before / after
     return (f"The exact λ* of the untrained U-Net is {number(ratio.min())} to {number(ratio.max())} times that of the "
             "trained one: Algorithm 2 as printed (untrained) and the published Figure 2 (losses of the last epoch) "
@@ -152,16 +152,16 @@ def _definitions(calibration: pd.DataFrame) -> str:
 def _decades(table: pd.DataFrame) -> str:
     parts = []
     for state in table.index.get_level_values("state").unique():
-        ours = table.loc[state, "lambda_decade"][list(paper.CALIBRATED)]
-        same = [name for name, value in ours.items() if abs(value / paper.EXPERIMENTS[name].lambda_ - 1) < 1e-6]
+        ours = table.loc[state, "lambda_decade"][list(published.CALIBRATED)]
+        same = [name for name, value in ours.items() if abs(value / published.EXPERIMENTS[name].lambda_ - 1) < 1e-6]
         parts.append(f"{state}: {', '.join(number(value) for value in ours)} "
                      f"({'equal for ' + _list(same) if same else 'none equal'})")
-    theirs = ", ".join(number(paper.EXPERIMENTS[name].lambda_) for name in paper.CALIBRATED)
+    theirs = ", ".join(number(published.EXPERIMENTS[name].lambda_) for name in published.CALIBRATED)
     return f"The decades of λ* for E1 to E4 against the paper's {theirs}: {'; '.join(parts)}."
 
 
 def _ranked(table: pd.DataFrame) -> pd.Series:
-    return table.loc[[name for name in paper.TABLE_3 if name in table.index], "ssim_mean"].sort_values(ascending=False)
+    return table.loc[[name for name in published.TABLE_3 if name in table.index], "ssim_mean"].sort_values(ascending=False)
 
 
 def _winner(table: pd.DataFrame) -> str:
@@ -171,11 +171,11 @@ def _winner(table: pd.DataFrame) -> str:
     told = f", which is no difference at three decimals from {second} ({ssim.iloc[1]:.4f})" if tied else ""
     agrees = "E1" in (first, second if tied else first)
     return (f"Highest mean SSIM of the paper's five: {first} ({ssim.iloc[0]:.4f}){told}; the paper's is E1 "
-            f"({paper.TABLE_3['E1'].ssim_mean:.3f}). {_verdict(agrees)}")
+            f"({published.TABLE_3['E1'].ssim_mean:.3f}). {_verdict(agrees)}")
 
 
 def _order(table: pd.DataFrame) -> str:
-    ours, theirs = list(_ranked(table).index), sorted(paper.TABLE_3, key=lambda name: paper.TABLE_3[name].rank)
+    ours, theirs = list(_ranked(table).index), sorted(published.TABLE_3, key=lambda name: published.TABLE_3[name].rank)
     if ours == theirs:
         return f"The whole order is the paper's: {' > '.join(ours)}. {_verdict(True)}"
     return f"Order by SSIM: {' > '.join(ours)}; the paper's: {' > '.join(theirs)}. {_verdict(False)}"
@@ -196,7 +196,7 @@ def _control(table: pd.DataFrame) -> str:
     parts = []
     for metric, digits in (("ssim", 4), ("psnr", 2)):
         mean = table[f"{metric}_mean"]
-        better = [name for name in paper.TABLE_3 if name in mean.index and mean[name] > mean["mse"]]
+        better = [name for name in published.TABLE_3 if name in mean.index and mean[name] > mean["mse"]]
         parts.append(f"{_list(better) if better else 'no perceptual configuration'} above it in {metric.upper()} "
                      f"(λ = 0: {mean['mse']:.{digits}f})")
     return f"Against the control λ = 0, which the paper does not show: {'; '.join(parts)}."
@@ -215,15 +215,15 @@ def _input(table: pd.DataFrame) -> str:
 
 
 def _significance(table4: pd.DataFrame) -> list[str]:
-    rows = table4[table4["other"].isin(list(paper.TABLE_4))]
-    above = rows[(rows["p_holm"] < paper.ALPHA) & (rows["difference"] > 0)]["other"].tolist()
-    below = rows[(rows["p_holm"] < paper.ALPHA) & (rows["difference"] < 0)]["other"].tolist()
+    rows = table4[table4["other"].isin(list(published.TABLE_4))]
+    above = rows[(rows["p_holm"] < published.ALPHA) & (rows["difference"] > 0)]["other"].tolist()
+    below = rows[(rows["p_holm"] < published.ALPHA) & (rows["difference"] < 0)]["other"].tolist()
     sure = rows[(rows["difference_low"] > 0) | (rows["difference_high"] < 0)]["other"].tolist()
     patients = int(table4["patients"].iloc[0])
     return [
         f"Table 4, Wilcoxon with Holm's correction: E1 significantly above {_list(above) or 'none'}, significantly "
         f"below {_list(below) or 'none'} of {_list(rows['other'].tolist())}; the paper has E1 above all four. "
-        f"{_verdict(len(above) == len(paper.TABLE_4))}",
+        f"{_verdict(len(above) == len(published.TABLE_4))}",
         f"The bootstrap interval over patients and slices excludes zero for {_list(sure) or 'none'}; it rests on "
         f"{patients} test patient{'s' * (patients != 1)}, and slices of one patient are not independent.",
     ]
@@ -255,12 +255,12 @@ def _calibrating(ssim: pd.Series, calibration: pd.DataFrame) -> str:
 
 
 def _advice(calibration: pd.DataFrame, ssim: pd.Series) -> str:
-    parts = [f"Best λ > 0 in this run: {ssim[list(paper.TABLE_3)].idxmax()}"]
+    parts = [f"Best λ > 0 in this run: {ssim[list(published.TABLE_3)].idxmax()}"]
     if "mse" in ssim:
-        gain = ssim[list(paper.TABLE_3)].max() - ssim["mse"]
+        gain = ssim[list(published.TABLE_3)].max() - ssim["mse"]
         parts.append(f"its SSIM is {abs(gain):.4f} {'above' if gain > 0 else 'below'} that of λ = 0, so the "
                      f"perceptual term {'earns its cost' if gain >= TIE else 'does not earn its cost'} by this measure")
-    rows = calibration[calibration["experiment"].isin(paper.CALIBRATED)].set_index("experiment")
+    rows = calibration[calibration["experiment"].isin(published.CALIBRATED)].set_index("experiment")
     for state in [state for state in STATES if state in set(rows["state"])]:
         off = _off(rows[rows["state"] == state])
         parts.append(f"by the losses of {STATES[state]} λ is "

@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from lib import paper
-from lib.influence import psi_algorithm2, psi_eq5
+from lib.paper import published
+from lib.perceptual.influence import psi_algorithm2, psi_eq5
 from lib.report.figures import STYLE, new_figure, save_figure
 from lib.report.labels import COLOURS, MARKERS, experiment_label
-from lib.study import Study
+from lib.study.config import Study
 
 LAMBDAS: Final = np.logspace(-7, 0, 281)  # the paper's axis
 
@@ -32,19 +32,19 @@ def figure2(study: Study, calibration: pd.DataFrame, losses: dict[str, pd.DataFr
     for panel, (state, title) in zip(axes, titles.items(), strict=False):
         panel.set_title(title)
         table = calibration[calibration["state"] == state].set_index("experiment")
-        for name in [name for name in paper.CALIBRATED if state in losses and name in losses[state]]:
+        for name in [name for name in published.CALIBRATED if state in losses and name in losses[state]]:
             mse, pl = (losses[state][column].to_numpy(float) for column in ("mse", name))
             panel.plot(LAMBDAS, psi_algorithm2(mse, pl, LAMBDAS), color=COLOURS[name])
             panel.plot(LAMBDAS, psi_eq5(mse, pl, LAMBDAS), color=COLOURS[name], linestyle=(0, (2, 1.5)), linewidth=0.9)
             _chosen(panel, name, table.loc[name, "lambda_used"], table.loc[name, "psi_alg2"])
     axes[2].set_title("(c) authors' losses, epoch 10")
-    for name in paper.CALIBRATED:
-        last, chosen = paper.PUBLISHED_LOSSES[name][10], paper.EXPERIMENTS[name].lambda_
+    for name in published.CALIBRATED:
+        last, chosen = published.PUBLISHED_LOSSES[name][10], published.EXPERIMENTS[name].lambda_
         axes[2].plot(LAMBDAS, psi_algorithm2(last.mse, last.pl, LAMBDAS), color=COLOURS[name])
         _chosen(axes[2], name, chosen, float(psi_algorithm2(last.mse, last.pl, chosen)))
     for panel in axes:
         panel.axhline(study.calibration.target_psi, color="0.5", linewidth=0.7)
-        panel.axvline(paper.EXPERIMENTS["baseline"].lambda_, color=COLOURS["baseline"], linewidth=1.1, linestyle="-.",
+        panel.axvline(published.EXPERIMENTS["baseline"].lambda_, color=COLOURS["baseline"], linewidth=1.1, linestyle="-.",
                       zorder=1)
         panel.set(xscale="log", xlim=(LAMBDAS[0], LAMBDAS[-1]), ylim=(-0.02, 1.04), xlabel="λ")
         panel.set_xticks([1e-7, 1e-5, 1e-3, 1e-1])
@@ -55,12 +55,12 @@ def figure2(study: Study, calibration: pd.DataFrame, losses: dict[str, pd.DataFr
 
 def _chosen(panel: Axes, name: str, lambda_: float, psi: float) -> None:
     panel.plot(lambda_, psi, MARKERS[name], color=COLOURS[name], markeredgecolor="black", markeredgewidth=0.6,
-               markersize=8.5 - 1.2 * paper.CALIBRATED.index(name), zorder=5, clip_on=False)  # equal ones stay visible
+               markersize=8.5 - 1.2 * published.CALIBRATED.index(name), zorder=5, clip_on=False)  # equal ones stay visible
 
 
 def _legend2(study: Study) -> list[Line2D]:
     curves = [Line2D([], [], color=COLOURS[name], marker=MARKERS[name], markeredgecolor="black", markersize=5,
-                     label=experiment_label(study, name)) for name in paper.CALIBRATED]
+                     label=experiment_label(study, name)) for name in published.CALIBRATED]
     return [
         *curves,
         Line2D([], [], color="0.2", marker="h", linestyle="none", label="marker: λ used in training"),

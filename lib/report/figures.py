@@ -18,10 +18,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from lib.files import atomic
+from lib.artifacts.files import atomic
+from lib.data.hu import WINDOW
 from lib.report.labels import COLOURS, MARKERS, experiment_label, provenance_line, short_label
-from lib.slices import WINDOW
-from lib.study import Study
+from lib.study.config import Study
 
 DPI: Final = 300
 WIDTH: Final = 7.2  # inches: a page; text stays legible at a column's width

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lib.files import atomic
-from lib.provenance import commit
+from lib.artifacts.cache import commit
+from lib.artifacts.files import atomic
+from lib.data.hu import WINDOW
 from lib.report.figures import DPI, FOOTER, STYLE, WIDTH
-from lib.slices import WINDOW
 
 ZOOM: Final = 0.25  # side of the zoom, share of the shorter side of the slice
 
@@ -33,7 +33,7 @@ def figure_insertion(
 
     Args:
         path: of the PNG (300 dpi); the same bytes for the same input.
-        ndct_hu, ldct_hu: (rows, columns), HU, of `lib.cohort.insertion`.
+        ndct_hu, ldct_hu: (rows, columns), HU, of `lib.simulation.insertion`.
         source: what the NDCT is, for example 'real scan, Br38, 3 mm' or 'SIMULATED scan, B30, 1 mm'.
         sd_hu: SD of the series in soft tissue at full and low dose, as in insertion.csv.
         centre: row and column of the zoom's middle; None: the middle of the slice.

@@ -11,11 +11,12 @@ from typing import Final
 
 import pandas as pd
 
-from lib import paper, split
-from lib.files import file_sha256
-from lib.provenance import commit, digest
-from lib.study import ARCHITECTURE_NAMES, Study
-from lib.volumes import load_summary
+from lib.artifacts.cache import commit, digest
+from lib.artifacts.files import file_sha256
+from lib.data import split
+from lib.data.store.reading import load_summary
+from lib.paper import published
+from lib.study.config import ARCHITECTURE_NAMES, Study
 
 COLOURS: Final = {  # Okabe-Ito: told apart by colour-blind readers
     "ldct": "#8c8c8c", "mse": "#000000", "baseline": "#e69f00", "E1": "#0072b2", "E2": "#56b4e9",
@@ -101,7 +102,7 @@ def experiment_label(study: Study, experiment: str) -> str:
     """'E1: block3_conv2, ImageNet*'; 'ldct' and 'mse' in words."""
     if experiment in PLAIN:
         return PLAIN[experiment]
-    return f"{experiment}: {study.phi(experiment)}, {context_label(study, paper.EXPERIMENTS[experiment].context)}"
+    return f"{experiment}: {study.phi(experiment)}, {context_label(study, published.EXPERIMENTS[experiment].context)}"
 
 
 def short_label(experiment: str) -> str:

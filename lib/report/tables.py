@@ -6,10 +6,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from lib import paper
-from lib.files import atomic, write_text
+from lib.artifacts.files import atomic, write_text
+from lib.paper import published
 from lib.report.labels import context_label, encoder_label, experiment_label, lambda_label, number, provenance_line
-from lib.study import Study
+from lib.study.config import Study
 
 SYMBOLS: Final = {
     "λ*": r"$\lambda^{*}$", "λ": r"$\lambda$", "Ψ": r"$\Psi$", "ϕ": r"$\phi$", "β_1": r"$\beta_1$",
@@ -80,7 +80,7 @@ def _latex(shown: pd.DataFrame, name: str, caption: str, provenance: str) -> str
 
 def table1(study: Study) -> pd.DataFrame:
     """Table 1: perceptual losses in the literature, as the paper lists them. Returns the table to display."""
-    frame = pd.DataFrame(paper.TABLE_1)
+    frame = pd.DataFrame(published.TABLE_1)
     frame.columns = [*frame.columns[:2], "lambda", *frame.columns[3:]]
     shown = frame.set_axis(["Reference", "Encoder", "λ", "ϕ", "Context", "Notes"], axis=1)
     shown["Notes"] = shown["Notes"].str.replace("lambda", "λ")
@@ -93,13 +93,13 @@ def table2(study: Study, calibration: pd.DataFrame) -> pd.DataFrame:
     """Table 2: the paper's hyperparameters beside the values of this study, what Table 2 leaves open, and each
     experiment's lambda with its Psi (Algorithm 2) in both states. Returns the table to display."""
     used = study.training.model_dump() | study.unet.model_dump()
-    rows = [(name, text, number(value), number(used[name])) for name, text, value in paper.TABLE_2]
+    rows = [(name, text, number(value), number(used[name])) for name, text, value in published.TABLE_2]
     rows += _open_choices(study)
-    for experiment in [name for name in paper.EXPERIMENTS if name in set(calibration["experiment"])]:
+    for experiment in [name for name in published.EXPERIMENTS if name in set(calibration["experiment"])]:
         states = calibration[calibration["experiment"] == experiment].set_index("state")
         psi = ", ".join(f"{state} {value:.3f}" for state, value in states["psi_alg2"].items())
         rows.append((f"λ {experiment}", f"{experiment_label(study, experiment)}; Ψ {psi}",
-                     number(paper.EXPERIMENTS[experiment].lambda_), number(states["lambda_used"].iloc[0])))
+                     number(published.EXPERIMENTS[experiment].lambda_), number(states["lambda_used"].iloc[0])))
     frame = pd.DataFrame(rows, columns=["hyperparameter", "description", "paper", "used"])
     shown = frame.rename(columns=str.capitalize)
     shown["Hyperparameter"] = shown["Hyperparameter"].str.replace("beta", "β")
@@ -118,14 +118,14 @@ def _open_choices(study: Study) -> list[tuple[str, str, str, str]]:
         ("schedule", "Learning rate over the epochs.", "constant", training.schedule),
         ("order", "What is shuffled.", "slices", training.order),
         ("encoder", "The encoder of the perceptual loss.", "VGG-19 ImageNet", encoder_label(study)),
-        ("phi", "Shallow and deep layer ϕ.", ", ".join(paper.PHI.values()), ", ".join(study.encoder.phis.values())),
+        ("phi", "Shallow and deep layer ϕ.", ", ".join(published.PHI.values()), ", ".join(study.encoder.phis.values())),
         ("lambda_rule", "How λ is chosen (E1 to E4).", "untrained U-Net in the text, trained in the code; decade",
          lambda_label(study)),
     ]
 
 
 def table3(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
-    """Save :func:`lib.statistics.table3` and return it as the paper prints it: mean (SD), its own values beside."""
+    """Save :func:`lib.stages.statistics.table3` and return it as the paper prints it: mean (SD), its own values beside."""
     shown = pd.DataFrame({"Experiment": frame["experiment"]})
     for metric, digits in (("ssim", 3), ("psnr", 2), ("nrmse", 3)):
         shown[metric.upper()] = _mean_sd(frame, metric, digits)
@@ -149,7 +149,7 @@ def _mean_sd(frame: pd.DataFrame, metric: str, digits: int) -> list[str]:
 
 
 def table4(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
-    """Save :func:`lib.statistics.table4` and return what a reader needs of it."""
+    """Save :func:`lib.stages.statistics.table4` and return what a reader needs of it."""
     paired = zip(frame["ssim_e1"], frame["ssim_other"], strict=True)
     interval = zip(frame["difference"], frame["difference_low"], frame["difference_high"], strict=True)
     papers = zip(frame["paper_ssim_e1"], frame["paper_ssim_other"], strict=True)

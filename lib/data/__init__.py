@@ -1,0 +1,1 @@
+"""Scans as they are read, stored, divided and cut into patches."""

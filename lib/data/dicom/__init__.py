@@ -1,0 +1,1 @@
+"""DICOM files: one slice, who and what it is, and any folder of them."""

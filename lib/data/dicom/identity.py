@@ -1,0 +1,132 @@
+"""Who and what a slice is: the header first, then the file name, then the folders, the nearest first."""
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lib.data.dicom.slice import DOSES, MAYO_NAME, TCIA_DOSE, TCIA_ID, Header
+from lib.data.patients import ALIASES
+
+_DOSE_TOKEN = re.compile(r"(?<![a-z])(full|quarter|fd|qd|low(?=[ _-]?dose)|ldct|ndct)(?![a-z])", re.IGNORECASE)
+_MAYO_FOLDER = re.compile(r"(?<![a-z])(full|quarter|fd|qd)_\d+mm", re.IGNORECASE)
+_KERNEL_TOKEN = re.compile(r"(?<![a-z0-9])(sharp|soft|d45f?|b30f?)(?![a-z0-9])", re.IGNORECASE)
+_THICKNESS_TOKEN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?) ?mm(?![a-z])", re.IGNORECASE)
+_PATIENT_TOKEN = re.compile(r"(?<![A-Za-z0-9])([NCL]\d{3}|SIM\d{2,})(?![A-Za-z0-9])")
+_CONSTANT = ("collection", "patient", "dose", "kernel", "thickness_mm", "rescale")  # in one SeriesInstanceUID
+_LOW_DOSE = {"mayo2016": 0.25, "simulated": 0.25, "tcia": {"C": 0.1, "L": 0.25, "N": 0.25}}
+_PATH_DOSES = {**DOSES, "ldct": "quarter", "ndct": "full"}
+_KERNELS = {"sharp": "D45", "d45": "D45", "d45f": "D45", "soft": "B30", "b30": "B30", "b30f": "B30"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something the run goes on without. `what` holds no file name, so it can be shown where names must not be."""
+
+    file: Path
+    kind: str
+    what: str
+    remedy: str
+    count: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.what}; {self.remedy}"
+
+
+def identify(header: Header, path: Path, root: Path) -> tuple[Problem | None, Header | None]:
+    """Fill in from the path what the header leaves open; a problem if that does not suffice, or if it was a guess."""
+    folders = [root.resolve().name, *path.relative_to(root).parts[:-1]][::-1]  # the nearest first
+    named = MAYO_NAME.match(path.name)
+    patient, collection, dose = header.patient, header.collection, header.dose
+    tcia_folder = any(TCIA_DOSE.search(name) for name in folders)
+    if not header.identified:
+        token = named[1].upper() if named else _token(_PATIENT_TOKEN, folders)
+        written = header.collection if header.collection in ("simulated", "inserted") else None
+        if token and token[0] == "P":
+            patient, collection = named[1], written or "simulated"
+        elif token and (token.startswith("SIM") or written):
+            patient, collection = token, written or "simulated"
+        elif token:
+            patient = token
+            collection = "tcia" if TCIA_ID.match(token) and (tcia_folder or token[0] in "NC") else "mayo2016"
+    elif collection == "tcia" and patient[0] == "L" and not tcia_folder:
+        if named or any(_MAYO_FOLDER.search(name) for name in folders):
+            collection = "mayo2016"  # a copy of Mayo's data whose PatientName was rewritten
+    in_name = (DOSES[named[2].lower()], float(named[3])) if named else (None, None)
+    dose = dose or in_name[0] or _PATH_DOSES.get(_token(_DOSE_TOKEN, folders, fold=True))
+    thickness = header.thickness_mm or in_name[1] or float(_token(_THICKNESS_TOKEN, folders) or 0)
+    kernel = header.kernel or _path_kernel(named, folders, collection)
+    if not thickness:
+        return Problem(path, "no thickness", "no slice thickness in header or path", "set SliceThickness"), None
+    problem = None
+    if collection == "mayo2016" and patient in ALIASES:
+        text = f"patient {patient} is read as {ALIASES[patient]} (a misprint)"
+        problem = Problem(path, "alias", text, "nothing to do")
+        patient = ALIASES[patient]
+    if collection == "tcia" and patient[0] == "C" and dose == "quarter":
+        text = "TCIA chest: the low dose is 10 %, not 25 %"
+        problem = Problem(path, "tenth dose", text, "name it where results are shown")
+    if dose is None and collection != "other":
+        text = f"patient {patient}: neither header nor path tells the dose"
+        return Problem(path, "no dose", text, "put the slices into full_ and quarter_ folders"), None
+    if dose is None:
+        dose = "full"
+        text = f"patient {patient}: no dose information, taken as normal dose"
+        problem = Problem(path, "dose assumed", text, "name the folders full and quarter if both doses are there")
+    return problem, replace(
+        header,
+        patient=patient,
+        collection=collection,
+        dose=dose,
+        kernel=kernel,
+        thickness_mm=round(thickness, 2),
+        identified=True,
+        dose_fraction=_dose_fraction(collection, patient, dose, header.dose_fraction),
+    )
+
+
+def consistent(headers: dict[Path, Header]) -> tuple[dict[Path, Header], list[Problem]]:
+    """Without the few slices that contradict their series, as one with a flipped byte in its name or its slope does.
+
+    Series here are those of SeriesInstanceUID. Where fewer than 9 of 10 slices agree, that says nothing.
+    """
+    kept, problems, series = dict(headers), [], defaultdict(list)
+    for path, header in headers.items():
+        if header.series_uid:
+            series[header.series_uid].append((path, tuple(getattr(header, name) for name in _CONSTANT)))
+    for slices in series.values():
+        usual, count = Counter(values for _, values in slices).most_common(1)[0]
+        if len(slices) - count > len(slices) // 10:
+            continue
+        for path, values in slices:
+            if odd := [name for name, value, common in zip(_CONSTANT, values, usual, strict=True) if value != common]:
+                what = f"{', '.join(odd)} other than in the rest of its series ({count} of {len(slices)} slices)"
+                problems.append(Problem(path, "odd header", what, "copy it again or leave it out"))
+                del kept[path]
+    return kept, problems
+
+
+def _dose_fraction(collection: str, patient: str, dose: str, stated: float | None) -> float | None:
+    """Share of the full dose: the header's, else what the collection is known for, else None."""
+    if dose == "full":
+        return 1.0
+    known = _LOW_DOSE.get(collection)
+    return stated or (known.get(patient[0]) if isinstance(known, dict) else known)
+
+
+def _token(pattern: re.Pattern, folders: list[str], fold: bool = False) -> str | None:
+    """The token of the nearest folder that holds exactly one."""
+    for name in folders:
+        found = {match.lower() if fold else match for match in pattern.findall(name)}
+        if len(found) == 1:
+            return found.pop()
+    return None
+
+
+def _path_kernel(named: re.Match | None, folders: list[str], collection: str) -> str:
+    if named and named[4]:
+        return "D45"
+    token = _token(_KERNEL_TOKEN, folders, fold=True)
+    if token:
+        return _KERNELS[token]
+    return "B30" if collection in ("mayo2016", "simulated") else "unknown"

@@ -1,0 +1,165 @@
+"""Simulated slices, and real ones with an inserted low dose, as DICOM files in the Mayo challenge's form: its folders,
+names and kind of header. No header is copied from anywhere."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import DSfloat
+
+from lib.artifacts.files import atomic
+from lib.data.dicom.slice import INSERTED, SIMULATED
+from lib.errors import DicomError
+
+STATEMENT = "Simulated CT slice: computed from a numerical phantom or by noise insertion. Not for diagnosis."
+REAL_STATEMENT = "Normal dose: real scan, re-encoded. Not for diagnosis."
+LOW_STATEMENT = "Low dose inserted by simulation, dose fraction {:g}, not an acquisition. Not for diagnosis."
+DOSE_FRACTION = 0.25
+"""The challenge's; another one is stated in the header."""
+
+
+def write_slice(
+    path: Path,
+    hu: np.ndarray,
+    *,
+    patient: str,
+    dose: str,
+    kernel: str,
+    thickness_mm: float,
+    z_mm: float,
+    instance: int,
+    pixel_spacing_mm: float = 0.7,
+    kvp: float = 120.0,
+    collection: str = "simulated",
+    dose_fraction: float = DOSE_FRACTION,
+) -> Path:
+    """Write HU, (rows, columns), as a CT Image Storage file with Mayo's kind of header; the same call gives the same
+    bytes. HU are rounded and clipped to [-1024, 3071] (12 bits, slope 1, intercept -1024); those of the collection
+    'inserted', whose full dose is a real scan, to [-1024, 64511] (16 bits).
+
+    `patient` is SIM and two digits or more, or a pseudonym (P + 8 hex digits): a slice written here never poses as one
+    of Mayo's. `instance` should rise as z falls, as Siemens numbers them (`write_series` does). `dose_fraction` is that
+    of the low dose. Raises DicomError, and OutputError where the disk is full.
+    """
+    path, hu = Path(path), np.asarray(hu)
+    if not re.fullmatch(r"SIM\d{2,}|P[0-9a-f]{8}", patient) or dose not in ("full", "quarter"):
+        raise DicomError(f"{path}: patient {patient!r}, dose {dose!r}; use SIM01 or P1a2b3c4d, 'full' or 'quarter'")
+    if hu.ndim != 2 or 0 in hu.shape or not np.isfinite(hu).all():
+        raise DicomError(f"{path}: cannot write HU of shape {hu.shape}; use finite numbers of shape (rows, columns)")
+    bits = 16 if collection == "inserted" else 12
+    stored = np.clip(np.rint(np.asarray(hu, np.float64)) + 1024, 0, 2**bits - 1).astype("<u2")
+    ds = _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp)
+    if collection == "inserted":
+        _mark_inserted(ds, dose, dose_fraction)
+    elif dose == "quarter" and dose_fraction != DOSE_FRACTION:
+        ds.DerivationDescription = f"{STATEMENT} Low dose: dose fraction {dose_fraction:g}."
+    ds.ImagePositionPatient = [_ds(-pixel_spacing_mm * (n - 1) / 2) for n in (hu.shape[1], hu.shape[0])] + [_ds(z_mm)]
+    ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+    ds.SliceLocation = _ds(z_mm)
+    ds.PixelSpacing = [_ds(pixel_spacing_mm)] * 2
+    ds.Rows, ds.Columns = hu.shape
+    ds.PixelData = stored.tobytes() + b"\0" * (stored.nbytes % 2)
+    with atomic(path, durable=False) as temporary:
+        ds.save_as(temporary, enforce_file_format=True)
+    return path
+
+
+def write_series(root: Path, hu: np.ndarray, z_mm, **series) -> list[Path]:
+    """Write a simulated series below `root` in Mayo's folders and file names; returns the paths in the order of `hu`.
+
+    `hu` is (slices, rows, columns), `z_mm` one position a slice in any order; InstanceNumber rises as z falls.
+    `series` is the rest of `write_slice`'s keywords: patient, dose, kernel, thickness_mm, pixel_spacing_mm ...
+    """
+    key = {name: series[name] for name in ("patient", "dose", "kernel", "thickness_mm")}
+    folder = Path(root) / mayo_folder(**key)
+    instance = {int(index): n for n, index in enumerate(np.argsort(-np.asarray(z_mm, float), kind="stable"), start=1)}
+    return [
+        write_slice(folder / mayo_file_name(**key, instance=instance[i]), hu[i], z_mm=z, instance=instance[i], **series)
+        for i, z in enumerate(map(float, z_mm))
+    ]
+
+
+def mayo_folder(patient: str, dose: str, kernel: str, thickness_mm: float) -> Path:
+    """Folder of one series as a fresh unzip has it: `Training_Image_Data/1mm B30/full_1mm/SIM01/full_1mm`."""
+    leaf = f"{dose}_{thickness_mm:g}mm" + ("_sharp" if kernel == "D45" else "")
+    return Path("Training_Image_Data") / f"{thickness_mm:g}mm {kernel}" / leaf / patient / leaf
+
+
+def mayo_file_name(patient: str, dose: str, kernel: str, thickness_mm: float, instance: int) -> str:
+    """File name in Mayo's form; series number, time and UID tail differ between doses, as in the real data."""
+    tail = int(_digest(patient, dose, kernel, thickness_mm, instance)[:8], 16) % 10**9
+    series, moment = ("0001", "2020.01.01.10.00.00") if dose == "full" else ("0004", "2020.01.01.12.30.00")
+    name = _patient_name(patient, dose, kernel, thickness_mm)
+    return f"{name}_1.CT.{series}.{instance:04d}.{moment}.000000.{tail:09d}.IMA"
+
+
+def _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp) -> Dataset:
+    """Every Type 1 and 2 attribute of the CT Image IOD's mandatory modules, save those that depend on the pixels."""
+    hour = "100000" if dose == "full" else "123000"
+    instance_uid = _uid(patient, dose, kernel, thickness_mm, instance)
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    ds.file_meta.MediaStorageSOPInstanceUID = instance_uid
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.ImplementationClassUID = _uid("implementation")
+    ds.file_meta.ImplementationVersionName = "PERCEPTUAL_1"
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "SIMULATED"]
+    ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, instance_uid
+    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20200101"
+    ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = hour
+    ds.AccessionNumber, ds.Modality, ds.Manufacturer = "", "CT", SIMULATED
+    ds.ReferringPhysicianName, ds.ManufacturerModelName = "", "numerical simulation"
+    ds.DerivationDescription = STATEMENT
+    ds.PatientName, ds.PatientID = _patient_name(patient, dose, kernel, thickness_mm), patient
+    ds.PatientBirthDate, ds.PatientSex, ds.PatientComments = "", "", STATEMENT
+    ds.PatientIdentityRemoved, ds.DeidentificationMethod = "YES", "no patient: simulated"
+    ds.SliceThickness, ds.KVP = _ds(thickness_mm), _ds(kvp)
+    ds.ConvolutionKernel = f"{kernel}f" if re.fullmatch(r"[A-Za-z]{1,2}\d{2}", kernel) else kernel
+    ds.PatientPosition = "HFS"
+    ds.StudyInstanceUID = _uid("study", patient, dose)
+    ds.SeriesInstanceUID = _uid("series", patient, dose, kernel, thickness_mm)
+    ds.FrameOfReferenceUID = _uid("frame of reference", patient, dose)
+    ds.StudyID, ds.SeriesNumber, ds.AcquisitionNumber = "1", 1 if dose == "full" else 4, 1
+    ds.InstanceNumber, ds.PositionReferenceIndicator, ds.ImageComments = int(instance), "", STATEMENT
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
+    ds.WindowCenter, ds.WindowWidth = "40", "400"
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "-1024", "1", "HU"
+    return ds
+
+
+def _mark_inserted(ds: Dataset, dose: str, dose_fraction: float) -> None:
+    """Say what is real and what is not, and leave empty what is not known of the scan (dates, kVp, position)."""
+    statement = REAL_STATEMENT if dose == "full" else LOW_STATEMENT.format(dose_fraction)
+    ds.Manufacturer, ds.ManufacturerModelName = INSERTED, "noise insertion"
+    ds.DerivationDescription = ds.PatientComments = ds.ImageComments = statement
+    ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", *(["SIMULATED"] if dose == "quarter" else [])]
+    ds.DeidentificationMethod = "header not copied"
+    for name in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "StudyTime", "SeriesTime",
+                 "AcquisitionTime", "ContentTime", "KVP", "PatientPosition"):
+        setattr(ds, name, "")
+    ds.BitsStored, ds.HighBit = 16, 15
+    for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID"):
+        setattr(ds, name, _uid("inserted", dose_fraction, ds[name].value))
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+
+
+def _patient_name(patient: str, dose: str, kernel: str, thickness_mm: float) -> str:
+    return f"{patient}_{'FD' if dose == 'full' else 'QD'}_{thickness_mm:g}" + ("_SHARP" if kernel == "D45" else "")
+
+
+def _uid(*entropy) -> str:
+    return generate_uid(entropy_srcs=["simulated low-dose CT", *map(str, entropy)])
+
+
+def _digest(*parts) -> str:
+    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()
+
+
+def _ds(value: float) -> DSfloat:
+    return DSfloat(float(value), auto_format=True)

@@ -1,0 +1,232 @@
+"""One CT slice as one DICOM file: its header and its Hounsfield units."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.datadict import tag_for_keyword
+
+from lib.data.dicom.elements import LARGEST_FILE, LARGEST_HEADER, Elements, parse, too_large
+from lib.data.dicom.pixels import PIXEL_TAGS, check_range, pixel_form, stored_values
+from lib.data.patients import pseudonym
+from lib.errors import DicomError
+
+PADDING = -2000
+"""Stored value outside the reconstruction circle; it becomes 0 before rescaling (the authors' rule)."""
+
+SIMULATED = "SIMULATED CT, NOT A PATIENT"
+INSERTED = "NOISE INSERTION COHORT, RE-ENCODED"
+"""Manufacturer of the slices that this package writes: wholly simulated, or real with an inserted low dose."""
+
+PATIENT = r"(?:L\d{3}|SIM\d{2,}|P[0-9a-f]{8})"
+MAYO_NAME = re.compile(rf"^({PATIENT})_(FD|QD)_(\d+(?:\.\d+)?)(_SHARP)?(?=_|\.|\s|\^|$)", re.IGNORECASE)
+"""PatientName and the start of a file name: patient, dose, thickness in mm and, for the sharp kernel, SHARP."""
+
+TCIA_ID = re.compile(r"^[NCL]\d{3}$")
+TCIA_DOSE = re.compile(r"\b(full|low) dose images?\b", re.IGNORECASE)
+DOSES = {"fd": "full", "full": "full", "full dose": "full", "qd": "quarter", "quarter": "quarter", "low": "quarter"}
+
+_ANONYMOUS = {"", "anonymous", "anonymized", "anonymised", "anon", "unknown", "none", "0"}
+_DOSE_FRACTION = re.compile(r"\bdose fraction (\d*\.?\d+(?:e-?\d+)?)", re.IGNORECASE)
+_RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"  # SOP class of DICOM-CT-PD files
+_PROJECTION_TAGS = (0x70291010, 0x70291011, 0x70311001, 0x70331013, 0x70371009)  # private groups of DICOM-CT-PD
+_HEADER_TAGS = [
+    *map(tag_for_keyword, (
+        "SOPClassUID", "ImageType", "Modality", "Manufacturer", "DerivationDescription", "SeriesDescription",
+        "PatientName", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber",
+        "ConvolutionKernel", "SliceThickness", "ImagePositionPatient", "NumberOfFrames", "PixelSpacing", *PIXEL_TAGS,
+    )),
+    *_PROJECTION_TAGS,
+]  # fmt: skip
+_BEGINNING = 32 * 1024  # bytes; most headers end before
+
+
+class NotCtImageError(DicomError):
+    """A DICOM file of another kind (projection data, localizer, report, other modality); `kind` names it."""
+
+    def __init__(self, message: str, kind: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Header:
+    """What pairing needs of one slice; `patient` is a challenge or simulation id, else a pseudonym."""
+
+    patient: str
+    identified: bool  # False: nothing in the header names the patient, `patient` is only a fallback
+    collection: str  # 'mayo2016', 'tcia', 'simulated', 'inserted' or 'other'
+    dose: str | None  # 'full', 'quarter' (any low dose) or None
+    kernel: str | None  # 'B30', 'D45', 'Br38', ...
+    thickness_mm: float | None
+    z_mm: float
+    rows: int
+    columns: int
+    pixel_spacing_mm: tuple[float, float] | None  # between rows, between columns
+    series_uid: str
+    instance: int | None
+    modality: str
+    dose_fraction: float | None = None  # of the full dose, 1.0 for it; None where nothing tells
+    rescale: tuple[float, float] | None = None  # slope, intercept
+
+
+def read_header(path: Path) -> Header:
+    """Read one CT slice's header without its pixels.
+
+    Raises NotCtImageError for another kind of DICOM file and DicomError for a file that is damaged, truncated,
+    multi-frame, or lacks what HU and pairing need (rescale slope and intercept, image position, matrix size), or whose
+    values no CT slice has.
+    """
+    path = Path(path)
+    elements = _beginning(path)
+    _check_kind(elements)
+    form = pixel_form(elements)
+    if elements.size > LARGEST_FILE:
+        raise too_large(path, LARGEST_FILE)
+    position = elements.decimals("ImagePositionPatient", 3, required=True)
+    stated, spacing = elements.decimals("SliceThickness", 1), elements.decimals("PixelSpacing", 2)
+    patient, collection, dose, identified, thickness = _identity(elements, path)
+    thickness = round(stated[0], 2) if stated and stated[0] else thickness
+    kernel, fraction = _kernel(elements), _dose_fraction(elements, collection)
+    for name, sane in (
+        ("ImagePositionPatient", max(map(abs, position)) <= 10_000),
+        ("SliceThickness", thickness is None or 0.01 <= thickness <= 100),
+        ("PixelSpacing", spacing is None or (0.001 <= min(spacing) and max(spacing) <= 20)),
+        ("ConvolutionKernel", kernel is None or (len(kernel) <= 32 and kernel.isprintable())),
+        ("DerivationDescription", fraction is None or 0 < fraction <= 1),
+    ):
+        if not sane:
+            raise elements.error(f"{name} is none that a CT slice can have; damaged, copy it again")
+    return Header(
+        patient=patient,
+        identified=identified,
+        collection=collection,
+        dose=dose,
+        kernel=kernel,
+        thickness_mm=thickness,
+        z_mm=position[2],
+        rows=form.rows,
+        columns=form.columns,
+        pixel_spacing_mm=spacing,
+        series_uid=str(elements.get("SeriesInstanceUID") or ""),
+        instance=elements.integer("InstanceNumber"),
+        modality="CT",
+        dose_fraction=fraction,
+        rescale=(form.slope, form.intercept),
+    )
+
+
+def read_hu(path: Path) -> np.ndarray:
+    """Read one CT slice in HU, (rows, columns): int16 if that is lossless, else float32. Raises DicomError."""
+    path = Path(path)
+    with path.open("rb") as file:
+        return decode_hu(file.read(min(os.fstat(file.fileno()).st_size, LARGEST_FILE + 1)), path)
+
+
+def decode_hu(data: bytes, path: Path) -> np.ndarray:
+    """As `read_hu`, from the file's bytes; `path` only names the file in messages."""
+    elements = parse(data, path, _HEADER_TAGS)
+    _check_kind(elements)
+    form = pixel_form(elements)
+    stored = stored_values(elements, form)
+    lowest, highest = int(stored.min()), int(stored.max())
+    if form.signed and lowest <= PADDING:
+        stored = np.where(stored == PADDING, np.int16(0), stored)
+        lowest, highest = int(stored.min()), int(stored.max())
+    ends = check_range(elements, form, lowest, highest)
+    limits = np.iinfo(np.int16)
+    if not (form.slope.is_integer() and form.intercept.is_integer() and limits.min <= ends[0] and ends[1] <= limits.max):
+        return (stored.astype(np.float64) * form.slope + form.intercept).astype(np.float32)
+    hu = stored.astype(np.int16)  # modulo 2^16 throughout, so exact: the HU themselves fit
+    if form.slope != 1:
+        hu *= np.int16(form.slope)
+    hu += np.int64(form.intercept).astype(np.int16)
+    return hu
+
+
+def normal_kernel(name: str) -> str:
+    """Kernel without Siemens's trailing f or s: B30f -> B30, Br38f -> Br38; other names are kept."""
+    name = name.strip()
+    match = re.fullmatch(r"([A-Za-z]{1,2}\d{2})[a-z]", name)
+    return match[1] if match else name
+
+
+def _beginning(path: Path) -> Elements:
+    """Parse a file from its first bytes; from more of it only if they do not hold the header."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(_BEGINNING)
+        if size > len(data):
+            try:
+                elements = parse(data, path, _HEADER_TAGS, size)
+                if elements.pixels:
+                    return elements
+                if elements.get("Modality"):
+                    _check_kind(elements)
+            except NotCtImageError:
+                raise
+            except DicomError:
+                pass  # perhaps only for want of the rest
+            data += file.read(min(size, LARGEST_HEADER) - len(data))
+    return parse(data, path, _HEADER_TAGS, size)
+
+
+def _check_kind(elements: Elements) -> None:
+    modality = str(elements.get("Modality") or "")
+    private = any(tag in elements for tag in _PROJECTION_TAGS) or elements.get("SOPClassUID") == _RAW_DATA
+    if "ImagePositionPatient" not in elements and private:
+        text = f"{elements.path}: projection data (DICOM-CT-PD), not a CT image; use the image folders"
+        raise NotCtImageError(text, "projection data")
+    if not re.fullmatch(r"[A-Z0-9_ ]{1,16}", modality):
+        raise elements.error("no readable Modality, expected CT; truncated or damaged, copy it again")
+    if modality != "CT":
+        kind = f"modality {modality}"
+        raise NotCtImageError(f"{elements.path}: {kind}, expected CT; use the CT images", kind)
+    if "LOCALIZER" in [value.upper() for value in _several(elements.get("ImageType"))]:
+        raise NotCtImageError(f"{elements.path}: a localizer (scout view), not an axial slice; leave it out", "localizer")
+    if (elements.integer("NumberOfFrames") or 1) > 1:
+        frames = elements.integer("NumberOfFrames")
+        raise elements.error(f"multi-frame image with {frames} frames; export it as one file a slice")
+
+
+def _several(value: str | list[str] | None) -> list[str]:
+    return value if isinstance(value, list) else [value] if value else []
+
+
+def _identity(elements: Elements, path: Path) -> tuple[str, str, str | None, bool, float | None]:
+    """Patient, collection, dose, whether the patient is known, and thickness as far as the name holds it."""
+    name, patient_id = str(elements.get("PatientName") or "").strip(), str(elements.get("PatientID") or "").strip()
+    written = _written_here(elements)
+    description = TCIA_DOSE.search(str(elements.get("SeriesDescription") or ""))
+    dose = DOSES[description[1].lower()] if description else None
+    if match := MAYO_NAME.match(name):
+        patient = match[1] if match[1].startswith("P") else match[1].upper()
+        collection = written or ("mayo2016" if patient.startswith("L") else "simulated")
+        return patient, collection, DOSES[match[2].lower()], True, float(match[3])
+    for identity in (patient_id, name):
+        if TCIA_ID.match(identity):
+            return identity, "tcia", dose, True, None
+    for identity in (patient_id, name):
+        if identity.lower() not in _ANONYMOUS:
+            return pseudonym(identity), written or "other", dose, True, None
+    fallback = elements.get("StudyInstanceUID") or elements.get("FrameOfReferenceUID") or path.resolve().parent
+    return pseudonym(str(fallback)), written or "other", dose, False, None
+
+
+def _written_here(elements: Elements) -> str | None:
+    """Collection of a slice that this package wrote."""
+    manufacturer = str(elements.get("Manufacturer") or "")
+    return "inserted" if INSERTED in manufacturer else "simulated" if SIMULATED in manufacturer else None
+
+
+def _dose_fraction(elements: Elements, collection: str) -> float | None:
+    """As `lib.data.dicom.mayo` states it; other slices state none that can be relied on."""
+    stated = _DOSE_FRACTION.search(str(elements.get("DerivationDescription") or ""))
+    return float(stated[1]) if stated and collection in ("simulated", "inserted") else None
+
+
+def _kernel(elements: Elements) -> str | None:
+    names = _several(elements.get("ConvolutionKernel"))
+    return normal_kernel(str(names[0])) or None if names else None

@@ -1,0 +1,1 @@
+"""The store of Hounsfield units, as it is written and as it is read."""

@@ -1,0 +1,138 @@
+"""DICOM files to the store of HU volumes (Section 5.1).
+
+The manifest is written last: a killed or failing run leaves no store, but what it finished is used by the next one.
+"""
+
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from lib.artifacts.files import alone, cannot_write, file_sha256, write_text
+from lib.data.dicom.discovery import Discovery, discover
+from lib.data.dicom.identity import Problem
+from lib.data.store.parts import Part, Record, planned, resume
+from lib.data.store.reading import COLUMNS, completeness, count_table, load_manifest
+from lib.data.store.writing import write
+from lib.data.workers import Workers
+from lib.errors import CohortError, OutputError
+from lib.paper import published
+
+
+def build_store(data: Path, out: Path, *, jobs: int = 1) -> pd.DataFrame:
+    """Read every CT slice below `data` and write the store to `out`: volumes, problems.csv, summary.json, manifest.csv.
+
+    Volumes are int16 HU, (slices, rows, columns), or float32 where int16 would lose something. A paired series holds
+    its paired slices only; a series without partner is stored whole, with paired=False. What was left out, and why, is
+    in problems.csv. Memory holds one slice for each of `jobs` processes, whatever the number of slices. A run that was
+    stopped goes on after the last series that it finished. Returns the manifest, as `load_manifest` does.
+
+    Raises CohortError for an unusable folder (an earlier store is then untouched), OutputError if `out` cannot be
+    written or another run is at work in it, VolumeError if the disk gives back other bytes than it was given,
+    StageError if a process was ended from outside. There is then no manifest, but finished series stay for the next run.
+    """
+    build_counted(data, out, jobs)
+    return load_manifest(out)
+
+
+def build_counted(data: Path, out: Path, jobs: int) -> dict[str, float]:
+    """As :func:`build_store`; returns how many slices were written and were there, and how fast."""
+    out, begin = Path(out), time.monotonic()
+    with alone(out), Workers(jobs) as workers:
+        found = discover(Path(data), workers=workers)
+        try:
+            new, kept = _write_store(found, out, workers)
+        except OSError as error:
+            raise cannot_write(out, error) from error
+    seconds = time.monotonic() - begin
+    speed = {"slices": new, "kept": kept, "seconds": round(seconds, 2), "slices_per_s": round(new / seconds, 1)}
+    already = f", {kept:,} were there already" if kept else ""
+    print(f"{new:,} slices in {seconds:.1f} s: {speed['slices_per_s']:,.0f} slices/s{already}", file=sys.stderr)
+    return speed
+
+
+def _write_store(found: Discovery, out: Path, workers: Workers) -> tuple[int, int]:
+    parts = planned(found)
+    done = resume(parts, out)
+    due = [part for part in parts if part.key not in done]
+    _check_space(due, out)
+    total, new = (sum(len(part.slices) * len(part.series) for part in some) for some in (parts, due))
+    with tqdm(total=total, initial=total - new, desc="Volumes", unit="slice", delay=2, smoothing=0.05) as bar:
+        done |= write(due, out, workers.executor(new), workers.jobs, bar)
+    problems = found.problems + [problem for part in parts for problem in done[part.key].problems(part)]
+    tables = [_rows(part, done[part.key]) for part in parts if done[part.key].volumes]
+    if not tables:
+        raise CohortError(f"{found.root}: no slice could be decoded; first reason: {problems[-1]}")
+    manifest = pd.concat(tables, ignore_index=True)
+    for name, text in (
+        ("problems.csv", _problem_table(found, problems).to_csv(index=False)),
+        ("summary.json", json.dumps(_summary(found, problems, manifest), indent=2) + "\n"),
+        ("manifest.csv", manifest.to_csv(index=False)),
+    ):
+        write_text(out / name, text)
+    return new, total - new
+
+
+def _rows(part: Part, record: Record) -> pd.DataFrame:
+    """The manifest's rows of one part."""
+    kept, tables = record.kept(part), []
+    rows, columns = part.matrix
+    for column, (key, name) in enumerate(zip(part.series, part.volumes, strict=True)):
+        headers = [part.found.headers[each[1 + column]] for each in kept]
+        tables.append(pd.DataFrame({
+            "patient": key.patient, "dose": key.dose, "kernel": key.kernel, "thickness_mm": key.thickness_mm,
+            "index": range(len(kept)), "z_mm": [each[0] for each in kept], "volume": name, "paired": part.paired,
+            "rows": rows, "columns": columns, "source_sha256": record.sources[column],
+            "collection": [header.collection for header in headers],
+            "dose_fraction": [header.dose_fraction for header in headers],
+        }).astype(COLUMNS)[list(COLUMNS)])  # fmt: skip
+    return pd.concat(tables)
+
+
+def _check_space(due: list[Part], out: Path) -> None:
+    needed = sum(2 * math.prod(part.matrix) * len(part.slices) * len(part.series) for part in due)
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        sizes = f"the volumes need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
+        raise OutputError(f"{out}: {sizes}; free space or set OUTPUT=... to another disk")
+
+
+def _problem_table(found: Discovery, problems: list[Problem]) -> pd.DataFrame:
+    """File names of unknown data may hold names, so those files are told by the start of their SHA-256."""
+
+    def label(path: Path) -> str:
+        if found.collection != "other":
+            return os.fsencode(path.relative_to(found.root)).decode("utf-8", "backslashreplace")
+        try:
+            return "sha256:" + file_sha256(path)[:16]
+        except OSError:
+            return "unreadable file"
+
+    rows = [(problem.kind, label(problem.file), problem.what, problem.remedy, problem.count) for problem in problems]
+    return pd.DataFrame(rows, columns=["kind", "file", "what", "remedy", "count"])
+
+
+def _summary(found: Discovery, problems: list[Problem], manifest: pd.DataFrame) -> dict:
+    counts: dict[str, int] = {}
+    for problem in problems:
+        counts[problem.kind] = counts.get(problem.kind, 0) + problem.count
+    state = completeness(manifest)
+    return {
+        "collection": found.collection,
+        "patients": int(manifest["patient"].nunique()),
+        "series": int(manifest["volume"].nunique()),
+        "slices": len(manifest),
+        "pairs": int(manifest["paired"].sum()) // 2,
+        "pairs_by_series": count_table(manifest).loc["total"].drop("total").to_dict(),
+        "expected_by_series": None if state is None else published.PAIRS_BY_SERIES,
+        "complete": None if state is None else state.startswith("complete"),
+        "completeness": state,
+        "ignored": found.ignored,
+        "problems": dict(sorted(counts.items())),
+    }

@@ -1,0 +1,152 @@
+"""The parts of a store, each written as a whole: a pair's two volumes, or the volume of a series without partner.
+
+A finished part leaves a record, so that a run that was killed goes on after it. Records hold hashes, no file names.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from lib.artifacts.cache import code_hash, digest
+from lib.artifacts.files import TEMPORARY, sync, unchanged, write_json
+from lib.data.dicom.discovery import Discovery, SeriesKey
+from lib.data.dicom.identity import Problem
+
+FOLDER = "parts"
+_VOLUME = re.compile(r"[\w.+-]+_(full|quarter)_[\w.+-]+_[\d.]+mm\.npy")
+
+
+@dataclass(eq=False)
+class Part:
+    """What is written together.
+
+    Attributes:
+        series: (full, quarter), or one series without partner.
+        slices: (z_mm, path of each series), z rising.
+    """
+
+    found: Discovery
+    series: tuple[SeriesKey, ...]
+    slices: list[tuple]
+
+    @property
+    def paired(self) -> bool:
+        return len(self.series) == 2
+
+    @property
+    def volumes(self) -> list[str]:
+        """File name of each series' volume."""
+        return [volume_name(key) for key in self.series]
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """Rows and columns."""
+        header = self.found.headers[self.slices[0][1]]
+        return header.rows, header.columns
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that decides the volumes: the code, and the files' names, sizes and times of change."""
+        sources = [(each[0], *map(self._state, each[1:])) for each in self.slices]
+        return digest({"code": code_hash({"lib.data.store.writing"}), "series": self.series, "sources": sources})[:32]
+
+    def _state(self, path: Path) -> tuple:
+        try:
+            status = path.stat()
+        except OSError:  # told when it is to be read
+            return (str(path),)
+        return path.relative_to(self.found.root).as_posix(), status.st_size, status.st_mtime_ns
+
+
+@dataclass
+class Record:
+    """A finished part.
+
+    Attributes:
+        volumes: size, modification time and SHA-256 by file name; empty if no slice could be decoded.
+        sources: SHA-256 of the DICOM files, by series, one a slice that is stored.
+        left_out: [series, slice, what is wrong, remedy], both counted from 0 in the part.
+    """
+
+    volumes: dict[str, list] = field(default_factory=dict)
+    sources: list[list[str]] = field(default_factory=list)
+    left_out: list[list] = field(default_factory=list)
+
+    def kept(self, part: Part) -> list[tuple]:
+        """The part's slices that are stored."""
+        gone = {index for _, index, _, _ in self.left_out}
+        return [each for index, each in enumerate(part.slices) if index not in gone]
+
+    def write(self, part: Part, out: Path) -> None:
+        """Vouch for the volumes, which are in place: from now on they are not made again."""
+        write_json(out / FOLDER / f"{part.key}.json", asdict(self))
+
+    def problems(self, part: Part) -> list[Problem]:
+        """Why slices were left out."""
+        return [
+            Problem(part.slices[index][1 + series], "undecodable", what, remedy)
+            for series, index, what, remedy in self.left_out
+        ]
+
+
+def planned(found: Discovery) -> list[Part]:
+    """All parts of a store: the pairs, then the series without partner."""
+    parts = [
+        Part(found, tuple(SeriesKey(key.patient, dose, *key[1:]) for dose in ("full", "quarter")), slices)
+        for key, slices in found.pairs.items()
+    ]
+    done = {series for part in parts for series in part.series}
+    return parts + [Part(found, (key,), slices) for key, slices in found.series.items() if key not in done]
+
+
+def volume_name(key: SeriesKey) -> str:
+    """File name of a series: 'SIM01_full_B30_1mm.npy'; a kernel's odd characters give way to a hash."""
+    kernel = re.sub(r"[^\w.+-]", "-", key.kernel)
+    kernel += "" if kernel == key.kernel else f"-{digest(key.kernel)[:6]}"
+    return f"{key.patient}_{key.dose}_{kernel}_{key.thickness_mm:g}mm.npy"
+
+
+def resume(parts: list[Part], out: Path) -> dict[str, Record]:
+    """Records, by key, of the parts that an earlier run finished; removes the rest of its store, the manifest first."""
+    for name in ("manifest.csv", "summary.json", "problems.csv"):
+        (out / name).unlink(missing_ok=True)
+    sync(out)
+    wanted = {part.key for part in parts}
+    kept = {}
+    for path in sorted((out / FOLDER).glob("*.json")):
+        record = _read(path)
+        if path.stem in wanted and record and all(unchanged(out / name, known) for name, known in record.volumes.items()):
+            kept[path.stem] = record
+        else:
+            path.unlink()
+    volumes = {name for record in kept.values() for name in record.volumes}
+    for path in [*out.iterdir(), *(out / FOLDER).glob("*")]:
+        stale = _VOLUME.fullmatch(path.name) and path.parent == out and path.name not in volumes
+        if stale or path.name.startswith(TEMPORARY):
+            path.unlink()
+    if (out / FOLDER).is_dir() and not kept:
+        (out / FOLDER).rmdir()
+    return kept
+
+
+def records(out: Path) -> list[Path]:
+    """The records of a store."""
+    return sorted((out / FOLDER).glob("*.json"))
+
+
+def intact(out: Path) -> bool:
+    """Whether every volume that a record vouches for is still the one that was written."""
+    return all(
+        (record := _read(path)) is not None
+        and all(unchanged(out / name, known) for name, known in record.volumes.items())
+        for path in records(out)
+    )
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None

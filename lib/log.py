@@ -1,0 +1,53 @@
+"""How the code speaks: ``logging``, to the console in plain words and to one file a run in full.
+
+A module writes ``log = logging.getLogger(__name__)`` and calls ``log.info`` (progress that a user follows),
+``log.warning`` (what the run goes on without) or ``log.debug`` (the file only). Progress bars are tqdm's. Only the
+command line calls :func:`setup`; in notebooks Python's own default shows warnings.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+ROOT = "lib"
+
+
+def setup(verbosity: int = 0) -> None:
+    """Show this package's messages on the console.
+
+    Parameters
+    ----------
+    verbosity : int
+        0: information on standard output, warnings on standard error; 1 or more (``-v``): debugging too;
+        -1 or less (``-q``): warnings only.
+    """
+    logger = logging.getLogger(ROOT)
+    for handler in [each for each in logger.handlers if isinstance(each, Console)]:
+        logger.removeHandler(handler)
+    console = Console()
+    console.setLevel(logging.DEBUG if verbosity > 0 else logging.WARNING if verbosity < 0 else logging.INFO)
+    logger.addHandler(console)
+    logger.setLevel(logging.DEBUG)
+
+
+def to_file(path: Path) -> logging.Handler:
+    """Append everything to a file; returns the handler, for ``logging.getLogger(ROOT).removeHandler``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s  %(message)s"))
+    handler.setLevel(logging.DEBUG)
+    logging.getLogger(ROOT).addHandler(handler)
+    return handler
+
+
+class Console(logging.Handler):
+    """Plain lines, above any progress bar; warnings and errors begin with that word and go to standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            tqdm.write(f"{record.levelname.lower()}: {text}", file=sys.stderr)
+        else:
+            tqdm.write(text, file=sys.stdout)

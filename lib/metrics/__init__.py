@@ -1,0 +1,1 @@
+"""Quality of one image; significance of differences."""

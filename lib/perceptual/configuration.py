@@ -1,0 +1,185 @@
+"""A loss as a value: everything that decides Eq. 4, so that a new loss is data and no code.
+
+    total = pixel_weight * pixel(f(x), y) + lambda * sum over layers of weight * distance(E(f(x)), E(y))
+
+Eq. 2 and 3 write squared norms. The paper's published numbers come from *means* over all elements, and so do the defaults
+here: its lambdas make sense with means only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+Distance = Literal["mse", "l1"]
+Reduction = Literal["mean", "sum"]
+Preprocessing = Literal["none", "caffe", "torch"]
+Rounding = Literal["exact", "decade"]
+
+
+@dataclass(frozen=True)
+class LambdaRule:
+    """Where lambda, the weight of the perceptual term, comes from: a number, or a calibration.
+
+    Parameters
+    ----------
+    value : float, optional
+        This very weight. None: lambda is calibrated.
+    psi : float, optional
+        The perceptual influence to calibrate to, in (0, 1).
+    state : str, optional
+        The state of the network that is measured, as the caller names it ('untrained', 'trained').
+    rounding : {'exact', 'decade'}, optional
+        What becomes of lambda*: nothing, or the paper's power of ten. What is None is the caller's default.
+    """
+
+    value: float | None = None
+    psi: float | None = None
+    state: str | None = None
+    rounding: Rounding | None = None
+
+    def __post_init__(self):
+        if self.value is not None and (not self.value >= 0 or self.value == float("inf")):
+            raise ValueError(f"lambda: {self.value} is no weight, expected 0 or a positive number")
+        if self.value is not None and (self.psi or self.state or self.rounding):
+            raise ValueError("lambda: give a number or what to calibrate, not both")
+        if self.psi is not None and not 0 < self.psi < 1:
+            raise ValueError(f"lambda.psi: {self.psi}, expected a share between 0 and 1")
+        _one_of("lambda.rounding", self.rounding, (None, *get_args(Rounding)))
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether lambda follows from a calibration."""
+        return self.value is None
+
+
+@dataclass(frozen=True)
+class LossConfiguration:
+    """Eq. 4 as data. Two equal configurations are the same loss.
+
+    Parameters
+    ----------
+    encoder : str or None
+        Architecture of E: a key of :data:`perceptual.encoders.ARCHITECTURES`, 'vgg19' for one. None: no perceptual term.
+    weights : str or None
+        Whose weights, E's context c: 'ImageNet', 'Medical' or another name that the caller knows, or a file.
+    layers : mapping or sequence of str
+        Keras layer names with their weights; names alone weigh 1. Keras's ``blockX_convY`` is the output after the ReLU.
+    input_range : (float, float)
+        What the image's 0 and 1 become before the encoder.
+    preprocessing : {'none', 'caffe', 'torch'}
+        What follows: nothing (the paper), BGR minus the ImageNet means (Keras's VGG), or ImageNet's mean and SD (torchvision).
+    distance : {'mse', 'l1'}
+        Between features, element by element.
+    reduction : {'mean', 'sum'}
+        Over the elements of one image's features.
+    pixel : {'mse', 'l1'} or None
+        The term beside the perceptual one, always a mean over pixels.
+    pixel_weight : float
+        Its multiplier.
+    lambda_ : LambdaRule, float, mapping or 'calibrated'
+        Where the weight of the perceptual term comes from.
+
+    Raises
+    ------
+    ValueError
+        A field has a value that it cannot have; the message begins with the field.
+    """
+
+    encoder: str | None = "vgg19"
+    weights: str | None = "ImageNet"
+    layers: tuple[tuple[str, float], ...] = ()
+    input_range: tuple[float, float] = (0.0, 255.0)
+    preprocessing: Preprocessing = "none"
+    distance: Distance = "mse"
+    reduction: Reduction = "mean"
+    pixel: Distance | None = "mse"
+    pixel_weight: float = 1.0
+    lambda_: LambdaRule = field(default_factory=LambdaRule)
+
+    def __post_init__(self):
+        set_field = object.__setattr__
+        set_field(self, "layers", _layers(self.layers))
+        set_field(self, "lambda_", _rule(self.lambda_))
+        set_field(self, "input_range", _range(self.input_range))
+        for name, allowed in (("preprocessing", get_args(Preprocessing)), ("distance", get_args(Distance)),
+                              ("reduction", get_args(Reduction)), ("pixel", (None, *get_args(Distance)))):
+            _one_of(name, getattr(self, name), allowed)
+        if self.encoder is None:
+            set_field(self, "weights", None)
+            if self.layers or self.lambda_.value != 0:
+                raise ValueError("encoder: a loss without one has no layers, and lambda 0")
+        elif not self.layers:
+            raise ValueError("layers: name at least one layer of the encoder, for example block3_conv2")
+        if not self.pixel_weight >= 0:
+            raise ValueError(f"pixel_weight: {self.pixel_weight}, expected 0 or a positive number")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "LossConfiguration":
+        """From plain data, as YAML or JSON hold it; the field ``lambda_`` is called ``lambda`` there.
+
+        Raises
+        ------
+        ValueError
+            An unknown field, or a value that a field cannot have.
+        """
+        known = {each.name.rstrip("_"): each.name for each in fields(cls)}
+        if unknown := sorted(set(data) - set(known)):
+            raise ValueError(f"{unknown[0]}: no field of a loss, choose from {', '.join(known)}")
+        return cls(**{known[name]: value for name, value in data.items()})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data from which :meth:`from_dict` makes the same configuration."""
+        data = asdict(self)
+        rule = {name: value for name, value in data.pop("lambda_").items() if value is not None}
+        return data | {"layers": dict(self.layers), "input_range": list(self.input_range),
+                       "lambda": rule.get("value", rule or "calibrated")}
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The layers without their weights."""
+        return tuple(name for name, _ in self.layers)
+
+
+def _layers(value: Any) -> tuple[tuple[str, float], ...]:
+    if isinstance(value, str):
+        value = [value]
+    pairs = list(value.items()) if isinstance(value, Mapping) else [
+        (each, 1.0) if isinstance(each, str) else tuple(each) for each in value]
+    try:
+        found = tuple((str(name), float(weight)) for name, weight in pairs)
+    except (TypeError, ValueError):
+        raise ValueError(f"layers: {value!r}, expected names, or names with weights as {{block3_conv2: 1}}") from None
+    if len({name for name, _ in found}) < len(found) or not all(weight > 0 for _, weight in found):
+        raise ValueError(f"layers: {dict(found)}, expected each layer once with a positive weight")
+    return found
+
+
+def _rule(value: Any) -> LambdaRule:
+    if isinstance(value, LambdaRule):
+        return value
+    if value == "calibrated":
+        return LambdaRule()
+    if isinstance(value, Mapping):
+        try:
+            return LambdaRule(**value)
+        except TypeError:
+            names = ", ".join(each.name for each in fields(LambdaRule))
+            raise ValueError(f"lambda: {dict(value)}, expected some of {names}") from None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return LambdaRule(float(value))
+    raise ValueError(f"lambda: {value!r}, expected a number, 'calibrated' or what to calibrate as {{psi: 0.95}}")
+
+
+def _range(value: Sequence[float]) -> tuple[float, float]:
+    try:
+        low, high = map(float, value)
+    except (TypeError, ValueError):
+        low, high = 0.0, 0.0
+    if not low < high:
+        raise ValueError(f"input_range: {value!r}, expected two rising numbers, for example [0, 255]")
+    return low, high
+
+
+def _one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name}: {value!r}, choose one of {', '.join(map(str, allowed))}")

@@ -1,0 +1,31 @@
+"""Losses that have a name: the paper's four experiments, its baseline from the literature, and the control it lacks."""
+
+from .configuration import LambdaRule, LossConfiguration
+
+LAST_CONVOLUTION = {"vgg16": "block5_conv3", "vgg19": "block5_conv4"}
+"""The deep layer phi; on another VGG its own last convolution stands in."""
+
+SHALLOW = "block3_conv2"
+
+
+def paper(encoder: str = "vgg19") -> dict[str, LossConfiguration]:
+    """The paper's configurations (Section 5.2) by name, on its VGG-19 or on a VGG-16 that stands in for it.
+
+    'mse' is the control with lambda = 0, which the paper does not show. The baseline's 0.1 is the literature's (Table 1).
+
+    Raises
+    ------
+    ValueError
+        The encoder is no VGG.
+    """
+    if encoder not in LAST_CONVOLUTION:
+        raise ValueError(f"encoder: {encoder!r}, the paper's losses need one of {', '.join(LAST_CONVOLUTION)}")
+    deep = LAST_CONVOLUTION[encoder]
+    return {
+        "mse": LossConfiguration(encoder=None, lambda_=LambdaRule(0.0)),
+        "baseline": LossConfiguration(encoder, "ImageNet", (deep,), lambda_=LambdaRule(0.1)),
+        "E1": LossConfiguration(encoder, "ImageNet", (SHALLOW,)),
+        "E2": LossConfiguration(encoder, "ImageNet", (deep,)),
+        "E3": LossConfiguration(encoder, "Medical", (SHALLOW,)),
+        "E4": LossConfiguration(encoder, "Medical", (deep,)),
+    }

@@ -1,0 +1,76 @@
+"""All series of one patient from one acquisition: two doses, two kernels, two slice thicknesses."""
+
+import numpy as np
+
+from lib.errors import VolumeError
+from lib.simulation.scanner import Scanner
+
+DOSES = ("full", "quarter")
+THICKNESSES_MM = (1.0, 3.0)
+THICK_SPACING_MM = 2.0
+SLICES_AT_ONCE = 8
+
+Series = tuple[np.ndarray, np.ndarray]
+"""z in mm, shape (slices,), and HU, float32, shape (slices, size, size)."""
+
+
+def thicken(z_mm: np.ndarray, hu: np.ndarray, thickness_mm: float = 3.0, spacing_mm: float = THICK_SPACING_MM) -> Series:
+    """Thick slices as the mean of thin ones, each weighted by its overlap with the window.
+
+    Args:
+        z_mm: centres of the thin slices, ascending or descending by one step. hu: shape (slices, rows, columns).
+    Returns:
+        Centres in the order of the input, only where the window fits into the slab, and HU; maybe none.
+    Raises:
+        VolumeError: fewer than two slices, or uneven spacing.
+    """
+    z_mm = np.asarray(z_mm, dtype=np.float64)
+    step = np.diff(z_mm)
+    if len(z_mm) != len(hu) or len(z_mm) < 2 or step[0] == 0 or not np.allclose(step, step[0], rtol=0, atol=1e-3):
+        raise VolumeError(f"thicken: {len(z_mm)} positions for {len(hu)} slices; give two or more, evenly spaced in z.")
+    half, half_window = abs(step[0]) / 2.0, thickness_mm / 2.0
+    low, high = z_mm.min() - half + half_window, z_mm.max() + half - half_window
+    centres = low + spacing_mm * np.arange(max(0, int(np.floor((high - low) / spacing_mm + 1e-6)) + 1))
+    if step[0] < 0:
+        centres = centres[::-1]
+    upper = np.minimum(z_mm[None, :] + half, centres[:, None] + half_window)
+    lower = np.maximum(z_mm[None, :] - half, centres[:, None] - half_window)
+    weights = np.clip(upper - lower, 0.0, None).astype(np.float32)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return centres, np.tensordot(weights, hu, axes=1)
+
+
+def scan(
+    volume_hu: np.ndarray,
+    z_mm: np.ndarray,
+    scanner: Scanner,
+    rng: np.random.Generator,
+    i0: float,
+    dose_fraction: float = 0.25,
+) -> dict[tuple[str, str, float], Series]:
+    """All series of one patient from one acquisition: two doses, two kernels, two slice thicknesses.
+
+    Args:
+        volume_hu: noiseless HU, shape (slices, size, size). z_mm: evenly spaced centres (0.8 mm for the challenge's).
+        rng: the noise; its seed and the slice's index decide every photon. i0: see `Scanner.incident`.
+    Returns:
+        (dose, kernel, thickness in mm) -> (z_mm, HU). '1 mm' slices are the input's; '3 mm' ones average them over
+        3 mm, spaced 2 mm, where the window fits into the slab. `quarter` is the low dose, whatever its fraction.
+    Raises:
+        StudyError, VolumeError: as for `Scanner.expose` and `thicken`.
+    """
+    z_mm = np.asarray(z_mm, dtype=np.float64)
+    sharp: dict[str, list[np.ndarray]] = {dose: [] for dose in DOSES}
+    for first in range(0, len(volume_hu), SLICES_AT_ONCE):
+        ideal = scanner.project(volume_hu[first : first + SLICES_AT_ONCE])
+        both = np.concatenate(scanner.expose(ideal, rng, i0, dose_fraction))
+        for dose, hu in zip(DOSES, np.split(scanner.reconstruct(both, "D45"), 2), strict=True):
+            sharp[dose].append(hu)
+    series = {}
+    for dose in DOSES:
+        thin = {"D45": np.concatenate(sharp.pop(dose))}
+        thin["B30"] = scanner.soften(thin["D45"])
+        for kernel, hu in thin.items():
+            series[dose, kernel, THICKNESSES_MM[0]] = (z_mm, hu)
+            series[dose, kernel, THICKNESSES_MM[1]] = thicken(z_mm, hu, THICKNESSES_MM[1])
+    return series

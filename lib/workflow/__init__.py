@@ -1,0 +1,1 @@
+"""Which stages are out of date, and running them."""
