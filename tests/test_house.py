@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lib import REPOSITORY
-from lib.artifacts.cache import imports
+from lib.artifacts.code import imports
 from lib.study.paths import NOTEBOOKS
 from tests.environment_yml import environment_yml, pins
 
