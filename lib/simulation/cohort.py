@@ -8,7 +8,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import alone, atomic
+from lib.artifacts.files import atomic, single_writer
 from lib.data.dicom.mayo import write_series
 from lib.errors import CohortError
 from lib.simulation.abdomen import Abdomen
@@ -65,7 +65,7 @@ def simulate(
     if min(ends) < Z_RANGE_MM[0] or max(ends) > Z_RANGE_MM[1]:
         raise CohortError(f"{slices} slices of a patient reach beyond the phantom ({-Z_RANGE_MM[0]:g} mm)", where=out,
                           remedy="simulate fewer slices")  # fmt: skip
-    with alone(out):
+    with single_writer(out):
         steps = []
         for name, z_mm in tqdm(slabs.items(), desc="simulating", unit="patient", mininterval=1.0, delay=2):
             config = {"seed": seed, "slices": slices, "size": size, "dose_fraction": dose_fraction, "number": len(steps) + 1}

@@ -15,7 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step, digest
-from lib.artifacts.files import alone, atomic
+from lib.artifacts.files import atomic, single_writer
 from lib.data.dicom.discovery import Discovery, SeriesKey, discover
 from lib.data.patients import pseudonym
 from lib.data.workers import Workers
@@ -60,7 +60,7 @@ def insert(
     if not 0.0 < dose_fraction < 1.0 or seed < 0 or (i0 is not None and not i0 > 0.0):
         raise ValueError(f"expected 0 < dose_fraction < 1, seed >= 0 and i0 > 0, got {dose_fraction}, {seed} and {i0}")
     _check_places(data, out)
-    with alone(out), Workers(jobs) as workers:
+    with single_writer(out), Workers(jobs) as workers:
         return _insert(data, out, Dose(dose_fraction, seed, i0), workers)
 
 

@@ -57,7 +57,7 @@ def pixel_centres(size: int, fov_mm: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Field:
-    """A smooth random function of (x, y, z) with mean 0 and SD near 1, decided by `key` alone (a cubic B-spline).
+    """A smooth random function of (x, y, z) with mean 0 and SD near 1, decided by `key` (a cubic B-spline).
 
     `step_mm` and `step_z_mm` are the knots' distances: the scale of its features.
     """
