@@ -10,12 +10,10 @@ from lib.data.patients import SUBSETS, pseudonym_unless_known
 from lib.data.workers import cores
 from lib.errors import CohortError
 from lib.paper import published
-from lib.simulation.cohort import SPACING_MM
+from lib.simulation.cohort import SPACING_MM, patient_names
+from lib.simulation.kernels import ROLL_OFF
 from lib.simulation.series import THICKNESSES_MM, thicken
 from lib.study.config import Simulation, Study
-
-KERNELS = ("B30", "D45")
-
 
 
 def find_scans(study: Study, report: Report) -> pd.DataFrame | None:
@@ -60,7 +58,7 @@ def simulated_pairs(simulation: Simulation) -> pd.DataFrame:
     """The pairs that a simulation will have, as :func:`find_scans` returns them."""
     thin = SPACING_MM * np.arange(simulation.slices)
     thick, _ = thicken(thin, np.zeros((len(thin), 1, 1), np.float32))
-    rows = [(patient, kernel, thickness) for patient in simulation.names for kernel in KERNELS
+    rows = [(patient, kernel, thickness) for patient in patient_names(simulation.patients) for kernel in ROLL_OFF
             for thickness, places in zip(THICKNESSES_MM, (thin, thick), strict=True) for _ in places]
     pairs = pd.DataFrame(rows, columns=["patient", "kernel", "thickness_mm"])
     pairs = pairs.assign(rows=simulation.size, columns=simulation.size)

@@ -35,7 +35,7 @@ def prepare(study: Study, jobs: int | None = None) -> pd.DataFrame:
     if study.cohort.simulation is not None:
         from lib.simulation.cohort import simulate
 
-        simulate(paths.cohort, study.cohort.simulation)
+        simulate(paths.cohort, **study.cohort.simulation.model_dump())
         contents = paths.cohort / SIMULATED_CONTENTS
     elif study.cohort.insertion is not None:
         from lib.simulation.insertion import insert
