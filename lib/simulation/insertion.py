@@ -71,7 +71,7 @@ def _insert(data: Path, out: Path, dose: Dose, workers: Workers) -> pd.DataFrame
     _remove_others(out, {scan.name for scan in scans})
     steps = []
     work = partial(_work, out=out, dose=dose, threads=2 if workers.jobs == 1 else 1)
-    done = workers.executor(READS_A_SLICE * slices).map(work, scans, chunksize=1)
+    done = workers.map(work, scans, files=READS_A_SLICE * slices, chunk=1)
     with tqdm(total=slices, desc="inserting", unit="slice", mininterval=1.0) as bar:
         for scan, (step, failures) in zip(scans, done, strict=True):
             for failure in failures:
