@@ -124,10 +124,10 @@ def _images(study: Study, run: Run | None, slices: pd.DataFrame) -> Iterator[tup
         ldct, ndct = open_volume(folder, ldct_file), open_volume(folder, ndct_file)
         for start in range(0, len(series), BATCH):
             chunk = series["index"].iloc[start : start + BATCH]
-            stack = ldct[chunk.to_numpy()].astype(np.float32)
+            stack = ldct.slices(chunk).astype(np.float32)
             images = stack if unet is None else denoise(unet, stack)
             for number, index, image in zip(chunk.index, chunk, images, strict=True):
-                yield int(number), image, ndct[index].astype(np.float32)
+                yield int(number), image, ndct.slice(index).astype(np.float32)
 
 
 def _both(image_hu: np.ndarray, ndct_hu: np.ndarray) -> dict[str, float]:

@@ -93,9 +93,6 @@ class Volume:
                     raise _error(self.path, "the volume is damaged (cut short)")
         return images
 
-    def __getitem__(self, index) -> np.ndarray:  # until every caller says slice or slices
-        return self.slices(index) if np.ndim(index) else self.slice(index)
-
 
 def open_volume(out: Path, name: str) -> Volume:
     """The volume of that file name in a store. Raises VolumeError."""
@@ -109,11 +106,6 @@ def open_volume(out: Path, name: str) -> Volume:
     if len(volume.shape) != 3 or volume.dtype not in (np.dtype("int16"), np.dtype("float32")):
         raise _error(path, f"{volume.dtype} of shape {volume.shape}, expected int16 or float32 slices")
     return volume
-
-
-def read_slice(volume: Volume, index: int) -> np.ndarray:  # until every caller says volume.slice
-    """HU of one slice, (rows, columns)."""
-    return volume.slice(index)
 
 
 def load_problems(out: Path) -> pd.DataFrame:
