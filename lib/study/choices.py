@@ -1,16 +1,24 @@
 """What the environment changes in a profile: DATA, ENCODER, LAMBDA ... (the Makefile exports them), SET for any field."""
 
 import csv
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from lib.data.patients import SUBSETS, pseudonym_unless_known
 from lib.errors import StudyError
+from lib.perceptual import presets
 from lib.simulation.contents import is_simulation
 
-ENVIRONMENT = ("DATA", "INSERT", "SPLIT", "ENCODER", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS", "LAMBDA", "SET")
+ENVIRONMENT = ("DATA", "INSERT", "SPLIT", "ENCODER", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS", "LAMBDA", "EXPERIMENTS", "SET")
+FILES = ("DATA", "SPLIT", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS", "EXPERIMENTS")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # no choice of ours, but Dask sets them to 1
+OF_EXPERIMENTS = ("losses", "experiments", "seeds")
 
 
 def apply(settings: dict, environment: Mapping[str, str]) -> None:
@@ -46,23 +54,58 @@ def apply(settings: dict, environment: Mapping[str, str]) -> None:
                 "each alone (decade) or with -exact, for example LAMBDA=trained-exact"
             )
         settings["calibration"].update(state=state, rule=rule or "decade")
-    for assignment in chosen.get("SET", "").split():
-        _assign(settings, assignment)
+    if "EXPERIMENTS" in chosen:
+        given = read_experiments(_existing("EXPERIMENTS", chosen["EXPERIMENTS"]))
+        losses = settings.get("losses", {}) | given.get("losses", {})
+        names = dict.fromkeys([*settings.get("experiments", presets.paper()), *losses])
+        settings.update({"experiments": list(names)} | given | {"losses": losses})
+    if "SET" in chosen:
+        assigned = _assignments(chosen["SET"].split())
+        settings.update(OmegaConf.to_container(OmegaConf.merge(settings, assigned)))
 
 
-def _assign(settings: dict, assignment: str) -> None:
-    """Change one field by its dotted name: 'training.batch=8'."""
-    name, equals, value = assignment.partition("=")
-    *sections, field = name.split(".")
-    place = settings
-    for section in sections:
-        place = place.setdefault(section, {}) if isinstance(place, dict) else None
-    if not (equals and sections and field and isinstance(place, dict)):
-        raise StudyError(f"SET: {assignment} is no section.field=value, for example SET='training.batch=8'")
+def portable(environment: Mapping[str, str]) -> dict[str, str | None]:
+    """The choices as another process, in another folder, must have them: paths absolute, None for what is not chosen."""
+    chosen = {name: environment.get(name) or None for name in ENVIRONMENT + THREADS}
+    return chosen | {name: str(Path(chosen[name]).expanduser().resolve()) for name in FILES if chosen[name]}
+
+
+def _assignments(texts: Sequence[str]) -> DictConfig:
+    for text in texts:
+        name, equals, _ = text.partition("=")
+        if not (equals and all(name.split("."))):  # OmegaConf would set None, or a field without a name
+            raise StudyError(f"{text} is no field=value", where="SET", remedy="for example SET='training.batch=8'")
+        try:
+            OmegaConf.from_dotlist([text])
+        except (yaml.YAMLError, OmegaConfBaseException):
+            raise StudyError(f"{text}: the value is not YAML", where="SET",
+                             remedy="for example 8, 1.0e-4 or [SIM01,SIM02]") from None
+    return OmegaConf.from_dotlist(list(texts))
+
+
+def read_experiments(path: Path) -> dict[str, Any]:
+    """The user's experiments: a YAML file with some of ``losses``, ``experiments`` and ``seeds``, as a profile has them.
+
+    Without ``experiments`` the profile's stay, and every loss of the file joins them. Raises StudyError.
+    """
+    def wrong(what: str) -> StudyError:
+        return StudyError(what, where=f"EXPERIMENTS={path}", remedy="README, Experiments of your own, has an example")
+
     try:
-        place[field] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise StudyError(f"SET: {assignment}: the value is not YAML, for example 8, 1.0e-4 or [SIM01, SIM02]") from None
+        given = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise wrong(f"not YAML ({' '.join(str(error).split()):.120})") from None
+    if not isinstance(given, dict) or not given:
+        raise wrong(f"expected a mapping with some of {', '.join(OF_EXPERIMENTS)}")
+    if unknown := [name for name in given if name not in OF_EXPERIMENTS]:
+        raise wrong(f"there is no field {unknown[0]}, choose from {', '.join(OF_EXPERIMENTS)}")
+    losses = given.get("losses", {})
+    if not isinstance(losses, dict) or not all(isinstance(loss, dict) for loss in losses.values()):
+        raise wrong("losses: expected a mapping of names to fields of a loss")
+    for name in losses:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", str(name)) or name == "ldct":
+            raise wrong(f"losses: {name} is no name for files and tables, use letters, digits and . + - _")
+    return given
 
 
 def read_split(path: Path, inserted: bool = False) -> dict[str, list[str]]:
