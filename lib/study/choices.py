@@ -34,26 +34,9 @@ def apply(settings: dict, environment: Mapping[str, str]) -> None:
         settings["cohort"].pop("split", None)
     if "SPLIT" in chosen:
         settings["cohort"]["split"] = read_split(_existing("SPLIT", chosen["SPLIT"]), inserted="INSERT" in chosen)
-    if "ENCODER" in chosen:
-        encoders = {"vgg16": "package", "vgg19": "keras"}
-        if chosen["ENCODER"] not in encoders:
-            raise StudyError(f"ENCODER={chosen['ENCODER']} is not an encoder: choose one of {', '.join(encoders)}")
-        settings["encoder"] = {"architecture": chosen["ENCODER"], "weights": encoders[chosen["ENCODER"]]}
-    if "VGG19_WEIGHTS" in chosen:
-        if chosen.get("ENCODER") == "vgg16":
-            raise StudyError("ENCODER=vgg16 and VGG19_WEIGHTS exclude each other: leave one out")
-        weights = _existing("VGG19_WEIGHTS", chosen["VGG19_WEIGHTS"])
-        settings["encoder"] = {"architecture": "vgg19", "weights": weights}
-    if "MEDICAL_WEIGHTS" in chosen:
-        settings["medical"]["weights"] = _existing("MEDICAL_WEIGHTS", chosen["MEDICAL_WEIGHTS"])
+    _choose_encoders(settings, chosen)
     if "LAMBDA" in chosen:
-        state, _, rule = chosen["LAMBDA"].partition("-")
-        if state not in ("published", "untrained", "trained") or rule not in ("", "decade", "exact"):
-            raise StudyError(
-                f"LAMBDA={chosen['LAMBDA']} is not a choice: published, untrained or trained, "
-                "each alone (decade) or with -exact, for example LAMBDA=trained-exact"
-            )
-        settings["calibration"].update(state=state, rule=rule or "decade")
+        _choose_lambda(settings, chosen["LAMBDA"])
     if "EXPERIMENTS" in chosen:
         given = read_experiments(_existing("EXPERIMENTS", chosen["EXPERIMENTS"]))
         losses = settings.get("losses", {}) | given.get("losses", {})
@@ -62,6 +45,29 @@ def apply(settings: dict, environment: Mapping[str, str]) -> None:
     if "SET" in chosen:
         assigned = _assignments(chosen["SET"].split())
         settings.update(OmegaConf.to_container(OmegaConf.merge(settings, assigned)))
+
+
+def _choose_encoders(settings: dict, chosen: Mapping[str, str]) -> None:
+    if "ENCODER" in chosen:
+        encoders = {"vgg16": "package", "vgg19": "keras"}
+        if chosen["ENCODER"] not in encoders:
+            raise StudyError(f"ENCODER={chosen['ENCODER']} is not an encoder", remedy=f"choose one of {', '.join(encoders)}")
+        settings["encoder"] = {"architecture": chosen["ENCODER"], "weights": encoders[chosen["ENCODER"]]}
+    if "VGG19_WEIGHTS" in chosen:
+        if chosen.get("ENCODER") == "vgg16":
+            raise StudyError("ENCODER=vgg16 and VGG19_WEIGHTS exclude each other", remedy="leave one out")
+        weights = _existing("VGG19_WEIGHTS", chosen["VGG19_WEIGHTS"])
+        settings["encoder"] = {"architecture": "vgg19", "weights": weights}
+    if "MEDICAL_WEIGHTS" in chosen:
+        settings["medical"]["weights"] = _existing("MEDICAL_WEIGHTS", chosen["MEDICAL_WEIGHTS"])
+
+
+def _choose_lambda(settings: dict, choice: str) -> None:
+    state, _, rule = choice.partition("-")
+    if state not in ("published", "untrained", "trained") or rule not in ("", "decade", "exact"):
+        raise StudyError(f"LAMBDA={choice} is not a choice", remedy="choose published, untrained or trained, each alone "
+                         "(decade) or with -exact, for example LAMBDA=trained-exact")
+    settings["calibration"].update(state=state, rule=rule or "decade")
 
 
 def portable(environment: Mapping[str, str]) -> dict[str, str | None]:
@@ -119,8 +125,8 @@ def read_split(path: Path, inserted: bool = False) -> dict[str, list[str]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         for row in (reader := csv.DictReader(stream)):
             if {"patient", "subset"} - {name for name, value in row.items() if value} or row["subset"] not in SUBSETS:
-                raise StudyError(f"SPLIT={path}, line {reader.line_num}: expected the columns patient,subset with a "
-                                 f"subset of {', '.join(SUBSETS)}")
+                raise StudyError(f"expected the columns patient,subset with a subset of {', '.join(SUBSETS)}",
+                                 where=f"SPLIT={path}, line {reader.line_num}")
             parts[row["subset"]].append(pseudonym_unless_known(row["patient"].strip(), public=not inserted))
     return parts
 
@@ -128,5 +134,5 @@ def read_split(path: Path, inserted: bool = False) -> dict[str, list[str]]:
 def _existing(name: str, value: str, folder: bool = False) -> Path:
     path = Path(value).expanduser().resolve()
     if not (path.is_dir() if folder else path.is_file()):
-        raise StudyError(f"{name}={value} does not exist: pass a {'folder of DICOM files' if folder else 'file'}")
+        raise StudyError(f"{name}={value} does not exist", remedy=f"pass a {'folder of DICOM files' if folder else 'file'}")
     return path

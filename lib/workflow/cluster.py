@@ -7,6 +7,7 @@ goes on from its checkpoint.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from uuid import uuid4
 
 import dask
@@ -15,7 +16,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 
 from lib.errors import PaperError, StageError, StudyError
 from lib.workflow.stages import Stage
-from lib.workflow.tasks import KILLED, Failure, perform
+from lib.workflow.tasks import KILLED, PRINTS, end, in_a_line, perform
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,13 @@ PATIENCE = 10.0  # seconds for a scheduler to answer
 
 
 @contextmanager
-def workers(jobs: int, scheduler: str | None = None) -> Iterator[Client]:
+def workers(jobs: int, scheduler: str | None, prints: Path) -> Iterator[Client]:
     """``jobs`` workers of this machine, or those of a scheduler; on the way out those of this machine are gone.
+
+    Parameters
+    ----------
+    prints : Path
+        Where the former append what their libraries print.
 
     Raises
     ------
@@ -52,11 +58,13 @@ def workers(jobs: int, scheduler: str | None = None) -> Iterator[Client]:
         return
     with dask.config.set(SETTINGS), LocalCluster(
         jobs, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=logging.CRITICAL,
-        preload="lib.workflow.tasks",
+        preload="lib.workflow.tasks", env={PRINTS: str(prints)},
     ) as cluster, Client(cluster, set_as_default=False) as client:
         client.forward_logging("lib")
         try:
             yield client
+        except PaperError:
+            raise  # everything has ended
         except BaseException:
             _end(cluster)
             raise
@@ -68,8 +76,7 @@ def _end(cluster: LocalCluster) -> None:
         nanny.close_gracefully()  # it replaces no worker any more
         with suppress(psutil.Error):
             worker = psutil.Process(nanny.pid)
-            for process in [*worker.children(recursive=True), worker]:
-                process.kill()
+            end([*worker.children(recursive=True), worker])
 
 
 def perform_all(client: Client, wave: Sequence[tuple[str, Stage]], environment: Mapping[str, str | None]) -> None:
@@ -90,7 +97,7 @@ def perform_all(client: Client, wave: Sequence[tuple[str, Stage]], environment: 
         for place, stage in wave
     }
     failed: list[PaperError] = []
-    for number, future in enumerate(as_completed(futures), start=1):
+    for number, future in enumerate(as_completed(futures, loop=client.loop), start=1):
         if error := _failure(future, futures[future]):
             failed.append(error)
             if number < len(futures):
@@ -120,6 +127,5 @@ def _failure(future: Future, stage: Stage) -> PaperError | None:
                               remedy="start the workers in this checkout, on this disk")
         return error
     error = future.exception()
-    text = str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
-    what = KILLED if isinstance(error, KilledWorker) else " ".join(text.split())
+    what = KILLED if isinstance(error, KilledWorker) else in_a_line(error)
     return StageError(f"{what} (it failed {TRIES} times)", where=stage.name)

@@ -6,6 +6,7 @@ import shutil
 from contextlib import ExitStack
 
 from lib.artifacts.files import single_writer
+from lib.errors import StageError
 from lib.study import choices
 from lib.study.config import Study
 from lib.workflow.stages import Stage, stages
@@ -51,8 +52,12 @@ def make(study: Study, jobs: int = 1, scheduler: str | None = None) -> list[Stag
                 continue
             from lib.workflow import cluster  # half a second, for nothing where all is up to date
 
-            client = client or stack.enter_context(cluster.workers(jobs, scheduler))
-            cluster.perform_all(client, late, environment)
+            client = client or stack.enter_context(cluster.workers(jobs, scheduler, study.paths.log))
+            try:
+                cluster.perform_all(client, late, environment)
+            except StageError as error:
+                error.remedy = "; ".join(filter(None, [error.remedy, f"log: {study.paths.log}"]))
+                raise
             ran += [stage for _, stage in late]
         shutil.rmtree(study.paths.features, ignore_errors=True)  # a cache, and a large one
     return ran

@@ -59,7 +59,8 @@ def stages(study: Study) -> list[list[Stage]]:
         first = [[_function(study, "00_insert", "lib.simulation.insertion:insert", ("cohort.insertion",),
                             [study.cohort.data], [scans], data=study.cohort.data, out=paths.inserted,
                             **inserted.model_dump())]]
-    return first + [
+    return [
+        *first,
         [_notebook(study, "01_preprocess", ("cohort", "training.patch_size"), [scans],
                    [paths.manifest, *_figure(paths, "fig1")])],
         [_notebook(study, "02_calibrate_psi", (*NETWORK, "calibration", *experiments), [paths.manifest, *brought],
@@ -94,7 +95,7 @@ def _notebook(study: Study, name: str, settings: Iterable[str], inputs: Iterable
 
 
 def _function(study: Study, name: str, function: str, settings: Iterable[str], inputs: Iterable[Path],
-              outputs: list[Path], **parameters: Any) -> Stage:
+              outputs: list[Path], /, **parameters: Any) -> Stage:
     return Stage(name, study.paths.stages / f"{name}.json", {function.partition(":")[0]}, _config(study, settings),
                  _by_name(study, inputs), outputs, function=function, parameters=parameters)
 

@@ -14,7 +14,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import nbformat
@@ -25,19 +25,24 @@ from nbclient.exceptions import DeadKernelError
 import lib.errors
 from lib.artifacts.files import write_text
 from lib.errors import PaperError, StageError
+from lib.log import LINES
 from lib.workflow.stages import Stage
 
 log = logging.getLogger(__name__)
-output = logging.getLogger(f"{__name__}.output")
+lines = logging.getLogger(LINES)
 
 KILLED = ("its process was killed from outside, most likely for want of memory: close other programs, or try JOBS=1 or a "
           "smaller SET=training.batch=...; the same command goes on from the last checkpoint")
+PRINTS = "PAPER_WORKER_PRINTS"  # the variable that names the file for what a worker's libraries and kernels print
 LOOKS = 1.0  # seconds between two looks at memory and at whether the task is still wanted
 
 
 def dask_setup(worker: object) -> None:
-    """Of a worker on this machine: leave Ctrl-C to the process that started it."""
+    """Of a worker on this machine: leave Ctrl-C to the process that started it, and the terminal, too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with open(os.environ[PRINTS], "ab") as stream:
+        for number in (1, 2):
+            os.dup2(stream.fileno(), number)
 
 
 def perform(stage: Stage, place: str, environment: Mapping[str, str | None],
@@ -63,13 +68,17 @@ def perform(stage: Stage, place: str, environment: Mapping[str, str | None],
     log.info("[%s] %s", place, stage.name)
     begin = time.monotonic()
     try:
-        with _watched(wanted) as peak_mib, stage.making(peak_memory_mib=peak_mib):
+        with _watched(wanted, stage.notebook is not None) as peak_mib, stage.making(peak_memory_mib=peak_mib):
             if stage.notebook is not None:
                 _execute(stage)
             else:
                 _call(stage)
     except PaperError as error:
         return error if error.where == stage.name else StageError(f"{type(error).__name__}: {error}", where=stage.name)
+    except Exception as error:
+        log.warning("%s failed: %s", stage.name, in_a_line(error))
+        log.debug("%s", stage.name, exc_info=True)
+        raise
     log.info("[%s] %s done in %.0f s, %.1f GiB at most", place, stage.name, time.monotonic() - begin, peak_mib() / 1024)
     return None
 
@@ -82,12 +91,13 @@ def _execute(stage: Stage) -> None:
             stage.notebook, stage.executed, stage.parameters, kernel_name="python3", progress_bar=False,
             stdout_file=stream, stderr_file=stream, cwd=stage.notebook.parent)
     except papermill.PapermillExecutionError as error:
-        line = f"{error.ename}: {next(iter(str(error.evalue).splitlines()), '')}"
+        line = " ".join(f"{error.ename}: {error.evalue}".split())
         if issubclass(getattr(lib.errors, error.ename, Exception), PaperError):
             raise StageError(line, where=stage.name) from None
-        raise Failure(line) from None
+        log.debug("%s: %s", stage.name, error)
+        raise NotebookError(line) from None
     except DeadKernelError:
-        raise Failure(KILLED) from None
+        raise NotebookError(KILLED) from None
     finally:
         stream.close()
         if stage.executed.is_file():
@@ -102,8 +112,14 @@ def _call(stage: Stage) -> None:
         function(**stage.parameters)
 
 
-class Failure(Exception):
+class NotebookError(Exception):
     """A notebook failed in a way that another attempt may not: one line."""
+
+
+def in_a_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    text = str(error) if isinstance(error, NotebookError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
 
 
 class Lines(io.TextIOBase):
@@ -113,9 +129,9 @@ class Lines(io.TextIOBase):
         self.name, self.rest = name, ""
 
     def write(self, text: str) -> int:
-        *lines, self.rest = re.split(r"[\r\n]", self.rest + text)
-        for line in filter(str.strip, lines):
-            output.debug("%s  %s", self.name, line.rstrip())
+        *whole, self.rest = re.split(r"[\r\n]", self.rest + text)
+        for line in filter(str.strip, whole):
+            lines.debug("%s  %s", self.name, line.rstrip())
         return len(text)
 
     def close(self) -> None:
@@ -125,25 +141,35 @@ class Lines(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def _watched(wanted: Callable[[], bool]) -> Iterator[Callable[[], int]]:
-    """Ends this process' children if the work is not wanted any more; yields their largest resident set so far, MiB."""
-    done, peak = threading.Event(), [psutil.Process().memory_info().rss]
+def _watched(wanted: Callable[[], bool], notebook: bool) -> Iterator[Callable[[], int]]:
+    """Ends this process' children if the work is not wanted any more; yields the largest resident set so far, MiB, of the
+    children if the work is a notebook, else of this process, too."""
+    worker, done, peak = psutil.Process(), threading.Event(), 0
 
     def look() -> None:
+        nonlocal peak
         while not done.wait(LOOKS):
-            for process in psutil.Process().children(recursive=True):
+            children = worker.children(recursive=True)
+            for process in children if notebook else [worker, *children]:
                 with contextlib.suppress(psutil.Error):
-                    peak[0] = max(peak[0], process.memory_info().rss)
-                    if not wanted():
-                        process.kill()
+                    peak = max(peak, process.memory_info().rss)
+            if not wanted():
+                end(children)
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
     try:
-        yield lambda: round(peak[0] / 1024**2)
+        yield lambda: round(peak / 1024**2)
     finally:
         done.set()
         watcher.join()
+
+
+def end(processes: Iterable[psutil.Process]) -> None:
+    """End processes at once."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def tidy(executed: Path) -> None:
