@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import reference
-from benchmarks.forward import lively
+from benchmarks.forward import varied
 from benchmarks.measure import by_turns, ratio, require_close
 from benchmarks.setting import Setting
 from lib.data.patches import Patches
@@ -31,7 +31,7 @@ def run(setting: Setting) -> dict:
     study = setting.study(patches=BATCHES * batch)
     patches, phis = Patches(study, "train"), list(study.encoder.phis.values())
     known = [target_features(study, context, patches) for context in CONTEXTS]
-    unets = [lively(unet(setting.channels, seed=seed)) for seed, _ in enumerate(STATES)]
+    unets = [varied(unet(setting.channels, seed=seed)) for seed, _ in enumerate(STATES)]
     encoders = [quick(encoder(study, context, *phis), WORTHWHILE) for context in CONTEXTS]  # as for a cohort of this size
     shared = pair_losses_of([quick(network, WORTHWHILE) for network in unets], encoders, [None, None])
     dataset = patches.dataset(drop_remainder=False, batch=batch)
@@ -46,8 +46,7 @@ def run(setting: Setting) -> dict:
         with open(setting.folder / "features.bin", "wb") as stream:
             for network in encoders:
                 for _, ndct in dataset:
-                    for values in network.predict_on_batch(ndct):
-                        stream.write(np.ascontiguousarray(values).data)
+                    stream.writelines(np.ascontiguousarray(values).data for values in network.predict_on_batch(ndct))
 
     plain = {name: reference.features_of(trunk(study, published.EXPERIMENTS[name].context), study.phi(name))
              for name in published.CALIBRATED}

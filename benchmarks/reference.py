@@ -19,11 +19,15 @@ def store(files: list[Path], out: Path) -> None:
         np.save(out / f"{number}.npy", hu.astype(np.float64))
 
 
-def batch(places: np.ndarray, low: list[Path], full: list[Path], size: int) -> tuple[np.ndarray, np.ndarray]:
+def batch(places: np.ndarray, low: dict[int, Path], full: dict[int, Path], size: int) -> tuple[np.ndarray, np.ndarray]:
     """One batch (LDCT, NDCT), float32 (batch, size, size, 1): two whole slices are loaded for every patch.
 
-    Args:
-        places: (batch, 3): pair, row, column. low, full: the .npy files of each pair's slices.
+    Parameters
+    ----------
+    places : (batch, 3) array of int
+        Pair, row, column.
+    low, full : mapping of int to path
+        The .npy files of each pair's slices.
     """
     pairs = []
     for pair, row, column in places:

@@ -1,6 +1,6 @@
 """Patches a second in steady state: the tf.data pipeline beside two ``np.load`` of whole float64 slices a patch.
 
-Both read from the page cache. ``pipeline-1`` and ``pipeline-7`` measure the memory alone, with so many patients.
+Both read from the page cache. The parts ``pipeline-1`` and ``pipeline-7`` measure the memory only, with so many patients.
 """
 
 import time
