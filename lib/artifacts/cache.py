@@ -1,36 +1,27 @@
-"""What made an artefact: stamps and cache keys.
+"""What made a result: steps, their keys and stamps.
 
-A *step* is one piece of long work with one folder or file of results (the cohort, the volumes, one training). Its key
-is a hash of the code it can reach, of the configuration it reads and of its inputs' contents. A step whose stamp
-carries the current key, and whose outputs are still what the stamp says, is not done again.
+A *step* is one piece of work with files of results (the volumes, one training, a whole notebook). Its key is a hash of
+the code it can reach, of the configuration it reads and of its inputs' contents. A step whose stamp carries the current
+key, and whose outputs are there and still what the stamp says, is not done again.
 """
 
-import ast
 import hashlib
 import json
 import os
 import platform
-import resource
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from lib.artifacts.files import fingerprint, unchanged, write_json
-from lib import REPOSITORY
-
-# Modules whose effect on a result is in its configuration or in none: editing them invalidates nothing.
-PLUMBING = {"lib", "lib.errors", "lib.log", "lib.study", "lib.study.paths", "lib.study.choices", "lib.study.config",
-            "lib.data.patients", "lib.artifacts", "lib.artifacts.files", "lib.artifacts.cache"}
-VERSIONS = ("tensorflow", "keras", "numpy", "scipy", "scikit-image", "pandas", "pydicom", "statsmodels", "finufft")
+from lib.artifacts.code import code_hash
+from lib.artifacts.files import file_sha256, fingerprint, folder_digest, unchanged, write_json
+from lib.artifacts.provenance import commit, peak_memory_mib, versions
+from lib.errors import StageError
 
 
 def digest(value: Any) -> str:
@@ -44,86 +35,39 @@ def plain(value: Any) -> Any:
                                  if isinstance(item, BaseModel) else str(item)))
 
 
-def _module_file(name: str) -> Path | None:
-    stem = REPOSITORY.joinpath(*name.split("."))
-    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
-
-
-def imports(source: str) -> set[str]:
-    """Modules of ``lib`` that a piece of Python imports anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.split(".")[0] == "lib" and _module_file(name)}
-
-
-@cache
-def _meaning(name: str) -> tuple[str, frozenset[str]]:
-    """A module's code without comments, layout and docstrings, and the modules that it imports."""
-    source = _module_file(name).read_text(encoding="utf-8")
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree), frozenset(imports(source))
-
-
-def code_hash(modules: set[str]) -> str:
-    """Hash of what ``modules``, and all of ``lib`` that they import, mean: comments and docstrings do not count."""
-    reached, waiting = {}, set(modules)
-    while waiting:
-        name = waiting.pop()
-        if name not in reached and name not in PLUMBING:
-            reached[name], further = _meaning(name)
-            waiting |= further
-    return digest(reached)
-
-
-@cache
-def commit() -> str:
-    """Short commit of the checkout, '+changes' where tracked files differ from it, 'unknown' outside git."""
-    git = ["git", "-C", str(REPOSITORY)]
-    try:
-        name = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno", "--", "lib", "notebooks", "requirements.txt"],
-                                 capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return name.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
-
-
-def versions() -> dict[str, str]:
-    """Python and the packages that results depend on."""
-    found = {distribution: metadata.version(distribution) for distribution in VERSIONS}
-    return {"python": platform.python_version(), **found}
-
-
-def peak_memory_mib() -> float:
-    """Largest resident set of this process so far, MiB."""
-    unit = 1024**2 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+def contents(path: Path) -> str | None:
+    """What a key knows of an input: a file's SHA-256, a folder's names, sizes and times; None where there is nothing."""
+    if path.is_dir():
+        return folder_digest(path)
+    return file_sha256(path) if path.is_file() else None
 
 
 @dataclass
 class Step:
-    """One cached piece of work.
+    """One piece of work whose results are kept.
 
-    Attributes:
-        name: what it is, for messages.
-        stamp: the JSON file that says what made the outputs.
-        modules: the modules of ``lib`` that do the work.
-        config: the part of the study that it reads.
-        inputs: contents that it reads: hashes by name.
+    Parameters
+    ----------
+    name : str
+        What it is, for messages.
+    stamp : Path
+        The JSON file that says what made the outputs.
+    modules : collection of str
+        The modules of ``lib`` that do the work.
+    config : Any
+        The part of the configuration that it reads.
+    inputs : dict
+        What it reads, by name: a value, or the path of a file or folder, which stands for its contents at that moment.
+    outputs : collection of Path
+        The files that it promises. Those that only the work itself can know are added while it is at it.
     """
 
     name: str
     stamp: Path
-    modules: set[str]
+    modules: Collection[str]
     config: Any
     inputs: dict[str, Any] = field(default_factory=dict)
+    outputs: Collection[Path] = ()
 
     @property
     def key(self) -> str:
@@ -131,35 +75,54 @@ class Step:
 
     def made_from(self) -> dict[str, Any]:
         """What the outputs depend on, in words that a later run can compare: code, config and inputs."""
-        return {"code": code_hash(self.modules), "config": plain(self.config), "inputs": self.inputs}
+        inputs = {name: contents(value) if isinstance(value, Path) else value for name, value in self.inputs.items()}
+        return {"code": code_hash(self.modules), "config": plain(self.config), "inputs": inputs}
 
     def read(self) -> dict | None:
         """The stamp, or None where there is none that can be read."""
         try:
-            return json.loads(self.stamp.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            known = json.loads(self.stamp.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
             return None
+        return known if isinstance(known, dict) and {"key", "outputs"} <= set(known) else None
 
     def is_current(self) -> bool:
         """Whether the outputs on disk are those of this code, configuration and inputs."""
         known = self.read()
         return (
             known is not None
+            and {self._relative(path) for path in self.outputs} <= set(known["outputs"])
             and known["key"] == self.key
             and all(unchanged(self.stamp.parent / name, kept) for name, kept in known["outputs"].items())
         )
 
     @contextmanager
     def making(self, **notes: Any) -> Iterator[list[Path]]:
-        """Do the work inside the block and append its output files to the list; the stamp is written at the end."""
+        """Do the work inside the block; the stamp is written at its end.
+
+        Files beside the declared outputs are appended to the list. ``notes`` get into the stamp; one that is a function
+        is called at the end.
+
+        Raises
+        ------
+        StageError
+            A file that was promised is not there.
+        """
         self.stamp.unlink(missing_ok=True)
-        outputs: list[Path] = []
-        begin = time.monotonic()
-        yield outputs
-        base = self.stamp.parent
+        made_from, begin = self.made_from(), time.monotonic()
+        further: list[Path] = []
+        yield further
+        outputs = sorted({*self.outputs, *further})
+        if missing := [path.name for path in outputs if not path.is_file()]:
+            raise StageError(f"ended without writing {', '.join(missing)}", where=self.name)
         write_json(self.stamp, {
-            "step": self.name, "key": self.key, "config_hash": digest(self.config)[:12], "config": plain(self.config),
-            "inputs": self.inputs, "commit": commit(), "versions": versions(), "device": platform.machine(),
-            "seconds": round(time.monotonic() - begin, 2), "peak_memory_mib": round(peak_memory_mib()), **notes,
-            "outputs": {os.path.relpath(path, base): fingerprint(path) for path in sorted(set(outputs))},
+            "step": self.name, "key": digest(made_from), "config_hash": digest(self.config)[:12],
+            "config": made_from["config"], "inputs": made_from["inputs"], "commit": commit(), "versions": versions(),
+            "device": platform.machine(), "seconds": round(time.monotonic() - begin, 2),
+            "peak_memory_mib": round(peak_memory_mib()),
+            **{name: note() if callable(note) else note for name, note in notes.items()},
+            "outputs": {self._relative(path): fingerprint(path) for path in outputs},
         })
+
+    def _relative(self, path: Path) -> str:
+        return os.path.relpath(path, self.stamp.parent)

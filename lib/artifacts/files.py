@@ -1,7 +1,6 @@
 """Files that are whole or not there: hashes, atomic writes, one writer a folder."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -11,9 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
 from lib.errors import OutputError
 
 TEMPORARY = ".partial-"  # files of this prefix are what a killed run left
+MOMENT = 0.1  # seconds for a lock whose holder removes it just now
 
 
 def file_sha256(path: Path) -> str:
@@ -48,7 +50,7 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "free some space, or write" if full else "make it writable, or write"
     reason = "the disk is full" if full else error.strerror or error
-    return OutputError(f"{path}: cannot be written ({reason}): {remedy} to another folder (OUTPUT=folder)")
+    return OutputError(f"cannot be written ({reason})", where=path, remedy=f"{remedy} to another folder (OUTPUT=folder)")
 
 
 def sync(path: Path) -> None:
@@ -108,42 +110,43 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def single_writer(folder: Path) -> Iterator[None]:
     """Hold ``folder`` for this run by a lock that ends with the process; a folder made for it goes again if unused.
 
-    Raises OutputError if another run holds it, or if it cannot be written.
+    Raises OutputError at once if another run holds it, or if it cannot be written.
     """
     made = not folder.exists()
-    lock = folder / ".lock"
+    path = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = _locked(lock)
-    except BlockingIOError:
-        raise OutputError(f"another run is at work in {folder}: wait for it, or pass OUTPUT=another folder") from None
+        lock = _locked(path)
+    except Timeout:
+        raise OutputError(f"another run is at work in {folder}", remedy="wait for it, or pass OUTPUT=another folder",
+                          code="busy") from None
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
-        os.close(handle)
+        if isinstance(lock, FileLock):  # the library leaves its file; removed under the lock, nobody can hold it
+            path.unlink(missing_ok=True)
+        lock.release()
         if made and not any(folder.iterdir()):
             folder.rmdir()
 
 
-def _locked(lock: Path) -> int:
-    """A handle that holds the file ``lock``. BlockingIOError: someone else does."""
-    while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(handle), os.stat(lock)):
-                return handle
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
-                return handle  # a file system without locks
-            os.close(handle)
+def _locked(path: Path) -> BaseFileLock:
+    """A lock that this process holds. Timeout: someone else does."""
+    lock: BaseFileLock = FileLock(path)
+    try:
+        lock.acquire(timeout=MOMENT, poll_interval=MOMENT / 4)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOLCK):
             raise
-        os.close(handle)  # its holder removed it in between
+        path.unlink(missing_ok=True)
+        lock = SoftFileLock(path.with_suffix(".held"))  # a file system without locks: the library does so at ENOSYS only
+        lock.acquire(timeout=MOMENT, poll_interval=MOMENT / 4)
+    return lock
+
+
+alone = single_writer  # until every caller says so

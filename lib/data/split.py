@@ -1,6 +1,8 @@
 """Which patients train, validate and test: the user's file, the paper's, or a random division with a stated seed."""
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,32 +11,43 @@ from lib.data.patients import ALIASES, SUBSETS
 from lib.data.store import reading
 from lib.errors import CohortError
 from lib.paper import published
-from lib.study.config import Cohort, Study
 
+Split = Mapping[str, Sequence[str]] | None
 SHARES = {"validation": 0.1, "test": 0.2}  # of the patients, as the paper's 7 / 1 / 2
+log = logging.getLogger(__name__)
 
 
-def subsets(study: Study, *, warn: Callable[[str], None] = lambda text: None) -> dict[str, pd.DataFrame]:
-    """The study's pairs of slices by subset, see :func:`split_pairs` and :func:`patients`."""
-    manifest = reading.load_manifest(study.paths.volumes)
+def subsets(store: Path, split: Split, seed: int) -> dict[str, pd.DataFrame]:
+    """The pairs of slices of a store by subset, see :func:`split_pairs` and :func:`patients`.
+
+    Parameters
+    ----------
+    store : Path
+        Folder of the volumes.
+    split : mapping or None
+        The patients of each subset where somebody chose them.
+    seed : int
+        Of a random division.
+    """
+    manifest = reading.load_manifest(store)
     table = reading.pairs(manifest)
-    return split_pairs(table, patients(study.cohort, table["patient"], manifest["collection"].iloc[0]), warn=warn)
+    return split_pairs(table, patients(split, seed, table["patient"], manifest["collection"].iloc[0]))
 
 
-def patients(cohort: Cohort, present: Iterable[str], collection: str) -> dict[str, list[str]]:
-    """Patients of each subset: the study's own division, else the paper's for 'mayo2016', else :func:`random_split`."""
-    if cohort.split is not None:
-        return cohort.split.parts()
+def patients(split: Split, seed: int, present: Iterable[str], collection: str) -> dict[str, list[str]]:
+    """Patients of each subset: ``split``, else the paper's for 'mayo2016', else :func:`random_split`."""
+    if split is not None:
+        return {name: list(part) for name, part in split.items()}
     if collection == "mayo2016":
         return {name: list(part) for name, part in published.SPLIT.items()}
-    return random_split(present, cohort.split_seed)
+    return random_split(present, seed)
 
 
-def describe(cohort: Cohort, collection: str) -> str:
+def describe(split: Split, seed: int, collection: str) -> str:
     """Where the division comes from, in words."""
-    if cohort.split is not None:
+    if split is not None:
         return "split of the profile or of SPLIT"
-    return "the paper's split" if collection == "mayo2016" else f"patients divided at random, seed {cohort.split_seed}"
+    return "the paper's split" if collection == "mayo2016" else f"patients divided at random, seed {seed}"
 
 
 def random_split(present: Iterable[str], seed: int) -> dict[str, list[str]]:
@@ -45,7 +58,7 @@ def random_split(present: Iterable[str], seed: int) -> dict[str, list[str]]:
     names = sorted(set(present))
     if len(names) < 3:
         raise CohortError(f"{len(names)} patient(s) with pairs ({', '.join(names)}) cannot be divided into train, "
-                          "validation and test: add patients")
+                          "validation and test", remedy="add patients")
     random = np.random.default_rng([seed, 0x511])
     order = [names[place] for place in random.permutation(len(names))]
     parts: dict[str, list[str]] = {name: [] for name in SUBSETS}
@@ -62,35 +75,34 @@ def random_split(present: Iterable[str], seed: int) -> dict[str, list[str]]:
     return {subset: sorted(part) for subset, part in parts.items()}
 
 
-def split_pairs(
-    table: pd.DataFrame, split: dict[str, list[str]], *, warn: Callable[[str], None] = lambda text: None
-) -> dict[str, pd.DataFrame]:
+def split_pairs(table: pd.DataFrame, split: Mapping[str, Sequence[str]]) -> dict[str, pd.DataFrame]:
     """Divide `pairs` by patient into train, validation and test; no patient can be in two of them.
 
-    Patients that the split names but the data lack, or the other way round, and L097 for L096, go to `warn` as text.
+    Patients that the split names but the data lack, or the other way round, and L097 for L096, are warned of.
 
-    Raises CohortError if a patient is in two subsets, a subset is empty, or the split's keys are not the three.
+    Raises CohortError if a patient is in two subsets, a subset is empty. ValueError if
+    the split's keys are not the three.
     """
     if set(split) != set(SUBSETS):
-        raise CohortError(f"split has the subsets {sorted(split)}; expected {', '.join(SUBSETS)}")
+        raise ValueError(f"split has the subsets {sorted(split)}, expected {', '.join(SUBSETS)}")
     present = set(table["patient"])
     owner: dict[str, str] = {}
     for subset in SUBSETS:
         for name in split[subset]:
             patient = ALIASES.get(name, name) if name not in present else name
             if patient != name:
-                warn(f"split: {name} is read as {patient} (a misprint in the paper)")
+                log.warning("split: %s is read as %s (a misprint in the paper)", name, patient)
             if owner.setdefault(patient, subset) != subset:
-                raise CohortError(f"split: patient {patient} is in both {owner[patient]} and {subset}; keep it in one")
+                raise CohortError(f"patient {patient} is in both {owner[patient]} and {subset}", where="split",
+                                  remedy="keep it in one")
     if absent := sorted(owner.keys() - present):
-        warn(f"split: no pairs of {', '.join(absent)} in the data; the study goes on without")
+        log.warning("split: no pairs of %s in the data; the study goes on without", ", ".join(absent))
     if unused := sorted(present - owner.keys()):
-        warn(f"split: {', '.join(unused)} are in the data but in no subset; their pairs are not used")
+        log.warning("split: %s are in the data but in no subset; their pairs are not used", ", ".join(unused))
     owners = table["patient"].map(owner)
     parts = {subset: table[owners == subset].reset_index(drop=True) for subset in SUBSETS}
     if empty := [subset for subset, part in parts.items() if part.empty]:
         raise CohortError(
-            f"split: no pairs for {', '.join(empty)}; the data have pairs of {', '.join(sorted(present)) or 'no patient'}, "
-            "name at least one of them for each subset in SPLIT=file.csv (columns patient,subset)"
-        )
+            f"no pairs for {', '.join(empty)}, the data have pairs of {', '.join(sorted(present)) or 'no patient'}",
+            where="split", remedy="name at least one of them for each subset in SPLIT=file.csv (columns patient,subset)")
     return parts

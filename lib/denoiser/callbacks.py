@@ -1,6 +1,7 @@
 """What watches a long training: dead outputs, losses that are no numbers or diverge, the log, the time left."""
 
 import csv
+import logging
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,26 +12,32 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from lib.denoiser.checkpoints import Checkpoints
+from lib.denoiser.checkpoints import Checkpoints, Course, StepCallback
 from lib.errors import TrainingError
 
 CONSTANT = 1e-4  # standard deviation in [0, 1] below which an output counts as constant: 0.4 HU
 WINDOW, DIVERGED = 100, 20.0  # a mean loss over so many steps, so many times the lowest one before, has diverged
 LOOKS = 4  # looks at the output within the patience
+log = logging.getLogger(__name__)
 
 
-class Watch(keras.callbacks.Callback):
+class Watch(StepCallback):
     """Stops a training that cannot become good, with the step, the batch's slices and the last good checkpoint.
 
-    Args:
-        images, targets: one batch (batch, rows, columns, 1) to look at.
-        patience: steps for which the output may be constant (the dead start: some networks recover).
-        checkpoints: of this training.
-        slices: names the slices of the step with this number in its epoch.
+    Parameters
+    ----------
+    images, targets : arrays, shape (batch, rows, columns, 1)
+        One batch to look at.
+    patience : int
+        Steps for which the output may be constant (the dead start: some networks recover).
+    checkpoints : Checkpoints
+        Of this training.
+    slices : function
+        Names the slices of the step with this number in its epoch.
     """
 
     def __init__(self, images, targets, patience: int, checkpoints: Checkpoints, slices: Callable[[int], str]):
-        super().__init__()
+        super().__init__(checkpoints.course)
         self.images, self.targets = images, targets
         self.patience, self.checkpoints, self.slices = patience, checkpoints, slices
         self._constant_since: int | None = None
@@ -42,13 +49,10 @@ class Watch(keras.callbacks.Callback):
         return bool(output.std() < CONSTANT <= np.asarray(self.targets).std())
 
     def on_epoch_begin(self, epoch, logs=None):
-        begin = self.checkpoints.begin
-        self._epoch, self._first = epoch, begin.batch if epoch == begin.epoch else 0
+        super().on_epoch_begin(epoch)
         self._seen: tuple[int, float] | None = None  # steps of the epoch and their summed loss, where the window begins
 
-    def on_train_batch_end(self, batch, logs=None):
-        done = self._first + batch + 1
-        step = self._epoch * self.checkpoints.length + done
+    def on_step(self, step, done, logs):
         if not np.isfinite(logs["loss"]):
             raise self._stop(step, done, f"the loss is {logs['loss']}", "lower training.lr or lambda, or use "
                              "compute.precision=float32")
@@ -70,40 +74,46 @@ class Watch(keras.callbacks.Callback):
             return
         if self._constant_since is None:
             self._constant_since = step
-            print(f"step {step}: the network's output is constant (dead start), it has {self.patience} steps to recover",
-                  file=sys.stderr)
+            log.warning("step %d: the network's output is constant (dead start), it has %d steps to recover", step,
+                        self.patience)
         if step - self._constant_since >= self.patience:
             raise self._stop(step, done, f"the network's output has been constant for {step - self._constant_since} "
                              "steps (dead start)", "pass SET=unet.output_bias=data_mean")
 
     def _stop(self, step: int, done: int, what: str, remedy: str) -> TrainingError:
-        return TrainingError(f"stopped at step {step} (epoch {self._epoch + 1}): {what}; slices of the batch: "
-                             f"{self.slices(done - 1)}; last good checkpoint: {self.checkpoints.newest}; {remedy}")
+        return TrainingError(f"stopped at step {step} (epoch {self.epoch + 1}): {what}, slices of the batch: "
+                             f"{self.slices(done - 1)}, last good checkpoint: {self.checkpoints.newest}", remedy=remedy)
 
     def refuse(self, model: keras.Model) -> None:
         """Raise TrainingError if the trained network's output is constant."""
         if self.is_constant(model):
-            raise TrainingError("the trained network's output is constant: it died at the start; pass "
-                                "SET=unet.output_bias=data_mean (README)")
+            raise TrainingError("the trained network's output is constant: it died at the start",
+                                remedy="pass SET=unet.output_bias=data_mean (README)")
 
 
-class StepLog(keras.callbacks.Callback):
-    """The means over the epoch so far, every ``every`` steps: a row of ``log.csv``, and TensorBoard's scalars.
+class StepLog(StepCallback):
+    """The means over the epoch so far and lambda, every ``every`` steps: a row of ``log.csv``, and TensorBoard's scalars.
 
-    Args:
-        folder: of the training; TensorBoard's files go below ``tensorboard``.
-        every: steps between rows.
-        checkpoints: of this training, resumed. Rows of steps that it does again are replaced.
+    Parameters
+    ----------
+    folder : Path
+        Of the training; TensorBoard's files go below ``tensorboard``.
+    every : int
+        Steps between rows.
+    course : Course
+        Of this training, resumed. Rows of steps that it does again are replaced.
+    notes : dict
+        Columns that are the same in every row: experiment, seed.
     """
 
-    def __init__(self, folder: Path, every: int, checkpoints: Checkpoints):
-        super().__init__()
-        self.path, self.every, self.checkpoints = folder / "log.csv", max(1, every), checkpoints
-        if checkpoints.begin == (0, 0):
+    def __init__(self, folder: Path, every: int, course: Course, notes: dict | None = None):
+        super().__init__(course)
+        self.path, self.every, self.notes = folder / "log.csv", max(1, every), notes or {}
+        if course.first == 0:
             shutil.rmtree(folder / "tensorboard", ignore_errors=True)
         self._board = tf.summary.create_file_writer(str(folder / "tensorboard"))
         self._names: list[str] | None = None
-        self._kept = self._rows_until(checkpoints.begin.epoch * checkpoints.length + checkpoints.begin.batch)
+        self._kept = self._rows_until(course.first)
 
     def _rows_until(self, step: int) -> list[list[str]]:
         """The rows of an earlier run up to ``step``; a line that a kill cut short is none."""
@@ -111,29 +121,26 @@ class StepLog(keras.callbacks.Callback):
             return []
         with self.path.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.reader(stream))
-        return [row for row in rows[1:] if len(row) == len(rows[0]) and int(row[0]) <= step]
-
-    def on_epoch_begin(self, epoch, logs=None):
-        position = self.checkpoints.begin
-        self._epoch, self._first = epoch, position.batch if epoch == position.epoch else 0
+        place = rows[0].index("step")
+        return [row for row in rows[1:] if len(row) == len(rows[0]) and int(row[place]) <= step]
 
     def _write(self, step: int, logs: dict) -> None:
         if self._names is None:
             self._names = list(logs)
             with self.path.open("w", newline="", encoding="utf-8") as stream:
-                csv.writer(stream).writerows([["step", "epoch", *self._names], *self._kept])
+                csv.writer(stream).writerows([[*self.notes, "step", "epoch", *self._names], *self._kept])
         with self.path.open("a", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerow([step, self._epoch + 1, *(f"{logs[name]:.7g}" for name in self._names)])
+            csv.writer(stream).writerow([*self.notes.values(), step, self.epoch + 1,
+                                         *(f"{logs[name]:.7g}" for name in self._names)])
 
-    def on_train_batch_end(self, batch, logs=None):
-        done = self._first + batch + 1
-        step = self._epoch * self.checkpoints.length + done
-        if step % self.every == 0 or done == self.checkpoints.length:
+    def on_step(self, step, done, logs):
+        if step % self.every == 0 or done == self.course.length:
+            logs = logs | {"lambda": float(self.model.lambda_)}
             self._write(step, logs)
             self._scalars(step, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._scalars((epoch + 1) * self.checkpoints.length, {f"epoch/{name}": value for name, value in logs.items()})
+        self._scalars(self.course.step(epoch + 1, 0), {f"epoch/{name}": value for name, value in logs.items()})
 
     def _scalars(self, step: int, logs: dict) -> None:
         with self._board.as_default():
@@ -143,13 +150,12 @@ class StepLog(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """One plain-text bar over all epochs, with the time left."""
+    """One plain-text bar over all epochs, with the time left (``tqdm.keras`` cannot begin in mid-training)."""
 
-    def __init__(self, name: str, epochs: int, checkpoints: Checkpoints):
+    def __init__(self, name: str, epochs: int, course: Course):
         super().__init__()
-        begin, length = checkpoints.begin, checkpoints.length
-        self._bar = tqdm(desc=name, total=epochs * length, initial=begin.epoch * length + begin.batch, unit="step",
-                         mininterval=1.0, file=sys.stderr)
+        self._bar = tqdm(desc=name, total=epochs * course.length, initial=course.first, unit="step", mininterval=1.0,
+                         file=sys.stderr)
 
     def on_train_batch_end(self, batch, logs=None):
         self._bar.update()

@@ -1,8 +1,8 @@
 """Checkpoints of a long training: a kill at any moment costs at most N steps, and the end is the same."""
 
 import json
+import logging
 import time
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +10,11 @@ import keras
 import numpy as np
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import atomic, file_sha256, write_json
+from lib.artifacts.files import TEMPORARY, atomic, file_sha256, write_json
 from lib.errors import TrainingError
 
 KEPT = 2
+log = logging.getLogger(__name__)
 
 
 class Position(NamedTuple):
@@ -23,29 +24,84 @@ class Position(NamedTuple):
     batch: int
 
 
-class Checkpoints(keras.callbacks.Callback):
-    """Weights, optimizer, running metrics, history and data position, every ``every`` steps and after every epoch.
+class Course:
+    """Counts the steps of a training that may have begun in mid-epoch: the one place for that arithmetic.
+
+    Parameters
+    ----------
+    length : int
+        Steps per epoch.
+
+    Attributes
+    ----------
+    begin : Position
+        Where this process began.
+    """
+
+    def __init__(self, length: int):
+        self.length, self.begin = length, Position(0, 0)
+
+    def done(self, epoch: int, batch: int) -> int:
+        """Steps done in ``epoch`` after Keras's ``batch``, which counts from where this process began."""
+        return batch + 1 + (self.begin.batch if epoch == self.begin.epoch else 0)
+
+    def step(self, epoch: int, done: int) -> int:
+        """Steps of the whole training, ``done`` of them in ``epoch``."""
+        return epoch * self.length + done
+
+    @property
+    def first(self) -> int:
+        """Steps of the whole training that were done before this process."""
+        return self.step(*self.begin)
+
+
+class StepCallback(keras.callbacks.Callback):
+    """A callback that knows its place in the course of a training."""
+
+    def __init__(self, course: Course):
+        super().__init__()
+        self.course, self.epoch = course, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        done = self.course.done(self.epoch, batch)
+        self.on_step(self.course.step(self.epoch, done), done, logs)
+
+    def on_step(self, step: int, done: int, logs: dict) -> None:
+        """After a step: its number in the training and in the epoch, both from 1, and Keras's logs."""
+
+
+class Checkpoints(StepCallback):
+    """Weights, lambda, optimizer, running metrics, history and data position, every ``every`` steps and after every epoch.
 
     A checkpoint is ``step-<n>.weights.h5`` and, written after it, ``step-<n>.json`` with its hash: a kill at any moment
     leaves whole ones. The last two are kept. Of several workers only the chief writes.
 
-    Args:
-        folder: where they are kept.
-        step: what the training depends on: a checkpoint of anything else is refused.
-        length: steps an epoch.
-        every: steps between checkpoints within an epoch, None for none.
-        writes: whether this worker writes.
+    Parameters
+    ----------
+    folder : Path
+        Where they are kept.
+    step : Step
+        What the training depends on: a checkpoint of anything else is refused.
+    length : int
+        Steps per epoch.
+    every : int, optional
+        Steps between checkpoints within an epoch, None for none.
+    writes : bool
+        Whether this worker writes.
 
-    Attributes:
-        rows: one dictionary an epoch: epoch (from 1), Keras's logs, seconds.
-        begin: where :meth:`resume` found the training.
+    Attributes
+    ----------
+    rows : list of dict
+        One per epoch: epoch (from 1), Keras's logs, seconds.
     """
 
-    def __init__(self, folder: Path, step: Step, length: int, every: int | None = None, writes: bool = True):
-        super().__init__()
-        self.folder, self.step, self.length, self.every, self.writes = folder, step, length, every, writes
+    def __init__(self, folder: Path, step: Step | None, length: int, every: int | None = None, writes: bool = True):
+        super().__init__(Course(length))
+        self.folder, self.step, self.every, self.writes = folder, step, every, writes
         self.rows: list[dict] = []
-        self.begin = Position(0, 0)
         self._metrics: list | None = None
         self._seconds = 0.0
 
@@ -55,7 +111,10 @@ class Checkpoints(keras.callbacks.Callback):
         A damaged one gives a warning, and the one before is taken; with none left training starts from the beginning,
         which leads to the same result.
 
-        Raises TrainingError where a checkpoint belongs to another configuration, naming what changed.
+        Raises
+        ------
+        TrainingError
+            A checkpoint belongs to another configuration; the message names what changed.
         """
         for path in sorted(self.folder.glob("step-*.json"), reverse=True):
             try:
@@ -66,18 +125,19 @@ class Checkpoints(keras.callbacks.Callback):
                 self._require_same(known, path)
                 model.load_weights(weights)
                 self.rows, self._metrics, self._seconds = known["rows"], known["metrics"], known["seconds"]
-                self.begin = Position(known["epoch"], known["batch"])
-                return self.begin
+                self.course.begin = Position(known["epoch"], known["batch"])
+                break
             except (OSError, ValueError, KeyError) as error:
-                warnings.warn(f"{path}: the checkpoint is damaged ({str(error).splitlines()[0]:.100}), training goes "
-                              "on from the one before, or from the beginning", stacklevel=2)
-        return self.begin
+                log.warning("%s: the checkpoint is damaged (%.100s), training goes on from the one before, or from the "
+                            "beginning", path, str(error).splitlines()[0])
+        return self.course.begin
 
     def _require_same(self, known: dict, path: Path) -> None:
         if known["key"] != self.step.key:
-            changed = "; ".join(changes(known["made_from"], self.step.made_from())) or "something that has no name"
-            raise TrainingError(f"{path}: this training was begun with other settings, {changed}: undo the change and it "
-                                f"goes on from step {known['step']}, or delete {self.folder}/step-* to begin anew")
+            changed = ", ".join(changes(known["made_from"], self.step.made_from())) or "something that has no name"
+            raise TrainingError(
+                f"this training was begun with other settings, {changed}", where=path, remedy="undo the change and it goes "
+                f"on from step {known['step']}, or delete {self.folder}/step-* to begin anew")
 
     @property
     def newest(self) -> str:
@@ -86,19 +146,17 @@ class Checkpoints(keras.callbacks.Callback):
         return str(found[-1].with_suffix(".weights.h5")) if found else "none"
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._first = self.begin.batch if epoch == self.begin.epoch else 0
+        super().on_epoch_begin(epoch)
         self._started = time.monotonic() - self._seconds
         if self._metrics is not None:  # Keras has just reset them; those of the interrupted epoch go on
             for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
                 variable.assign(value)
         self._metrics, self._seconds = None, 0.0
-        self._epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
-        done = self._first + batch + 1
-        if self.every and done % self.every == 0 and done < self.length:
+    def on_step(self, step, done, logs):
+        if self.every and done % self.every == 0 and done < self.course.length:
             metrics = [np.asarray(variable).tolist() for variable in self.model.metrics_variables]
-            self._save(Position(self._epoch, done), metrics, time.monotonic() - self._started)
+            self._save(Position(self.epoch, done), metrics, time.monotonic() - self._started)
 
     def on_epoch_end(self, epoch, logs=None):
         values = {name: float(value) for name, value in logs.items()}
@@ -110,7 +168,7 @@ class Checkpoints(keras.callbacks.Callback):
             return
         if not all(np.isfinite(np.sum(weight)) for weight in self.model.get_weights()):
             return  # the next step's loss says so
-        step = position.epoch * self.length + position.batch
+        step = self.course.step(*position)
         path = self.folder / f"step-{step:09d}.weights.h5"
         with atomic(path) as temporary:
             self.model.save_weights(temporary)
@@ -119,31 +177,27 @@ class Checkpoints(keras.callbacks.Callback):
             "sha256": file_sha256(path), "metrics": metrics, "seconds": seconds, "rows": self.rows,
         })
         for old in sorted(self.folder.glob("step-*.json"))[:-KEPT]:
-            self._delete(old)
-
-    @staticmethod
-    def _delete(path: Path) -> None:
-        path.unlink(missing_ok=True)
-        path.with_suffix(".weights.h5").unlink(missing_ok=True)
+            old.unlink(missing_ok=True)
+            old.with_suffix(".weights.h5").unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete all checkpoints, and what a kill left of one: the training is done."""
-        for path in [*self.folder.glob("step-*.json"), *self.folder.glob("step-*.weights.h5"),
-                     *self.folder.glob(".partial-*")]:
-            path.unlink(missing_ok=True)
+        for pattern in ("step-*.json", "step-*.weights.h5", f"{TEMPORARY}*"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
 
 
 def changes(before: dict, now: dict) -> list[str]:
     """What differs between two descriptions of a step, in words: 'training.lr was 0.001, is 0.0001'."""
-    told = []
     flat = [_flat(each["config"]) for each in (before, now)]
+    found = []
     for name in sorted(set(flat[0]) | set(flat[1])):
         old, new = (each.get(name, "absent") for each in flat)
         if old != new:
-            told.append(f"{name} was {old}, is {new}")
-    told += [f"the contents of {name} changed" for name in sorted(set(before["inputs"]) | set(now["inputs"]))
-             if before["inputs"].get(name) != now["inputs"].get(name)]
-    return told + ([] if before["code"] == now["code"] else ["the code changed"])
+            found.append(f"{name} was {old}, is {new}")
+    found += [f"the contents of {name} changed" for name in sorted(set(before["inputs"]) | set(now["inputs"]))
+              if before["inputs"].get(name) != now["inputs"].get(name)]
+    return found + ([] if before["code"] == now["code"] else ["the code changed"])
 
 
 def _flat(value, prefix: str = "") -> dict:

@@ -10,7 +10,6 @@ import keras
 import tensorflow as tf
 
 from lib.errors import TrainingError
-from lib.study.config import Compute
 
 
 def repeatable(seed: int, deterministic: bool = True) -> None:
@@ -22,7 +21,7 @@ def repeatable(seed: int, deterministic: bool = True) -> None:
 
 @cache
 def strategy(name: str) -> tf.distribute.Strategy:
-    """The strategy of ``Compute.strategy``; 'multiworker' must be asked for before TensorFlow computes anything.
+    """The strategy of the study's ``compute.strategy``; 'multiworker' must be asked for before TensorFlow computes anything.
 
     Raises TrainingError for 'multiworker' without a TF_CONFIG that names the workers.
     """
@@ -64,10 +63,10 @@ def require_even(batch: int, chosen: tf.distribute.Strategy) -> None:
 
 
 @contextmanager
-def precision(compute: Compute) -> Iterator[None]:
-    """Layers that are made inside compute in ``compute.precision``; their weights stay float32."""
+def precision(policy: str) -> Iterator[None]:
+    """Layers that are made inside compute in ``policy``, 'mixed_float16' for example; their weights stay float32."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(compute.precision)
+    keras.config.set_dtype_policy(policy)
     try:
         yield
     finally:

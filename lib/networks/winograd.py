@@ -26,7 +26,7 @@ def accelerated(network: keras.Model) -> keras.Model:
     return keras.models.clone_model(network, clone_function=lambda layer: Winograd(layer) if suits(layer) else layer)
 
 
-def quick(network: keras.Model, images: int) -> keras.Model:
+def worth_accelerating(network: keras.Model, images: int) -> keras.Model:
     """:func:`accelerated` where so many images pay for its compilation, else ``network`` itself."""
     return accelerated(network) if images >= WORTHWHILE else network
 

@@ -8,7 +8,7 @@ here: its lambdas make sense with means only.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 Distance = Literal["mse", "l1"]
 Reduction = Literal["mean", "sum"]
@@ -52,6 +52,15 @@ class LambdaRule:
         return self.value is None
 
 
+class Encoding(NamedTuple):
+    """Which network sees an image, and how; the fields are those of :class:`LossConfiguration`."""
+
+    encoder: str | None
+    weights: str | None
+    input_range: tuple[float, float]
+    preprocessing: Preprocessing
+
+
 @dataclass(frozen=True)
 class LossConfiguration:
     """Eq. 4 as data. Two equal configurations are the same loss.
@@ -67,7 +76,7 @@ class LossConfiguration:
     input_range : (float, float)
         What the image's 0 and 1 become before the encoder.
     preprocessing : {'none', 'caffe', 'torch'}
-        What follows: nothing (the paper), BGR minus the ImageNet means (Keras's VGG), or ImageNet's mean and SD (torchvision).
+        What follows: nothing (the paper), BGR minus the ImageNet means (Keras), or ImageNet's mean and SD (torchvision).
     distance : {'mse', 'l1'}
         Between features, element by element.
     reduction : {'mean', 'sum'}
@@ -133,6 +142,16 @@ class LossConfiguration:
         rule = {name: value for name, value in data.pop("lambda_").items() if value is not None}
         return data | {"layers": dict(self.layers), "input_range": list(self.input_range),
                        "lambda": rule.get("value", rule or "calibrated")}
+
+    @property
+    def encoding(self) -> "Encoding":
+        """What one pass of an encoder depends on: losses of one encoding share it."""
+        return Encoding(self.encoder, self.weights, self.input_range, self.preprocessing)
+
+    @property
+    def perceptual_part(self) -> tuple:
+        """All that decides the perceptual term before lambda: losses that share it measure the same."""
+        return self.encoding, self.layers, self.distance, self.reduction
 
     @property
     def layer_names(self) -> tuple[str, ...]:

@@ -1,51 +1,76 @@
-"""Algorithm 2 for all four configurations in one pass over the training set, and the lambda that training uses."""
-
-from collections.abc import Callable
+"""02: Algorithm 2 for all experiments in one pass over the training set, and the lambda that training uses."""
 
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step
 from lib.artifacts.files import atomic, file_sha256
-from lib.data.patches import Patches
 from lib.denoiser.devices import repeatable
-from lib.errors import StageError
-from lib.networks.vgg import encoder, weights_file
-from lib.networks.winograd import quick
+from lib.errors import StageError, StudyError
+from lib.networks.winograd import worth_accelerating
 from lib.paper import published
-from lib.perceptual.influence import decade, lambda_star, mse_loss, perceptual_loss, psi_algorithm2, psi_eq5
-from lib.stages.feature_cache import CONTEXTS, target_features
-from lib.stages.train import load_unet, new_unet, train
+from lib.perceptual import balance, presets
+from lib.perceptual.configuration import LossConfiguration
+from lib.perceptual.psi import decade, lambda_star, psi, psi_algorithm2
+from lib.stages import inputs
+from lib.stages.feature_cache import needed, target_features
+from lib.stages.train import load_unet, new_unet
 from lib.study.config import Study
 
 STATES = ("untrained", "trained")
 BATCH = 16  # pairs at a time: each has its own losses, so that the batch changes the speed only
 
 
+def losses_step(study: Study) -> Step:
+    """What the losses of the training pairs depend on."""
+    paths, pilot = study.paths, study.paths.weights(study.pilot)
+    if not pilot.is_file():
+        raise StageError("the pilot, the trained state of the network, is not trained", where=pilot,
+                         remedy="run notebook 02 (make paper does)")
+    losses = {name: loss.as_dict() | {"lambda": None} for name, loss in _measured(study).items()}
+    config = {"training": study.training, "unet": study.unet, "losses": losses, "split": study.cohort.division,
+              "seed": study.seed}
+    return Step("losses", paths.calibration / "stamp.json", {"lib.stages.calibrate"}, config,
+                {"manifest": file_sha256(paths.manifest), "pilot": file_sha256(pilot)}
+                | inputs.weights_sha256(study, needed(study)))
+
+
+def calibration_step(study: Study) -> Step:
+    """What Psi and the lambdas of ``paths.calibrated`` depend on: the losses, and which of them chooses lambda."""
+    rules = {name: study.configurations[name].as_dict()["lambda"] for name in study.experiments}
+    return Step("calibration", study.paths.calibrated.with_suffix(".json"), {"lib.stages.calibrate"},
+                {"calibration": study.calibration, "lambda": rules}, {"losses": losses_step(study).key})
+
+
+def _measured(study: Study) -> dict[str, LossConfiguration]:
+    """The experiments with a perceptual term; 'mse' stands first, so that its column is there."""
+    chosen = {name: study.configurations[name] for name in study.experiments}
+    return {"mse": study.configurations["mse"]} | {name: each for name, each in chosen.items() if each.encoder is not None}
+
+
 def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
     """Losses of every training pair in both states of f_theta, computed once and kept.
 
-    'untrained' is Algorithm 2 as printed; 'trained' is how the published Fig. 2 was made, with the MSE control as the
-    trained network (it is trained here if it is not yet).
+    'untrained' is Algorithm 2 as printed; 'trained' is the pilot, a network trained on MSE alone.
 
-    Returns:
-        By state, a row a pair: mse, and the perceptual loss of E1, E2, E3, E4.
+    Returns
+    -------
+    dict
+        By state, a row per pair: mse, the perceptual loss of each experiment, and '<experiment> pixel' where an experiment's
+        pixel term is not the plain MSE.
+
+    Raises
+    ------
+    StageError
+        The pilot has not been trained.
     """
-    paths = study.paths
-    train(study, "mse", 0.0)
-    step = Step(
-        "calibration", paths.calibration / "stamp.json", {"lib.stages.calibrate"},
-        {"training": study.training, "unet": study.unet, "phi": study.encoder.phis, "split": study.cohort.division},
-        {"manifest": file_sha256(paths.manifest), "mse": file_sha256(paths.weights("mse"))}
-        | {context: file_sha256(weights_file(study, context)) for context in CONTEXTS},
-    )
-    files = {state: paths.calibration / f"losses_{state}.csv" for state in STATES}
+    step = losses_step(study)
+    files = {state: study.paths.calibration / f"losses_{state}.csv" for state in STATES}
     if not step.is_current():
-        repeatable(study.training.seed)
-        with step.making(seed=study.training.seed) as outputs:
+        repeatable(study.seed)
+        with step.making(seed=study.seed) as outputs:
             for state, losses in _measure(study).items():
                 with atomic(files[state]) as temporary:
                     losses.to_csv(temporary, index=False)
@@ -54,114 +79,127 @@ def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
 
 
 def _measure(study: Study) -> dict[str, pd.DataFrame]:
-    """The pass over the training set: one U-Net pass a state, one encoder pass a context and state, both depths from
-    it; the targets' features come from disk where they are kept."""
-    patches, phis = Patches(study, "train"), list(study.encoder.phis.values())
-    known = [target_features(study, context, patches) for context in CONTEXTS]
-    lacking = [[phi for phi in phis if phi not in each] for each in known]
-    losses = pair_losses_of(
-        [quick(network, len(patches)) for network in (new_unet(study, patches), load_unet(study, "mse"))],
-        [quick(encoder(study, context, *phis), len(patches)) for context in CONTEXTS],
-        [quick(encoder(study, context, *each), len(patches)) if each else None
-         for context, each in zip(CONTEXTS, lacking, strict=True)],
-    )
+    """The pass over the training set: one U-Net pass for each state, one encoder pass for each encoding and state; the
+    targets' features come from disk where they are kept."""
+    patches, chosen = inputs.patches(study, "train", study.seed), _measured(study)
+    layers = balance.encodings(chosen.values())
+    known = {encoding: target_features(study, encoding, patches, study.seed) for encoding in layers}
+
+    def encoder(encoding, names) -> keras.Model | None:
+        return worth_accelerating(inputs.encoder(study, encoding, *names), len(patches)) if names else None
+
+    networks = (new_unet(study, study.seed, patches), load_unet(study, study.pilot))
+    losses = balance.pair_losses(
+        {state: worth_accelerating(network, len(patches)) for state, network in zip(STATES, networks, strict=True)}, chosen,
+        {encoding: encoder(encoding, names) for encoding, names in layers.items()},
+        {encoding: encoder(encoding, [name for name in names if name not in known[encoding]])
+         for encoding, names in layers.items()})
     values, start = [], 0
-    for ldct, ndct in tqdm(patches.dataset(drop_remainder=False, batch=BATCH), desc="calibration", unit="batch",
-                           total=-(-len(patches) // BATCH), mininterval=1.0, delay=2):
+    for ldct, ndct in tqdm(patches.dataset(BATCH, drop_remainder=False), desc="calibration", unit="batch", mininterval=1.0,
+                           delay=2):
         stop = start + len(ndct)
-        values.append(losses(ldct, ndct, [[each[phi].read(start, stop) if phi in each else None for phi in phis]
-                                          for each in known]).numpy())
+        values.append(losses(ldct, ndct, [
+            [known[encoding][name].read(start, stop) if name in known[encoding] else None for name in names]
+            for encoding, names in layers.items()]).numpy())
         start = stop
-    columns = ["mse", *published.CALIBRATED]
-    return {state: pd.DataFrame(part, columns=columns)
-            for state, part in zip(STATES, np.concatenate(values, axis=1), strict=True)}
+    columns = balance.columns(chosen)
+    return {state: _named(part, columns, chosen) for state, part in zip(STATES, np.concatenate(values, axis=1), strict=True)}
 
 
-def pair_losses_of(
-    unets: list[keras.Model], encoders: list[keras.Model], target_encoders: list[keras.Model | None]
-) -> Callable:
-    """Algorithm 2, lines 3 to 5, for several networks and configurations at once.
+def _named(values: np.ndarray, columns: list[tuple[str, str]], chosen: dict[str, LossConfiguration]) -> pd.DataFrame:
+    """A column per experiment, from terms that were measured once for all that share them."""
+    found = {key: values[:, place] for place, key in enumerate(columns)}
+    table = {"mse": found["pixel", "mse"]}
+    for name, loss in chosen.items():
+        for kind, first in columns:
+            other = chosen[first]
+            if kind == "pixel" and name != "mse" and (loss.pixel, loss.pixel_weight) == (other.pixel, other.pixel_weight):
+                table |= {} if first == "mse" else {f"{name} pixel": found[kind, first]}
+            elif kind == "perceptual" and loss.encoder and loss.perceptual_part == other.perceptual_part:
+                table[name] = found[kind, first]
+    return pd.DataFrame(table)
 
-    Args:
-        unets: f_theta in different states.
-        encoders: one a context, each with a list of features, one a phi.
-        target_encoders: the same for those phis whose target features are not given, None where all are.
 
-    Returns:
-        Function of a batch (LDCT, NDCT, known target features by context and phi or None): losses of shape
-        (unets, batch, 1 + contexts * phis), the MSE first.
-    """
-
-    def all_targets(network: keras.Model | None, ndct, known: list) -> list:
-        found = [] if network is None else network(ndct, training=False)
-        found = iter(found if isinstance(found, list) else [found])
-        return [next(found) if target is None else target for target in known]
-
-    @tf.function(reduce_retracing=True)
-    def losses(ldct, ndct, known):
-        targets = [all_targets(*each) for each in zip(target_encoders, [ndct] * len(known), known, strict=True)]
-        states = []
-        for network in unets:
-            output = network(ldct, training=False)
-            columns = [mse_loss(output, ndct)]
-            for features, target in zip(encoders, targets, strict=True):
-                columns += map(perceptual_loss, features(output, training=False), target)
-            states.append(tf.stack(columns, axis=-1))
-        return tf.stack(states)
-
-    return losses
+def terms(losses: pd.DataFrame, experiment: str) -> tuple[pd.Series, pd.Series]:
+    """Pixel and perceptual term of an experiment, from a state of :func:`pair_losses`."""
+    pixel = f"{experiment} pixel"
+    return losses[pixel if pixel in losses else "mse"], losses[experiment]
 
 
 def chosen_lambda(study: Study, experiment: str, losses: dict[str, pd.DataFrame]) -> float:
-    """The lambda that the study's calibration setting gives an experiment; 0.1 for the baseline, 0 for the control."""
-    if experiment not in published.CALIBRATED:
-        return published.EXPERIMENTS[experiment].lambda_
-    setting = study.calibration
-    if setting.state == "published" and setting.rule == "decade":
-        return published.EXPERIMENTS[experiment].lambda_
-    if setting.state == "published":
-        return lambda_star(*published.PUBLISHED_LOSSES[experiment][10], setting.target_psi)
-    pairs = losses[setting.state]
-    exact = lambda_star(pairs["mse"], pairs[experiment], setting.target_psi)
-    return exact if setting.rule == "exact" else decade(exact)
+    """The lambda of an experiment: its own number, or what its rule and the study's calibration setting give.
+
+    Raises
+    ------
+    StudyError
+        The published lambdas are asked for, and the paper has no such experiment.
+    """
+    rule, setting = study.configurations[experiment].lambda_, study.calibration
+    if rule.value is not None:
+        return rule.value
+    state, rounding, target = rule.state or setting.state, rule.rounding or setting.rule, rule.psi or setting.target_psi
+    if state == "published":
+        if experiment not in presets.paper():
+            raise StudyError(f"the paper has no lambda for {experiment}", where=f"losses.{experiment}.lambda",
+                             remedy="give a number, or LAMBDA=untrained or LAMBDA=trained")
+        if rounding == "decade":
+            return published.LAMBDAS[experiment]
+        return lambda_star(*published.PUBLISHED_LOSSES[experiment][10], target)
+    if state not in losses:
+        raise StudyError(f"{state} is no state of the network", where=f"losses.{experiment}.lambda.state",
+                         remedy=f"choose one of published, {', '.join(STATES)}")
+    exact = lambda_star(*terms(losses[state], experiment), target)
+    return exact if rounding == "exact" else decade(exact)
 
 
 def calibrate(study: Study) -> pd.DataFrame:
-    """Psi and lambda of the baseline and E1-E4 in both states, written to ``paths.calibrated``.
+    """Psi and lambda of every experiment with a perceptual term, in both states; written to ``paths.calibrated``.
 
-    Returns:
-        A row an experiment and state: experiment, state, context, phi, mse, pl (means over pairs), psi_eq5, psi_alg2
-        (at lambda_used), lambda_exact (Algorithm 2 gives the target Psi), lambda_decade, lambda_used.
+    Returns
+    -------
+    DataFrame
+        A row per experiment and state: experiment, seed (of the network that was measured), state, context, phi, mse, pl
+        (means over pairs), psi_eq5, psi_alg2 (at lambda_used), lambda_exact (Algorithm 2 gives the target Psi),
+        lambda_decade, lambda_used.
     """
-    losses = pair_losses(study)
-    rows = []
-    for experiment in ("baseline", *published.CALIBRATED):
-        configuration = published.EXPERIMENTS[experiment]
-        column = next(name for name in published.CALIBRATED if published.EXPERIMENTS[name][:2] == configuration[:2])
+    losses, step, rows = pair_losses(study), calibration_step(study), []
+    for experiment, loss in _measured(study).items():
+        if loss.encoder is None:
+            continue
         used = chosen_lambda(study, experiment, losses)
         for state, pairs in losses.items():
-            mse, pl = pairs["mse"], pairs[column]
-            exact = lambda_star(mse, pl, study.calibration.target_psi)
+            mse, pl = terms(pairs, experiment)
+            exact = lambda_star(mse, pl, loss.lambda_.psi or study.calibration.target_psi)
             rows.append({
-                "experiment": experiment, "state": state, "context": configuration.context,
-                "phi": study.phi(experiment), "mse": mse.mean(), "pl": pl.mean(),
-                "psi_eq5": float(psi_eq5(mse, pl, used)), "psi_alg2": float(psi_algorithm2(mse, pl, used)),
+                "experiment": experiment, "seed": study.seed, "state": state, "context": loss.weights,
+                "phi": " + ".join(loss.layer_names), "mse": mse.mean(), "pl": pl.mean(),
+                "psi_eq5": float(psi(mse, pl, used)), "psi_alg2": float(psi_algorithm2(mse, pl, used)),
                 "lambda_exact": exact, "lambda_decade": decade(exact), "lambda_used": used,
             })
     table = pd.DataFrame(rows)
-    with atomic(study.paths.calibrated) as temporary:
-        table.to_csv(temporary, index=False)
+    with step.making(seed=study.seed) as outputs:
+        with atomic(study.paths.calibrated) as temporary:
+            table.to_csv(temporary, index=False)
+        outputs.append(study.paths.calibrated)
     return table
 
 
 def lambda_used(study: Study, experiment: str) -> float:
-    """The lambda of an experiment from ``paths.calibrated``; 0 for the control, which needs no calibration.
+    """The lambda with which an experiment is trained: its own number, or that of ``paths.calibrated``.
 
-    Raises StageError before notebook 02 has run, or if it ran with another LAMBDA setting.
+    Raises
+    ------
+    StageError
+        Notebook 02 has not run, or it ran with other settings (LAMBDA, the experiments, the scans, the code).
     """
-    if published.EXPERIMENTS[experiment].context is None:
-        return 0.0
+    rule = study.configurations[experiment].lambda_
+    if rule.value is not None:
+        return rule.value
     if not study.paths.calibrated.is_file():
-        raise StageError(f"{study.paths.calibrated} does not exist: run notebook 02 (make paper does) first")
+        raise StageError("there is no calibration yet", where=study.paths.calibrated,
+                         remedy="run notebook 02 (make paper does) first")
+    if not calibration_step(study).is_current():
+        raise StageError("this calibration was made with other settings, scans or code", where=study.paths.calibrated,
+                         remedy="run notebook 02 (make paper does) again")
     table = pd.read_csv(study.paths.calibrated)
     return float(table.loc[table["experiment"] == experiment, "lambda_used"].iloc[0])

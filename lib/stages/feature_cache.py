@@ -1,13 +1,13 @@
 """The targets' features on disk: a third of the encoder's work, and the same in every epoch and experiment.
 
-The features of one (context, phi) for every training patch's NDCT, in the order in which training sees them: computed
-once by the calibration, where disk holds them, and read by it and by every training. They are a cache: the run deletes
-them at its end.
+The features of one encoding and layer for every training patch's NDCT, in the order in which training sees them: computed
+once for each seed, where disk holds them, and read by the calibration and by every training. They are a cache: the run
+deletes them at its end.
 """
 
+import logging
 import shutil
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,73 +15,93 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from lib.artifacts.cache import Step
+from lib.artifacts.cache import Step, digest
 from lib.artifacts.files import atomic, file_sha256
 from lib.data.features import Features
 from lib.data.patches import Patches
-from lib.networks.vgg import encoder, vgg, weights_file
-from lib.networks.winograd import quick
-from lib.paper import published
+from lib.networks.winograd import worth_accelerating
+from lib.perceptual import balance, encoders
+from lib.perceptual.configuration import Encoding
+from lib.perceptual.losses import as_list
+from lib.stages import inputs
 from lib.study.config import Study
 
-BATCH = 16  # patches an encoder pass
-CONTEXTS: tuple[published.Context, ...] = ("ImageNet", "Medical")
+BATCH = 16  # patches per encoder pass
+log = logging.getLogger(__name__)
 
 
-def sizes(study: Study, patches: int) -> dict[str, int]:
-    """Bytes that the features of so many patches take, by phi; the same for both contexts."""
-    network = vgg(study.encoder.architecture)
-    side = study.training.patch_size
-    shapes = {phi: keras.Model(network.inputs, network.get_layer(phi).output).compute_output_shape((1, side, side, 3))
-              for phi in study.encoder.phis.values()}
-    return {phi: 4 * patches * int(np.prod(shape)) for phi, shape in shapes.items()}
+def sizes(needed: Mapping[Encoding, tuple[str, ...]], patches: int, side: int) -> dict[tuple[Encoding, str], int]:
+    """Bytes that the features of so many patches of ``side`` x ``side`` take, by encoding and layer."""
+    found = {}
+    for encoding, names in needed.items():
+        network = encoders.network(encoding.encoder)
+        for name in names:
+            layer = keras.Model(network.inputs, network.get_layer(name).output)
+            found[encoding, name] = 4 * patches * int(np.prod(layer.compute_output_shape((1, side, side, 3))))
+    return found
 
 
-def kept(study: Study, patches: int) -> list[str]:
-    """The phis whose features are kept on disk: the smallest first, as long as ``features_gib`` holds both contexts'."""
-    left, chosen = study.training.features_gib * 1024**3, []
-    for phi, size in sorted(sizes(study, patches).items(), key=lambda item: item[1]):
-        left -= len(CONTEXTS) * size
+def kept(sizes: Mapping[tuple[Encoding, str], int], limit: float) -> list[tuple[Encoding, str]]:
+    """Whose features are kept on disk: the smallest first, as long as ``limit`` bytes hold them."""
+    chosen, left = [], limit
+    for key, size in sorted(sizes.items(), key=lambda item: item[1]):
+        left -= size
         if left >= 0:
-            chosen.append(phi)
+            chosen.append(key)
     return chosen
 
 
-def target_features(study: Study, context: published.Context, patches: Patches) -> dict[str, Features]:
-    """Features of every training patch's NDCT by phi, for those that :func:`kept` names; computed if they are not there.
+def needed(study: Study) -> dict[Encoding, tuple[str, ...]]:
+    """The encodings of the study's experiments, with the layers that are looked at."""
+    return balance.encodings(study.configurations[name] for name in study.experiments)
 
-    Args:
-        patches: the training patches.
+
+def kept_in(study: Study, patches: int) -> dict[tuple[Encoding, str], int]:
+    """Bytes of the features that the study keeps for so many training patches, by encoding and layer."""
+    every = sizes(needed(study), patches, study.training.patch_size)
+    return {key: every[key] for key in kept(every, study.training.features_gib * 1024**3)}
+
+
+def target_features(study: Study, encoding: Encoding, patches: Patches, seed: int) -> dict[str, Features]:
+    """Features of every training patch's NDCT by layer, for those that are kept; computed if they are not there.
+
+    Parameters
+    ----------
+    study : Study
+    encoding : Encoding
+        One of the study's experiments'.
+    patches : Patches
+        The training patches.
+    seed : int
+        Of the run, which decides their order.
     """
-    phis = kept(study, len(patches))
-    folder = study.paths.features
-    files = {phi: folder / f"{context}_{phi}.npy" for phi in phis}
-    step = Step(f"features, {context}", folder / f"{context}.json", {"lib.stages.feature_cache"},
-                {"phi": phis, "architecture": study.encoder.architecture, "patch_size": study.training.patch_size},
-                {"manifest": file_sha256(study.paths.manifest), "encoder": file_sha256(weights_file(study, context)),
-                 "patches": patches.digest})
-    if phis and not step.is_current():
-        needed, free = sum(sizes(study, len(patches))[phi] for phi in phis), shutil.disk_usage(study.paths.root).free
-        if needed > free:
-            print(f"features of the targets are computed at every step: they need {needed / 1e9:.1f} GB of disk and "
-                  f"{free / 1e9:.1f} GB are free", file=sys.stderr)
+    size = {name: each for (of, name), each in kept_in(study, len(patches)).items() if of == encoding}
+    folder = study.paths.features / f"seed-{seed}"
+    stem = digest(encoding)[:12]
+    files = {name: folder / f"{stem}_{name}.npy" for name in size}
+    step = Step(f"features, {encoding.weights}", folder / f"{stem}.json", {"lib.stages.feature_cache"},
+                {"layers": list(files), "encoding": encoding, "patch_size": study.training.patch_size},
+                {"manifest": file_sha256(study.paths.manifest), "patches": patches.digest,
+                 **inputs.weights_sha256(study, [encoding])})
+    if files and not step.is_current():
+        needs, free = sum(size.values()), shutil.disk_usage(study.paths.root).free
+        if needs > free:
+            log.warning("features of the targets are computed at every step: they need %.1f GB of disk and %.1f GB are "
+                        "free", needs / 1e9, free / 1e9)
             return {}
-        with step.making() as outputs:
-            _compute(study, context, patches, files)
+        with step.making(seed=seed) as outputs:
+            network = worth_accelerating(inputs.encoder(study, encoding, *files), len(patches))
+            _compute(network, patches, list(files.values()), f"features {encoding.weights}")
             outputs += files.values()
-    return {phi: Features(path) for phi, path in files.items()}
+    return {name: Features(path) for name, path in files.items()}
 
 
-def _compute(study: Study, context: published.Context, patches: Patches, files: dict[str, Path]) -> None:
-    network = quick(encoder(study, context, *files), len(patches))
+def _compute(network: keras.Model, patches: Patches, files: list[Path], name: str) -> None:
     with ExitStack() as stack:
-        streams = [open(stack.enter_context(atomic(path)), "wb") for path in files.values()]
-        for batch, (_, ndct) in enumerate(tqdm(patches.dataset(drop_remainder=False, batch=BATCH), unit="batch",
-                                               total=-(-len(patches) // BATCH), desc=f"features {context}",
-                                               mininterval=1.0, delay=2)):
-            found = network.predict_on_batch(ndct)
-            found: Sequence[np.ndarray] = [found] if len(files) == 1 else found
-            for stream, values in zip(streams, found, strict=True):
+        streams = [open(stack.enter_context(atomic(path)), "wb") for path in files]
+        batches = patches.dataset(BATCH, drop_remainder=False)
+        for batch, (_, ndct) in enumerate(tqdm(batches, unit="batch", desc=name, mininterval=1.0, delay=2)):
+            for stream, values in zip(streams, as_list(network.predict_on_batch(ndct)), strict=True):
                 if batch == 0:
                     header = {"descr": "<f4", "fortran_order": False, "shape": (len(patches), *values.shape[1:])}
                     np.lib.format.write_array_header_1_0(stream, header)

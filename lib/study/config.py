@@ -4,25 +4,25 @@ A profile is a YAML file in ``lib/profiles``; :mod:`lib.study.choices` are the e
 """
 
 import os
-from pathlib import Path
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lib.data.patch_index import PatchPlan
 from lib.data.patients import ALIASES, SUBSETS
 from lib.errors import StudyError
-from lib.paper import published
 from lib.perceptual import presets
 from lib.perceptual.configuration import LossConfiguration
+from lib.perceptual.psi import TARGET_PSI
 from lib.simulation.contents import is_simulation
 from lib.study import choices
 from lib.study.paths import PROFILES, Paths
 from lib.study.runs import Run
 
 PAPER_EXPERIMENTS = ("mse", "baseline", "E1", "E2", "E3", "E4")
-LAST_CONVOLUTION = {"vgg16": "block5_conv3", "vgg19": "block5_conv4"}
 ARCHITECTURE_NAMES = {"vgg16": "VGG-16", "vgg19": "VGG-19"}
 Positive = Annotated[int, Field(gt=0)]
 
@@ -87,6 +87,11 @@ class Cohort(Section):
     split_seed: int = 5
 
     @property
+    def given_split(self) -> dict[str, list[str]] | None:
+        """The patients of each subset where the profile or the user chose them."""
+        return None if self.split is None else self.split.parts()
+
+    @property
     def division(self) -> dict:
         """What decides which patients train, validate and test, beside the patients themselves."""
         return self.model_dump(mode="json", include={"split", "split_seed"})
@@ -110,14 +115,6 @@ class Encoder(Section):
         if self.weights == "package" and self.architecture != "vgg16":
             raise ValueError("the package ships a VGG-16 only: name a file (VGG19_WEIGHTS=...) or weights: keras")
         return self
-
-    def phi(self, depth: published.Depth) -> str:
-        """Keras name of the layer: block3_conv2, or the last convolution."""
-        return published.PHI["shallow"] if depth == "shallow" else LAST_CONVOLUTION[self.architecture]
-
-    @property
-    def phis(self) -> dict[published.Depth, str]:
-        return {"shallow": self.phi("shallow"), "deep": self.phi("deep")}
 
 
 class Medical(Section):
@@ -145,7 +142,8 @@ class Training(Section):
     shuffled across patients, then patches within shards of many slices). ``sampling``: ``grid`` (the paper's) or
     ``foreground``, the grid without patches of air. ``max_patches`` draws that many of them with the seed.
     ``checkpoint_steps``: steps between checkpoints. ``patience``: steps for which an output may be constant before the
-    run is stopped. ``features_gib``: disk that the targets' features may take (they are computed once if they fit).
+    run is stopped. ``features_gib``: disk that the targets' features may take, for each seed (they are
+    computed once if they fit).
     """
 
     patch_size: Positive
@@ -155,7 +153,6 @@ class Training(Section):
     lr: Annotated[float, Field(gt=0)]
     beta_1: float
     beta_2: float
-    seed: int
     schedule: Literal["constant", "cosine"]
     order: Literal["slices", "patches"]
     sampling: Literal["grid", "foreground"] = "grid"
@@ -163,6 +160,10 @@ class Training(Section):
     checkpoint_steps: Positive
     patience: Positive
     features_gib: Annotated[float, Field(ge=0)]
+
+    def plan(self, subset: str) -> PatchPlan:
+        """How the slices of 'train' or 'validation' become patches."""
+        return PatchPlan(self.patch_size, self.patch_skip, self.order, self.sampling, (self.max_patches or {}).get(subset))
 
 
 class Compute(Section):
@@ -182,7 +183,7 @@ class Calibration(Section):
 
     state: Literal["published", "untrained", "trained"]
     rule: Literal["decade", "exact"] = "decade"
-    target_psi: Annotated[float, Field(gt=0, lt=1)] = published.TARGET_PSI
+    target_psi: Annotated[float, Field(gt=0, lt=1)] = TARGET_PSI
 
 
 class Statistics(Section):
@@ -232,6 +233,12 @@ class Study(Section):
     @model_validator(mode="after")
     def _known(self) -> "Study":
         known = self.configurations
+        for name, loss in known.items():
+            if loss.encoder is not None and not loss.weights:
+                raise ValueError(f"losses.{name}.weights: expected ImageNet, Medical or a file")
+            if loss.weights in ("ImageNet", "Medical") and loss.encoder != self.encoder.architecture:
+                raise ValueError(f"losses.{name}.encoder: {loss.encoder} with {loss.weights} weights, which this study has "
+                                 f"of {self.encoder.architecture}: choose that, or name a weights file")
         for name in self.experiments:
             if name not in known:
                 raise ValueError(f"experiments: {name} is no loss, choose from {', '.join(known)} or define it in losses")
@@ -246,6 +253,28 @@ class Study(Section):
         own = {name: LossConfiguration.from_dict({"encoder": self.encoder.architecture} | dict(loss))
                for name, loss in self.losses.items()}
         return presets.paper(self.encoder.architecture) | own
+
+    @property
+    def seed(self) -> int:
+        """Of what the runs share: the calibration with its pilot, the Medical encoder."""
+        return self.seeds[0]
+
+    @property
+    def pilot(self) -> Run:
+        """The trained state of f_theta in the calibration: MSE alone."""
+        return Run("mse", self.seed)
+
+    def uses(self, weights: str) -> bool:
+        """Whether an experiment's encoder has these weights: 'ImageNet', 'Medical'."""
+        return any(self.configurations[name].weights == weights for name in self.experiments)
+
+    def weights(self, name: str | None) -> str | Path:
+        """What 'ImageNet' and 'Medical' stand for here: 'package', 'keras' or a file; another name is a file's."""
+        if name == "ImageNet":
+            return self.encoder.weights
+        if name == "Medical":
+            return self.medical.weights or self.paths.medical_weights
+        return Path(name or "")
 
     def runs(self) -> list[Run]:
         """Every training of the study: each experiment from each seed."""

@@ -72,7 +72,7 @@ class Paths:
 
     @property
     def features(self) -> Path:
-        """The targets' features: a cache, deleted at the end of a run."""
+        """The targets' features, a folder per seed: a cache, deleted at the end of a run."""
         return self.artifacts / "features"
 
     def training(self, run: Run) -> Path:

@@ -1,0 +1,1 @@
+"""Results on disk: files that are whole or not there, and what made them."""

@@ -1,0 +1,115 @@
+"""Which patches are used, and in which order."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import pandas as pd
+
+from lib.errors import CohortError
+
+SHARD: Final = {"slices": 512, "patches": 4096}  # patches; about 150 MB of 96 x 96 for the longer one
+
+
+@dataclass(frozen=True)
+class PatchPlan:
+    """How slices become patches.
+
+    Parameters
+    ----------
+    size, skip : int
+        Side of a patch and stride of the grid, pixels.
+    order : {'slices', 'patches'}
+        The authors': slices shuffled once, a slice's patches in sequence; or the slices of all patients shuffled once, and
+        then the patches of each shard of slices.
+    sampling : {'grid', 'foreground'}
+        All of the grid, or without patches of air.
+    limit : int, optional
+        So many of them, drawn at random, spread over all slices.
+    """
+
+    size: int
+    skip: int
+    order: Literal["slices", "patches"] = "slices"
+    sampling: Literal["grid", "foreground"] = "grid"
+    limit: int | None = None
+
+
+def grid(rows: int, columns: int, size: int, skip: int) -> np.ndarray:
+    """Top left corners of the patches of one slice: a grid of stride ``skip`` from the top left (Table 2).
+
+    Patches that would leave the slice are left out: 5 x 5 = 25 patches of 96 at stride 96 in 512 x 512, so that the
+    last 32 rows and columns are never seen.
+
+    Returns:
+        int array (patches, 2) of (row, column), row by row; empty for a slice smaller than a patch.
+    """
+    tops, lefts = np.arange(0, rows - size + 1, skip), np.arange(0, columns - size + 1, skip)
+    return np.stack(np.meshgrid(tops, lefts, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def patch_index(
+    pairs: pd.DataFrame,
+    shapes: list[tuple[int, int]],
+    plan: PatchPlan,
+    random: np.random.Generator,
+    foreground: Callable[[np.ndarray], np.ndarray] | None = None,
+    shard: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which patches a subset has, in the order in which every epoch of every experiment sees them.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        A row per pair of slices.
+    shapes : list of (rows, columns)
+        Of each pair.
+    plan : PatchPlan
+    random : Generator
+        Shuffles and draws.
+    foreground : function, optional
+        Says for rows of the index, sorted by pair, which ones to keep.
+    shard : int, optional
+        Most patches in a shard, ``SHARD`` unless given; a single slice may have more.
+
+    Returns
+    -------
+    index : int array, shape (patches, 3)
+        Position of the pair in ``pairs``, row, column.
+    bounds : int array, shape (shards + 1,)
+        Of the shards in the index. No slice is in two shards.
+
+    Raises
+    ------
+    CohortError
+        No patch fits into any slice, or none is foreground.
+    """
+    corners = [grid(*shape, plan.size, plan.skip) for shape in shapes]
+    slices = random.permutation(len(pairs))
+    index = np.concatenate(
+        [np.column_stack([np.full(len(corners[pair]), pair), corners[pair]]) for pair in slices]
+        or [np.empty((0, 3), int)]
+    )
+    if foreground is not None and len(index):
+        index = index[foreground(index)]
+    if not len(index):
+        raise CohortError(f"no patch of {plan.size} x {plan.size} in {len(pairs)} pairs of slices",
+                          remedy="check DATA, the split, patch_size and sampling")
+    if plan.limit is not None and plan.limit < len(index):
+        index = index[np.sort(random.choice(len(index), plan.limit, replace=False))]
+    bounds = _bounds(index[:, 0], shard or SHARD[plan.order])
+    if plan.order == "patches":
+        for start, stop in zip(bounds, bounds[1:], strict=False):
+            index[start:stop] = random.permutation(index[start:stop])
+    return index, bounds
+
+
+def _bounds(pairs: np.ndarray, limit: int) -> np.ndarray:
+    """Cut a sequence that is grouped by pair into runs of at most ``limit``, between pairs only."""
+    ends = [*(np.flatnonzero(np.diff(pairs)) + 1), len(pairs)]
+    bounds = [0]
+    for end, following in zip(ends, [*ends[1:], None], strict=True):
+        if following is None or following - bounds[-1] > limit:
+            bounds.append(end)
+    return np.array(bounds)

@@ -1,0 +1,153 @@
+"""Where lambda comes from: the losses of pairs, measured, and the weight at which Psi is as wanted (Algorithm 2)."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .configuration import Encoding, LossConfiguration
+from .losses import PerceptualLoss, TotalLoss, as_list, layered_distance, pixel_term
+from .psi import TARGET_PSI, lambda_star, psi, psi_algorithm2
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Losses of pairs in one state of the network, and the lambda that they ask for.
+
+    Attributes
+    ----------
+    pixel, perceptual : ndarray, shape (pairs,)
+        The two terms of Eq. 4 before lambda.
+    lambda_star : float
+        Algorithm 2 gives ``target`` there.
+    target : float
+        The wanted Psi.
+    """
+
+    pixel: np.ndarray
+    perceptual: np.ndarray
+    lambda_star: float
+    target: float
+
+    def psi(self, lambda_) -> np.ndarray:
+        """Eq. 5 at one weight or several."""
+        return psi(self.pixel, self.perceptual, lambda_)
+
+    def psi_algorithm2(self, lambda_) -> np.ndarray:
+        """Algorithm 2's ratio of sums at one weight or several."""
+        return psi_algorithm2(self.pixel, self.perceptual, lambda_)
+
+
+def calibrate(
+    model: Callable, loss: PerceptualLoss | TotalLoss, pairs: Iterable, target: float = TARGET_PSI
+) -> Calibration:
+    """Algorithm 2 for one network and one loss.
+
+    Parameters
+    ----------
+    model : keras.Model or function
+        f_theta: images (batch, rows, columns, 1) in [0, 1] -> the same.
+    loss : PerceptualLoss or TotalLoss
+        Its lambda plays no part; ``loss.lambda_.assign(found.lambda_star)`` sets it.
+    pairs : iterable of (LDCT, NDCT)
+        Batches, each pair with losses of its own: a ``tf.data.Dataset`` for example.
+    target : float
+        The wanted Psi, in (0, 1).
+
+    Raises
+    ------
+    ValueError
+        No pairs, or a loss without a perceptual term.
+    """
+    perceptual = loss.perceptual if isinstance(loss, TotalLoss) else loss
+    if perceptual is None:
+        raise ValueError("loss: without a perceptual term there is nothing to weigh")
+    configuration = perceptual.configuration
+    measure = pair_losses({"f": model}, {"loss": configuration}, {configuration.encoding: perceptual.encoder})
+    parts = [measure(ldct, ndct).numpy()[0] for ldct, ndct in pairs]
+    if not parts:
+        raise ValueError("pairs: there are none to measure")
+    pixel, term = np.concatenate(parts).astype(float).T
+    return Calibration(pixel, term, lambda_star(pixel, term, target), target)
+
+
+def encodings(configurations: Iterable[LossConfiguration]) -> dict[Encoding, tuple[str, ...]]:
+    """The passes of an encoder that some losses need: each encoding with all the layers that are looked at."""
+    found: dict[Encoding, dict[str, None]] = {}
+    for each in configurations:
+        if each.encoder is not None:
+            found.setdefault(each.encoding, {}).update(dict.fromkeys(each.layer_names))
+    return {encoding: tuple(names) for encoding, names in found.items()}
+
+
+def columns(configurations: Mapping[str, LossConfiguration]) -> list[tuple[str, str]]:
+    """What :func:`pair_losses` measures, in order: ('pixel', name), ('perceptual', name) of each loss, equal ones once."""
+    found: dict = {}
+    for name, each in configurations.items():
+        found.setdefault(("pixel", each.pixel, each.pixel_weight), ("pixel", name))
+        if each.encoder is not None:
+            found.setdefault(("perceptual", each.perceptual_part), ("perceptual", name))
+    return list(found.values())
+
+
+def pair_losses(
+    models: Mapping[str, Callable],
+    configurations: Mapping[str, LossConfiguration],
+    encoders: Mapping[Encoding, keras.Model],
+    target_encoders: Mapping[Encoding, keras.Model | None] | None = None,
+) -> Callable:
+    """Algorithm 2, lines 3 to 5, for several networks and losses at once: one pass of each network, and one encoder pass for
+    each encoding and network.
+
+    Parameters
+    ----------
+    models : mapping
+        f_theta in different states.
+    configurations : mapping
+        The losses; terms that are equal are measured once (:func:`columns`).
+    encoders : mapping
+        For each of :func:`encodings`: image -> features of its layers, in that order.
+    target_encoders : mapping, optional
+        The same for those layers whose target features will be given; None where all are. By default none are given.
+
+    Returns
+    -------
+    function
+        (LDCT, NDCT, known) -> float32 tensor (models, batch, columns). ``known`` has, for each encoding, a tensor or None
+        for each layer: the target's features where they are there already.
+    """
+    layers = encodings(configurations.values())
+    target_encoders = dict(encoders) if target_encoders is None else target_encoders
+    wanted = columns(configurations)
+
+    def all_targets(encoding: Encoding, ndct, known: Sequence) -> dict:
+        network = target_encoders[encoding]
+        found = iter(() if network is None else as_list(network(ndct, training=False)))
+        return dict(zip(layers[encoding], [next(found) if each is None else each for each in known], strict=True))
+
+    @tf.function(reduce_retracing=True)
+    def measured(ldct, ndct, known):
+        targets = {encoding: all_targets(encoding, ndct, each) for encoding, each in zip(layers, known, strict=True)}
+        states = []
+        for model in models.values():
+            output = model(ldct, training=False)
+            features = {encoding: dict(zip(names, as_list(encoders[encoding](output, training=False)), strict=True))
+                        for encoding, names in layers.items()}
+            states.append(tf.stack([_term(kind, configurations[name], ndct, output, features, targets)
+                                    for kind, name in wanted], axis=-1))
+        return tf.stack(states)
+
+    def losses(ldct, ndct, known=None):
+        nothing = [[None] * len(names) for names in layers.values()]
+        return measured(ldct, ndct, nothing if known is None else known)
+
+    return losses
+
+
+def _term(kind: str, loss: LossConfiguration, ndct, output, features: dict, targets: dict):
+    if kind == "pixel":
+        return pixel_term(loss, ndct, output)
+    found, wanted = ([each[loss.encoding][name] for name in loss.layer_names] for each in (features, targets))
+    return layered_distance(loss, found, wanted)

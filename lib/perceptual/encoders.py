@@ -1,0 +1,143 @@
+"""The frozen encoders E_c^phi: features of CT images at any layers of a Keras network.
+
+VGG: Simonyan & Zisserman 2015. The Keras names count: blockX_convY is the output *after* the ReLU.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from .configuration import Encoding, LossConfiguration
+
+ARCHITECTURES = {
+    "vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19, "resnet50": keras.applications.ResNet50,
+}
+MEANS_BGR, VARIANCES_BGR = (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)  # keras.applications' 'caffe' mode
+MEANS_RGB, SDS_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of images in [0, 1]
+
+
+def network(architecture: str, weights: str | Path | None = None) -> keras.Model:
+    """A network of keras.applications without its top; input (batch, rows, columns, 3).
+
+    Parameters
+    ----------
+    architecture : str
+        A key of ``ARCHITECTURES``.
+    weights : 'ImageNet', path or None
+        Keras's ImageNet weights (downloaded once), a Keras weights file saved without the top, or random ones.
+
+    Raises
+    ------
+    ValueError
+        An unknown architecture, or a file of another network.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"encoder: {architecture!r}, choose one of {', '.join(ARCHITECTURES)}")
+    imagenet = "imagenet" if weights == "ImageNet" else None
+    model = ARCHITECTURES[architecture](include_top=False, weights=imagenet, input_shape=(None, None, 3), name=architecture)
+    if weights is not None and not imagenet:
+        load_weights(model, Path(weights))
+    return model
+
+
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Fill ``model`` from a Keras weights file (.weights.h5, or the older .h5 of keras.applications).
+
+    Raises
+    ------
+    ValueError
+        The file is missing, damaged or of another network.
+    """
+    try:
+        with warnings.catch_warnings():  # Keras only warns where it leaves a layer as it was
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist: pass the weights file of {model.name}") from None
+    except (OSError, ValueError, KeyError, UserWarning) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} does not hold the weights of {model.name} ({reason:.160}): pass a Keras .h5 or "
+                         ".weights.h5 file of that network, saved without its top") from error
+
+
+def encoder(loss: LossConfiguration | Encoding, names: Sequence[str] = (), model: keras.Model | None = None) -> keras.Model:
+    """A frozen encoder of CT images: what E_c^phi of Eq. 3 sees, and its features.
+
+    Parameters
+    ----------
+    loss : LossConfiguration or Encoding
+        Which network, whose weights, and what becomes of an image before it.
+    names : sequence of str
+        Keras layers; by default the configuration's.
+    model : keras.Model, optional
+        The network with its weights, instead of the one that ``loss`` names.
+
+    Returns
+    -------
+    keras.Model
+        Image (batch, rows, columns, 1) in [0, 1] -> features of each layer: a tensor for one, a list for several.
+
+    Raises
+    ------
+    ValueError
+        A layer that the network lacks, naming those it has; or weights that only the caller knows ('Medical').
+    """
+    encoding = loss.encoding if isinstance(loss, LossConfiguration) else loss
+    names = tuple(names) or loss.layer_names
+    model = network(encoding.encoder, encoding.weights) if model is None else model
+    known = [layer.name for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"layers: {model.name} has no layer {name}, choose from {', '.join(known)}")
+    model.trainable = False
+    low, high = encoding.input_range
+    image = keras.Input((None, None, 1), name="ct")
+    x = layers.Rescaling(high - low, low)(image)
+    if encoding.preprocessing == "none" and _is_chain(model):
+        outputs = _along_the_chain(model, x, names)
+    else:
+        inner = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+        outputs = inner(_preprocessed(layers.Concatenate()([x, x, x]), encoding))
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+    result = keras.Model(image, outputs[0] if len(names) == 1 else outputs, name=f"{model.name}_encoder")
+    result.trainable = False
+    return result
+
+
+def _preprocessed(image, encoding: Encoding):
+    """Three equal channels as the network was trained on them."""
+    if encoding.preprocessing == "caffe":  # the channels are equal: to swap them only swaps the means
+        return layers.Normalization(mean=MEANS_BGR, variance=VARIANCES_BGR)(image)
+    if encoding.preprocessing == "torch":
+        return layers.Normalization(mean=MEANS_RGB, variance=np.square(SDS_RGB))(image)
+    return image
+
+
+def _is_chain(model: keras.Model) -> bool:
+    """Whether each layer takes the output of the one before, the first one a 3-channel convolution: VGGs do."""
+    first, *rest = model.layers[1:]
+    return isinstance(first, layers.Conv2D) and all(
+        layer.input is before.output for before, layer in zip([first, *rest], rest, strict=False))
+
+
+def _along_the_chain(model: keras.Model, x, names: Sequence[str]) -> list:
+    """Features of an image whose three channels are the same: the first kernel is summed over them."""
+    found: dict = {}
+    for layer in [_on_one_channel(model.layers[1]), *model.layers[2:]]:
+        if set(names) <= set(found):
+            break
+        x = found[layer.name] = layer(x)
+    return [found[name] for name in names]
+
+
+def _on_one_channel(first: layers.Conv2D) -> layers.Conv2D:
+    kernel, bias = first.get_weights()
+    summed = layers.Conv2D(first.filters, first.kernel_size, padding=first.padding, activation=first.activation,
+                           name=first.name)
+    summed.build((None, None, None, 1))
+    summed.set_weights([kernel.sum(axis=2, keepdims=True, dtype=np.float64).astype(np.float32), bias])
+    return summed
