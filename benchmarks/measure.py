@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks.setting import Setting
 from lib import REPOSITORY
-from lib.artifacts.cache import peak_memory_mib
 from lib.artifacts.files import write_json
+from lib.artifacts.provenance import peak_memory_mib
 from lib.errors import StageError
 
 

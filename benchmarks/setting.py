@@ -72,9 +72,9 @@ def run(setting: Setting) -> dict:
     files = write_cohort(setting.dicom, len(PATIENTS), setting.pick(60, 2), setting.pick(24, 1), setting.size)
     import keras
 
-    from lib.networks.vgg import vgg
+    from lib.perceptual.encoders import network
 
     for seed, name in enumerate(("imagenet", "medical")):
         keras.utils.set_random_seed(seed)
-        vgg("vgg19").save_weights(setting.folder / f"{name}.weights.h5")
+        network("vgg19").save_weights(setting.folder / f"{name}.weights.h5")
     return {"files": files}

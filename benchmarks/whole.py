@@ -13,8 +13,8 @@ import psutil
 
 from benchmarks.measure import measured
 from benchmarks.setting import Setting
-from lib.artifacts.cache import commit
 from lib.artifacts.files import cannot_write, write_json
+from lib.artifacts.provenance import commit
 from lib.data.workers import cores
 from lib.errors import OutputError
 from lib.study.paths import Paths

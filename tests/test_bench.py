@@ -92,12 +92,12 @@ def test_arithmetic_is_counted_from_the_layers():
     """97 GFLOP for a slice through the paper's U-Net (the facts say 97; 96.3 without bias, pooling, sigmoid)."""
     from benchmarks.arithmetic import flops, step_flops
     from lib.networks.unet import unet
-    from lib.networks.vgg import on_ct, vgg
+    from lib.perceptual import LossConfiguration, encoder, encoders
 
     network = unet(32, seed=1)
     assert sum(flops(network, 512).values()) == pytest.approx(96.3e9, rel=1e-2)
     image = keras.Input((8, 8, 1))
     small = keras.Model(image, keras.layers.Conv2DTranspose(3, 2, strides=2)(keras.layers.Conv2D(5, 3)(image)))
     assert list(flops(small, 8).values()) == [2 * 36 * 9 * 5, 2 * 36 * 4 * 5 * 3]
-    encoder = on_ct(vgg("vgg19"), "block1_conv1")
-    assert step_flops(small, encoder, 8) == 2 * 3240 + 3 * 4320 + 2 * (2 * 64 * 9 * 64)
+    features = encoder(LossConfiguration(layers="block1_conv1"), model=encoders.network("vgg19"))
+    assert step_flops(small, features, 8) == 2 * 3240 + 3 * 4320 + 2 * (2 * 64 * 9 * 64)
