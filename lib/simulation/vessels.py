@@ -6,11 +6,8 @@ from lib.simulation.shapes import Tubes, grow_tree
 
 
 def plant(rng: np.random.Generator, scale: np.ndarray, spine_y: float) -> dict[str, Tubes]:
-    """All tubes of one patient, by name.
-
-    Args:
-        scale: of the organs' x, y, z against the nominal patient, shape (3,). spine_y: of the vertebral bodies, mm.
-    """
+    """All tubes of one patient, by name; `scale` is of the organs' x, y, z against the nominal patient, shape (3,), and
+    `spine_y` of the vertebral bodies in mm."""
 
     def path(points, radii, sd: float = 3.0) -> Tubes:
         points = np.asarray(points, float)
