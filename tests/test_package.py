@@ -92,4 +92,5 @@ def test_the_readmes_example_runs(python, tmp_path):
     example = re.search(rf"^#+ {SECTION}\n.*?^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1]
     (tmp_path / "example.py").write_text(example, encoding="utf-8")
     printed = run([python, "example.py"], tmp_path)
-    assert re.search(r"lambda \d\.\d+e-\d+", printed) and re.search(r"Psi 0\.9500", printed)
+    assert re.search(r"^lambda \d\.\d+e[+-]\d+, Psi 0\.9500, by Eq\. 5 0\.\d+$", printed, re.MULTILINE)
+    assert "Epoch 2/2" in printed
