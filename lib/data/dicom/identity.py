@@ -75,7 +75,7 @@ def identify(header: Header, path: Path, root: Path) -> tuple[Problem | None, He
         text = "TCIA chest: the low dose is 10 %, not 25 %"
         problem = Problem(path, "tenth dose", text, "name it where results are shown")
     if dose is None and collection != "other":
-        text = f"patient {patient}: neither header nor path tells the dose"
+        text = f"patient {patient}: no dose in header or path"
         return Problem(path, "no dose", text, "put the slices into full_ and quarter_ folders"), None
     if dose is None:
         dose = FULL

@@ -1,4 +1,4 @@
-"""Slices to series, and series to pairs: what tells series apart, their order by z, and partners across doses by z."""
+"""Slices to series, and series to pairs: what sets series apart, their order by z, and partners across doses by z."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -14,7 +14,7 @@ Z_DECIMALS = 2
 
 
 class SeriesKey(NamedTuple):
-    """What tells one series from another; kernel as 'B30', slice thickness in mm."""
+    """What sets one series apart from another; kernel as 'B30', slice thickness in mm."""
 
     patient: str
     dose: str

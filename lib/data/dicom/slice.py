@@ -55,7 +55,7 @@ class Header:
     series_uid: str
     instance: int | None
     modality: str
-    dose_fraction: float | None = None  # of the full dose, 1.0 for it; None where nothing tells
+    dose_fraction: float | None = None  # of the full dose, 1.0 for it; None where it is not known
     rescale: tuple[float, float] | None = None  # slope, intercept
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from lib.artifacts.files import alone, cannot_write, file_sha256, write_text
+from lib.artifacts.files import cannot_write, file_sha256, single_writer, write_text
 from lib.data.dicom.discovery import Discovery, discover
 from lib.data.dicom.identity import Problem
 from lib.data.store.parts import Part, Record, planned, resume
@@ -60,7 +60,7 @@ def build_store(data: Path, out: Path, *, jobs: int = 1) -> pd.DataFrame:
 def build_counted(data: Path, out: Path, jobs: int) -> dict[str, float]:
     """As :func:`build_store`; returns how many slices were written and were there, and how fast."""
     out, begin = Path(out), time.monotonic()
-    with alone(out), Workers(jobs) as workers:
+    with single_writer(out), Workers(jobs) as workers:
         found = discover(Path(data), workers=workers)
         try:
             new, kept = _write_store(found, out, workers)
