@@ -39,7 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="tiny sizes: tries the code, the ratios mean nothing")
     simulate = commands.add_parser("simulate", help="simulate a paired cohort and write it as DICOM",
                                    description="Write simulated patients below OUT: a DICOM tree in the Mayo form, "
-                                   "organ masks, and a noise benchmark. A killed run goes on where it stopped.")
+                                   "organ masks, and its noise beside that of real scans. A killed run goes on where "
+                                   "it stopped.")
     simulate.add_argument("out", metavar="OUT", nargs="?", type=Path,
                           help="folder to write to (default: where the profile keeps its cohort)")
     for name, what in (("patients", "how many patients"), ("slices", "slices a patient at 0.8 mm spacing"),
@@ -141,8 +142,12 @@ def _insert(arguments: argparse.Namespace) -> None:
         raise StudyError("no folder to write to: pass OUT after DATA")
     elif not data.is_dir():
         raise StudyError(f"{data} does not exist: pass a folder with normal-dose DICOM files")
-    report = insert(data, out, **(options | given), jobs=_jobs(arguments.jobs),
-                    warn=lambda text: print("warning:", text, file=sys.stderr))
+    for name, value in given.items():
+        if value < 0 or (value == 0 and name != "seed") or (name == "dose_fraction" and value >= 1) or value != value:
+            expected = {"dose_fraction": "a share of the full dose, for example 0.25", "seed": "0 or more",
+                        "i0": "photons per detector bin, for example 1.5e5, or leave it out to measure it"}[name]
+            raise StudyError(f"--{name.replace('_', '-')} {value:g}: expected {expected}")
+    report = insert(data, out, **(options | given), jobs=_jobs(arguments.jobs))
     print(report.drop(columns="sha256").to_string(index=False, float_format="%.4g"))
 
 
@@ -160,8 +165,8 @@ def _simulation(study: Study, arguments: argparse.Namespace) -> Simulation:
     chosen = {name: value for name in ("patients", "slices", "size", "seed")
               if (value := getattr(arguments, name)) is not None}
     for name, value in chosen.items():
-        if value < (0 if name == "seed" else 2 if name == "slices" else 1):
-            raise StudyError(f"--{name} {value} is too small")
+        if value < (least := {"seed": 0, "slices": 2, "size": 16, "patients": 1}[name]):
+            raise StudyError(f"--{name} {value} is too small: pass {least} or more")
     return study.cohort.simulation.model_copy(update=chosen)
 
 
@@ -171,7 +176,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     study = load_study()
     simulation = _simulation(study, arguments)
     out = arguments.out or study.paths.cohort
-    noise = simulate(out, simulation)
+    noise = simulate(out, **simulation.model_dump())
     print(noise.to_string(index=False, float_format="%.2f"))
     print(f"{simulation.patients} simulated patients in {out}")
 
