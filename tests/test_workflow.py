@@ -65,7 +65,7 @@ def test_editing_the_loss_retrains_and_editing_a_figure_does_not(smoke_study, me
     meaning("lib.stages.statistics")
     assert not any(retrains()) and out_of_date(smoke_study) >= {"04_evaluate", "05_stats"}
     assert not {"00_simulate", "01_preprocess"} & out_of_date(smoke_study)
-    meaning("lib.perceptual.influence")
+    meaning("lib.perceptual.losses")
     assert all(retrains())
     assert not {"00_simulate", "01_preprocess"} & out_of_date(smoke_study)
     meaning("lib.simulation.phantom")
