@@ -1,5 +1,6 @@
 """Stages on workers: several at once, one that dies, one that fails again and again, and nothing left behind."""
 
+import json
 import logging
 import os
 import signal
@@ -178,8 +179,6 @@ def scheduler(tmp_path):
     while not address.is_file():
         time.sleep(0.1)
         assert processes[0].poll() is None
-    import json
-
     yield json.loads(address.read_text(encoding="utf-8"))["address"]
     for process in reversed(processes):
         for each in [*psutil.Process(process.pid).children(recursive=True), process]:
@@ -204,7 +203,9 @@ def test_work_that_nobody_waits_for_any_more_ends_elsewhere_too(stage, scheduler
         child = psutil.Process(pids[0]).children()[0]
         raise KeyboardInterrupt
     assert future is not None
-    psutil.wait_procs([child], timeout=ENDED)
+    deadline = time.monotonic() + ENDED
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert not alive(child)
 
 
