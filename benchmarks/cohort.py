@@ -12,10 +12,12 @@ from tqdm import tqdm
 from lib.data.dicom.mayo import mayo_file_name, mayo_folder, write_slice
 from lib.data.workers import Workers, cores
 from lib.paper import published
+from lib.simulation.abdomen import Abdomen
 from lib.simulation.cohort import SPACING_MM
-from lib.simulation.phantom import Abdomen
-from lib.simulation.scanner import Scanner, draw_i0
-from lib.simulation.series import scan
+from lib.simulation.exposure import draw_i0
+from lib.simulation.phantom import draw
+from lib.simulation.scanner import Scanner
+from lib.simulation.series import DOSES, scan
 
 SPACINGS_MM = {1.0: SPACING_MM, 3.0: 2.0}  # by slice thickness
 CONTENTS = 10  # slices that are simulated
@@ -38,10 +40,18 @@ def write_cohort(
 ) -> int:
     """Write SIM01, SIM02 ... below `out` in the Mayo form, in all of `kernels` and both doses.
 
-    Args:
-        slices_1mm, slices_3mm: slices a series, the same for all patients or one number each; 0 leaves the series out.
-        size: pixels along a side. jobs: processes, by default one on every processor core.
-    Returns:
+    Parameters
+    ----------
+    slices_1mm, slices_3mm : int or sequence of int
+        Slices per series, the same for all patients or one number each; 0 leaves the series out.
+    size : int
+        Pixels along a side.
+    jobs : int, optional
+        Processes, by default one on every processor core.
+
+    Returns
+    -------
+    int
         The number of files.
     """
     series = _contents(size, seed)
@@ -49,7 +59,7 @@ def write_cohort(
     runs = [
         (out, f"SIM{number + 1:02d}", dose, kernel, thickness_mm, range(first, min(first + RUN, each[number])))
         for number in range(patients) for thickness_mm, each in counts.items() for kernel in kernels
-        for dose in ("full", "quarter") for first in range(0, each[number], RUN)
+        for dose in DOSES.values() for first in range(0, each[number], RUN)
     ]  # fmt: skip
     total = sum(len(run[-1]) for run in runs)
     with Workers(jobs or cores()) as workers, tqdm(total=total, desc="writing DICOM", unit="slice", delay=2) as bar:
@@ -68,9 +78,9 @@ def _each(slices: int | Sequence[int], patients: int) -> list[int]:
 def _contents(size: int, seed: int) -> dict[tuple[str, str], np.ndarray]:
     """(dose, kernel) -> HU, int16, (CONTENTS, size, size)."""
     z_mm = -100.0 - SPACING_MM * np.arange(CONTENTS)
-    hu, _ = Abdomen.random(seed).draw(z_mm, size)
+    hu, _ = draw(Abdomen.random(seed), z_mm, size)
     scans = scan(hu, z_mm, Scanner(size=size), np.random.default_rng(seed), draw_i0(seed))
-    return {(dose, kernel): np.rint(images).astype(np.int16)
+    return {(DOSES[dose], kernel): np.rint(images).astype(np.int16)
             for (dose, kernel, thickness_mm), (_, images) in scans.items() if thickness_mm == 1.0}
 
 

@@ -51,10 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", parents=[speech], help="speed and memory beside a plain reference (make bench)",
                                 description="Simulate data, measure every part beside a plain reference in one run, and "
                                 "write artifacts/bench.json. About ten minutes on two cores; keep the machine idle.")
-    bench.add_argument("--quick", action="store_true", help="tiny sizes: tries the code, the ratios mean nothing")
+    bench.add_argument("--quick", dest="tiny", action="store_true", help="tiny sizes: tries the code, the ratios mean nothing")
     simulate = commands.add_parser("simulate", parents=[speech], help="simulate a paired cohort and write it as DICOM",
                                    description="Write simulated patients below OUT: a DICOM tree in the Mayo form, "
-                                   "organ masks, and a noise benchmark. A killed run goes on where it stopped.")
+                                   "organ masks, and its noise beside that of real scans. A killed run goes on where "
+                                   "it stopped.")
     simulate.add_argument("out", metavar="OUT", nargs="?", type=Path,
                           help="folder to write to (default: where the profile keeps its cohort)")
     for name, what in (("patients", "how many patients"), ("slices", "slices a patient at 0.8 mm spacing"),
@@ -152,9 +153,9 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    from benchmarks.whole import bench
+    from benchmarks.whole import bench, results_file, table
 
-    bench(tiny=arguments.quick)
+    print(*table(bench(tiny=arguments.tiny)), results_file(), sep="\n")
 
 
 def _insert(arguments: argparse.Namespace) -> None:
@@ -171,6 +172,11 @@ def _insert(arguments: argparse.Namespace) -> None:
         raise StudyError("no folder to write to", remedy="pass OUT after DATA")
     elif not data.is_dir():
         raise StudyError(f"{data} does not exist", remedy="pass a folder with normal-dose DICOM files")
+    for name, value in given.items():
+        if value < 0 or (value == 0 and name != "seed") or (name == "dose_fraction" and value >= 1) or value != value:
+            expected = {"dose_fraction": "a share of the full dose, for example 0.25", "seed": "0 or more",
+                        "i0": "photons per detector bin, for example 1.5e5, or leave it out to measure it"}[name]
+            raise StudyError(f"--{name.replace('_', '-')} {value:g}: expected {expected}")
     report = insert(data, out, **(options | given), jobs=_jobs(arguments.jobs))
     print(report.drop(columns="sha256").to_string(index=False, float_format="%.4g"))
 
@@ -181,8 +187,8 @@ def _simulation(study: Study, arguments: argparse.Namespace) -> Simulation:
     chosen = {name: value for name in ("patients", "slices", "size", "seed")
               if (value := getattr(arguments, name)) is not None}
     for name, value in chosen.items():
-        if value < (0 if name == "seed" else 2 if name == "slices" else 1):
-            raise StudyError(f"--{name} {value} is too small")
+        if value < (least := {"seed": 0, "slices": 2, "size": 16, "patients": 1}[name]):
+            raise StudyError(f"--{name} {value} is too small: pass {least} or more")
     return study.cohort.simulation.model_copy(update=chosen)
 
 
@@ -192,7 +198,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     study = load_study()
     simulation = _simulation(study, arguments)
     out = arguments.out or study.paths.cohort
-    noise = simulate(out, simulation)
+    noise = simulate(out, **simulation.model_dump())
     print(noise.to_string(index=False, float_format="%.2f"))
     print(f"{simulation.patients} simulated patients in {out}")
 

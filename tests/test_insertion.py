@@ -13,11 +13,12 @@ from lib.data.dicom.discovery import PairKey, discover
 from lib.data.dicom.mayo import write_series
 from lib.data.dicom.slice import read_header, read_hu
 from lib.data.patients import pseudonym
-from lib.errors import CohortError, DicomError, StudyError
-from lib.simulation import insertion, lowdose
+from lib.errors import CohortError, DicomError
+from lib.simulation import insertion, low_dose_series
 from lib.simulation.contents import INSERTION_REPORT
+from lib.simulation.exposure import expose
 from lib.simulation.insertion import insert
-from lib.simulation.lowdose import low_dose, noise_kernel
+from lib.simulation.low_dose_series import added_noise, noise_kernel
 from lib.simulation.noise import I0_BOUNDS, I0_DEFAULT, calm_squares, estimate_i0, square_variances
 from lib.simulation.scanner import Scanner
 from tests import trees
@@ -35,7 +36,7 @@ def body(rows=64, columns=64, slices=3, i0=I0, seed=0, radius_mm=120.0) -> np.nd
     place = (np.arange(size) - (size - 1) / 2) * PIXEL_MM
     inside = np.clip(0.5 - (np.hypot(place[:, None], place[None, :]) - radius_mm) / PIXEL_MM, 0, 1)
     ideal = scanner.project(np.repeat((1040 * inside - 1000)[None], slices, axis=0))
-    hu = scanner.reconstruct(scanner.expose(ideal, np.random.default_rng(seed), i0)[0], "B30")
+    hu = scanner.reconstruct(expose(scanner, ideal, np.random.default_rng(seed), i0)[0], "B30")
     top, left = (size - rows) // 2, (size - columns) // 2
     return np.rint(np.clip(hu, -1024, 3071))[:, top : top + rows, left : left + columns]
 
@@ -50,23 +51,19 @@ def write(root, hu, folder="scan", patient_id="4711", kernel="Br38f", **changes)
     ]
 
 
-def quiet(*_):
-    pass
-
-
 def contents(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.IMA")}
 
 
-def test_the_normal_dose_is_kept_to_the_bit_and_only_noise_is_added(tmp_path):
+def test_the_normal_dose_is_kept_to_the_bit_and_only_noise_is_added(tmp_path, caplog):
     hu = body()
     paths = write(tmp_path / "in", hu)
-    told = []
-    report = insert(tmp_path / "in", tmp_path / "out", warn=told.append)
+    report = insert(tmp_path / "in", tmp_path / "out")
     found = discover(tmp_path / "out")
     key = PairKey(pseudonym("4711"), "Br38", 3.0)
     assert found.collection == "inserted" and list(found.pairs) == [key] and not found.problems
-    assert len(told) == 1 and "normal dose" in told[0] and "3 file(s)" in told[0]
+    (warning,) = caplog.messages
+    assert "normal dose" in warning and "3 file(s)" in warning
     for (z, full, quarter), source, image in zip(found.pairs[key], paths, hu, strict=True):
         assert read_header(source).z_mm == z
         np.testing.assert_array_equal(read_hu(full), image)
@@ -85,9 +82,9 @@ def test_the_added_noise_has_the_variance_of_the_theory(fraction):
     """Full dose has variance V, so what is added has V (1 - a) / a, and the sum V / a."""
     hu = body(slices=8, i0=1e7)
     scanner = Scanner(size=64, fov_mm=64 * PIXEL_MM, electronic_variance=0.0)
-    added = low_dose(scanner, hu, np.random.default_rng(1), I0, fraction, "B30")
+    added = added_noise(scanner, hu, np.random.default_rng(1), I0, fraction, "B30")
     ideal = scanner.project(hu)
-    full = scanner.reconstruct(scanner.expose(ideal, np.random.default_rng(2), I0)[0] - ideal, "B30") + 1000
+    full = scanner.reconstruct(expose(scanner, ideal, np.random.default_rng(2), I0)[0] - ideal, "B30") + 1000
     inside = hu[0] > -200
     assert added[:, inside].var() / full[:, inside].var() == pytest.approx((1 - fraction) / fraction, rel=0.08)
     assert abs(added[:, inside].mean()) < 0.05 * added[:, inside].std()
@@ -127,7 +124,7 @@ def test_no_identity_gets_into_the_output(tmp_path):
                "StudyInstanceUID": "1.2.3.444.555", "SeriesInstanceUID": "1.2.3.444.556", "StudyDescription": "Thorax Doe",
                "FrameOfReferenceUID": "1.2.3.444.557", "PatientComments": "Jane's scan"}  # fmt: skip
     write(tmp_path / "in", body(), patient_id="KEY4711", **secrets)
-    insert(tmp_path / "in", tmp_path / "out", warn=quiet)
+    insert(tmp_path / "in", tmp_path / "out")
     forbidden = ["Doe", "Jane", "KEY4711", *secrets.values(), "Doctor", "Elsewhere", str(tmp_path)]
     for path in (tmp_path / "out").rglob("*"):
         text = path.relative_to(tmp_path / "out").as_posix().encode() + (path.read_bytes() if path.is_file() else b"")
@@ -136,7 +133,7 @@ def test_no_identity_gets_into_the_output(tmp_path):
 
 def test_headers_say_what_is_real_and_what_is_inserted(tmp_path):
     write(tmp_path / "in", body())
-    insert(tmp_path / "in", tmp_path / "out", dose_fraction=0.1, warn=quiet)
+    insert(tmp_path / "in", tmp_path / "out", dose_fraction=0.1)
     for _, full, quarter in discover(tmp_path / "out").pairs[pseudonym("4711"), "Br38", 3.0]:
         full_ds, low_ds = pydicom.dcmread(full), pydicom.dcmread(quarter)
         assert full_ds.DerivationDescription.startswith("Normal dose: real scan, re-encoded")
@@ -151,34 +148,34 @@ def test_headers_say_what_is_real_and_what_is_inserted(tmp_path):
 
 def test_a_simulated_cohort_has_the_bytes_it_always_had(tmp_path):
     hu = np.arange(2 * 24 * 20).reshape(2, 24, 20) - 1100
-    told = hashlib.sha256()
+    found = hashlib.sha256()
     for dose in ("full", "quarter"):
         for path in write_series(tmp_path, hu, [0.0, 0.8], patient="SIM01", dose=dose, kernel="D45", thickness_mm=1.0):
-            told.update(path.relative_to(tmp_path).as_posix().encode() + path.read_bytes())
-    assert told.hexdigest() == "8184ed73fa56b9df1b548beb82ab08c0d2a3426b6f54200cd953a41b644e6081"
+            found.update(path.relative_to(tmp_path).as_posix().encode() + path.read_bytes())
+    assert found.hexdigest() == "8184ed73fa56b9df1b548beb82ab08c0d2a3426b6f54200cd953a41b644e6081"
 
 
 def test_equal_seed_equal_bytes_whatever_the_processes(tmp_path, monkeypatch):
     for folder, patient in (("a", "1"), ("b", "2")):
         write(tmp_path / "in", body(seed=int(patient)), folder, patient)
-    reports = [insert(tmp_path / "in", tmp_path / "one", warn=quiet)]
+    reports = [insert(tmp_path / "in", tmp_path / "one")]
     monkeypatch.setattr(insertion, "READS_A_SLICE", 10_000)
-    reports.append(insert(tmp_path / "in", tmp_path / "two", jobs=2, warn=quiet))
+    reports.append(insert(tmp_path / "in", tmp_path / "two", jobs=2))
     assert contents(tmp_path / "one") == contents(tmp_path / "two") and reports[0].equals(reports[1])
     shutil.rmtree(tmp_path / "in" / "b")
-    insert(tmp_path / "in", tmp_path / "alone", warn=quiet)
-    alone = contents(tmp_path / "alone")
-    assert len(alone) == 6 and alone.items() <= contents(tmp_path / "one").items()
-    insert(tmp_path / "in", tmp_path / "seed", seed=6, warn=quiet)
+    insert(tmp_path / "in", tmp_path / "single")
+    single = contents(tmp_path / "single")
+    assert len(single) == 6 and single.items() <= contents(tmp_path / "one").items()
+    insert(tmp_path / "in", tmp_path / "seed", seed=6)
     other = contents(tmp_path / "seed")
-    assert other.keys() == alone.keys() and {("_QD_" in name) == (other[name] != alone[name]) for name in alone} == {True}
+    assert other.keys() == single.keys() and {("_QD_" in name) == (other[name] != single[name]) for name in single} == {True}
 
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     for folder, patient in (("a", "1"), ("b", "2")):
         write(tmp_path / "in", body(seed=int(patient)), folder, patient)
-    expected = insert(tmp_path / "in", tmp_path / "undisturbed", warn=quiet)
-    write_slice, calls = lowdose.write_slice, []
+    expected = insert(tmp_path / "in", tmp_path / "undisturbed")
+    write_slice, calls = low_dose_series.write_slice, []
 
     def killed(path, *arguments, **keywords):
         calls.append(path)
@@ -187,23 +184,24 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return write_slice(path, *arguments, **keywords)
 
-    monkeypatch.setattr(lowdose, "write_slice", killed)
+    monkeypatch.setattr(low_dose_series, "write_slice", killed)
     with pytest.raises(KeyboardInterrupt):
-        insert(tmp_path / "in", tmp_path / "out", warn=quiet)
-    assert len(list((tmp_path / "out" / "series").glob("*.json"))) == 1 and not (tmp_path / "out" / INSERTION_REPORT).exists()
-    assert insert(tmp_path / "in", tmp_path / "out", warn=quiet).equals(expected)
+        insert(tmp_path / "in", tmp_path / "out")
+    assert len(list((tmp_path / "out" / "series").glob("*.json"))) == 1
+    assert not (tmp_path / "out" / INSERTION_REPORT).exists()
+    assert insert(tmp_path / "in", tmp_path / "out").equals(expected)
     assert len(calls) == 10 + 6 and contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
-    insert(tmp_path / "in", tmp_path / "out", warn=quiet)
+    insert(tmp_path / "in", tmp_path / "out")
     assert len(calls) == 16
 
 
 def test_other_options_and_other_scans_leave_nothing_stale(tmp_path):
     paths = write(tmp_path / "in", body(), "a", "1")
     write(tmp_path / "in", body(), "b", "2")
-    insert(tmp_path / "in", tmp_path / "out", warn=quiet)
+    insert(tmp_path / "in", tmp_path / "out")
     shutil.rmtree(tmp_path / "in" / "b")
     paths[-1].unlink()
-    report = insert(tmp_path / "in", tmp_path / "out", dose_fraction=0.5, warn=quiet)
+    report = insert(tmp_path / "in", tmp_path / "out", dose_fraction=0.5)
     assert len(report) == 1 and report["slices"][0] == 2 and report["dose_fraction"][0] == 0.5
     assert len(contents(tmp_path / "out")) == 4
     assert {header.dose_fraction for header in discover(tmp_path / "out").headers.values()} == {1.0, 0.5}
@@ -211,18 +209,18 @@ def test_other_options_and_other_scans_leave_nothing_stale(tmp_path):
 
 def test_a_simulated_normal_dose_never_poses_as_a_real_one(tmp_path):
     trees.simulated(tmp_path / "in", doses=("full",))
-    insert(tmp_path / "in", tmp_path / "out", i0=1e5, dose_fraction=0.1, warn=quiet)
+    insert(tmp_path / "in", tmp_path / "out", i0=1e5, dose_fraction=0.1)
     found = discover(tmp_path / "out")
     assert found.collection == "simulated" and len(found.pairs[pseudonym("SIM01"), "B30", 1.0]) == 3
     assert {header.dose_fraction for header in found.headers.values()} == {1.0, 0.1}
     assert not [name for name, data in contents(tmp_path / "out").items() if b"real scan" in data]
 
 
-@pytest.mark.parametrize("rows, columns", [(40, 57), (57, 40), (33, 33)])
+@pytest.mark.parametrize(("rows", "columns"), [(40, 57), (57, 40), (33, 33)])
 def test_other_shapes_and_odd_sizes(tmp_path, rows, columns):
     hu = body(rows, columns, slices=2, radius_mm=60.0)
     write(tmp_path / "in", hu)
-    insert(tmp_path / "in", tmp_path / "out", i0=I0, warn=quiet)
+    insert(tmp_path / "in", tmp_path / "out", i0=I0)
     ((_, full, quarter), _) = discover(tmp_path / "out").pairs[pseudonym("4711"), "Br38", 3.0]
     np.testing.assert_array_equal(read_hu(full), hu[0])
     added = read_hu(quarter).astype(float) - hu[0]
@@ -236,74 +234,73 @@ def test_metal_beyond_twelve_bits_is_kept(tmp_path):
     hu[0, 30:33, 30:33] = 9000
     paths = write(tmp_path / "in", hu)
     trees.edit(paths[0], BitsStored=16, HighBit=15, PixelData=(hu[0] + 1024).astype("<u2").tobytes())
-    insert(tmp_path / "in", tmp_path / "out", warn=quiet)
+    insert(tmp_path / "in", tmp_path / "out")
     ((_, full, _),) = discover(tmp_path / "out").pairs[pseudonym("4711"), "Br38", 3.0]
     np.testing.assert_array_equal(read_hu(full), hu[0])
 
 
-def test_a_paired_cohort_gives_its_full_dose_only(tmp_path):
+def test_a_paired_cohort_gives_its_full_dose_only(tmp_path, caplog):
     trees.mayo(tmp_path / "in", "full", dose="full")
     trees.mayo(tmp_path / "in", "quarter", dose="quarter")
-    told = []
-    report = insert(tmp_path / "in", tmp_path / "out", i0=1e5, warn=told.append)
-    assert [text for text in told if "1 low-dose series" in text] and report["patient"].tolist() == [pseudonym("L067")]
+    report = insert(tmp_path / "in", tmp_path / "out", i0=1e5)
+    assert "1 low-dose series" in caplog.text and report["patient"].tolist() == [pseudonym("L067")]
     found = discover(tmp_path / "out")
     assert found.collection == "inserted" and "L067" not in repr(contents(tmp_path / "out"))
-    insert(tmp_path / "out", tmp_path / "again", i0=1e5, warn=quiet)  # a pseudonym is kept
+    insert(tmp_path / "out", tmp_path / "again", i0=1e5)  # a pseudonym is kept
     assert list(discover(tmp_path / "again").series) == list(found.series)
 
 
-def test_a_slice_that_cannot_be_decoded_is_left_out_and_counted(tmp_path, monkeypatch):
+def test_a_slice_that_cannot_be_decoded_is_left_out_and_counted(tmp_path, monkeypatch, caplog):
     paths = write(tmp_path / "in", body())
-    bad, told = {paths[1]}, []
+    bad = {paths[1]}
 
     def decoded(path):
         if path in bad:
-            raise DicomError(f"{path}: the pixel data cannot be decoded; copy it again")
+            raise DicomError("the pixel data cannot be decoded", where=path, remedy="copy it again")
         return read_hu(path)
 
-    monkeypatch.setattr(lowdose, "read_hu", decoded)
-    report = insert(tmp_path / "in", tmp_path / "out", warn=told.append)
+    monkeypatch.setattr(low_dose_series, "read_hu", decoded)
+    report = insert(tmp_path / "in", tmp_path / "out")
     assert (report["slices"][0], report["left_out"][0]) == (2, 1) and len(contents(tmp_path / "out")) == 4
-    assert [text for text in told if text.startswith("left out") and paths[1].name in text]
+    assert f"left out: {paths[1]}: the pixel data cannot be decoded; copy it again" in caplog.messages
     bad |= set(paths)
     with pytest.raises(CohortError, match="no slice of any full-dose series"):
-        insert(tmp_path / "in", tmp_path / "none", warn=quiet)
+        insert(tmp_path / "in", tmp_path / "none")
     assert not (tmp_path / "none" / INSERTION_REPORT).exists()
 
 
-@pytest.mark.parametrize("spacing, expected", [(None, "no PixelSpacing"), ([5.0, 4.0], "square pixels")])
-def test_a_series_without_square_pixels_is_left_out_with_its_file(tmp_path, spacing, expected):
+@pytest.mark.parametrize(("spacing", "expected"), [(None, "no PixelSpacing"), ([5.0, 4.0], "square pixels")])
+def test_a_series_without_square_pixels_is_left_out_with_its_file(tmp_path, spacing, expected, caplog):
     paths = write(tmp_path / "in", body(slices=2), PixelSpacing=spacing)
     with pytest.raises(CohortError, match=expected) as error:
-        insert(tmp_path / "in", tmp_path / "out", warn=quiet)
+        insert(tmp_path / "in", tmp_path / "out")
     assert str(paths[0]) in str(error.value) and "\n" not in str(error.value)
     write(tmp_path / "in", body(slices=2), "good", "4712")
-    told = []
-    assert len(insert(tmp_path / "in", tmp_path / "out", i0=I0, warn=told.append)) == 1
-    assert [text for text in told if expected in text and "left out" in text]
+    caplog.clear()
+    assert len(insert(tmp_path / "in", tmp_path / "out", i0=I0)) == 1
+    assert [text for text in caplog.messages if expected in text and text.startswith(f"left out: {paths[0]}")]
 
 
 def test_what_cannot_work_is_refused_in_one_line(tmp_path):
     trees.mayo(tmp_path / "low", "quarter", dose="quarter")
     with pytest.raises(CohortError, match="no full-dose series among 1"):
-        insert(tmp_path / "low", tmp_path / "out", warn=quiet)
+        insert(tmp_path / "low", tmp_path / "out")
     write(tmp_path / "in", body(slices=1))
     for out in (tmp_path / "in" / "out", tmp_path, tmp_path / "in"):
         with pytest.raises(CohortError, match="holds the other"):
-            insert(tmp_path / "in", out, warn=quiet)
+            insert(tmp_path / "in", out)
     with pytest.raises(CohortError, match="no noise insertion wrote"):
-        insert(tmp_path / "in", tmp_path / "low", warn=quiet)
-    for options in ({"dose_fraction": 1.0}, {"dose_fraction": 0.0}, {"i0": -1.0}, {"i0": 0.0}):
-        with pytest.raises(StudyError, match="expected"):
-            insert(tmp_path / "in", tmp_path / "out", warn=quiet, **options)
+        insert(tmp_path / "in", tmp_path / "low")
+    for options in ({"dose_fraction": 1.0}, {"dose_fraction": 0.0}, {"i0": -1.0}, {"i0": 0.0}, {"seed": -1}):
+        with pytest.raises(ValueError, match="expected"):
+            insert(tmp_path / "in", tmp_path / "out", **options)
     write(tmp_path / "small", np.zeros((1, 9, 9)))
     with pytest.raises(CohortError, match="9 x 9 pixels"):
-        insert(tmp_path / "small", tmp_path / "out", warn=quiet)
+        insert(tmp_path / "small", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
-    "name, kernel",
+    ("name", "kernel"),
     [("B30", "B30"), ("Br38", "B30"), ("Br40", "B30"), ("B41", "D45"), ("D45", "D45"), ("Bl57", "D45"), ("I70", "D45"),
      ("STANDARD", "B30"), ("FC08", "B30"), ("unknown", "B30")],
 )  # fmt: skip
@@ -318,7 +315,7 @@ def test_real_slices_get_the_noise_of_a_quarter_dose(tmp_path):
     (tmp_path / "in").mkdir()
     for path in sorted(REAL.iterdir())[:8]:
         shutil.copy(path, tmp_path / "in")
-    row = insert(tmp_path / "in", tmp_path / "out", warn=quiet).iloc[0]
+    row = insert(tmp_path / "in", tmp_path / "out").iloc[0]
     assert row["i0_source"].startswith("noise of") and 1e5 < row["i0"] < 1e7
     assert 1.95 < row["ratio"] < 2.15 and 8 < row["sd_full_hu"] < 15
     for _, full, _ in next(iter(discover(tmp_path / "out").pairs.values())):
@@ -333,8 +330,8 @@ def test_the_padding_around_the_circle_stays_as_the_scanner_left_it(tmp_path):
     outside = np.hypot(place[:, None], place[None, :]) > 32
     hu[:, outside] = -1024
     write(tmp_path / "in", hu)
-    insert(tmp_path / "in", tmp_path / "out", warn=quiet)
+    insert(tmp_path / "in", tmp_path / "out")
     for _, full, quarter in discover(tmp_path / "out").pairs[pseudonym("4711"), "Br38", 3.0]:
         assert (read_hu(quarter)[outside] == -1024).all() and (read_hu(full)[outside] == -1024).all()
         assert (read_hu(quarter)[~outside] != read_hu(full)[~outside]).mean() > 0.8
-    assert not lowdose.padding(body()).any(), "air of a scan without padding"
+    assert not low_dose_series.padding(body()).any(), "air of a scan without padding"

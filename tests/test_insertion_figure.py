@@ -21,6 +21,6 @@ def test_the_picture_is_labelled_and_reproducible(tmp_path, shape, centre):
     assert len(colours) > 500
 
 
-def test_air_alone_and_no_noise_can_be_drawn(tmp_path):
+def test_nothing_but_air_and_no_noise_can_be_drawn(tmp_path):
     air = np.full((16, 16), -1000, np.int16)
     assert figure_insertion(tmp_path / "a.png", air, air, dose_fraction=0.1, source="real scan").is_file()

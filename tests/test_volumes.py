@@ -16,19 +16,10 @@ from benchmarks.cohort import paper_size
 from lib.artifacts import files
 from lib.data import workers
 from lib.data.dicom.slice import read_hu
+from lib.data.hu import denormalise, normalise
 from lib.data.store import build, parts, reading, volume_file, writing
 from lib.data.store.build import build_store
-from lib.data.store.reading import (
-    completeness,
-    count_table,
-    denormalise,
-    load_manifest,
-    load_problems,
-    load_summary,
-    normalise,
-    open_volume,
-    pairs,
-)
+from lib.data.store.reading import completeness, count_table, load_manifest, load_problems, load_summary, open_volume, pairs
 from lib.errors import CohortError, OutputError, StageError, VolumeError
 from lib.paper import published
 from lib.stages.preprocess import prepare
@@ -64,15 +55,23 @@ def test_manifest_and_volumes_hold_exactly_the_files(store):
     for row in manifest.itertuples():
         volume = open_volume(store, row.volume)
         assert volume.dtype == np.int16 and volume.shape[1:] == (row.rows, row.columns) == (24, 20)
-        assert np.array_equal(volume[row.index], read_hu(by_hash[row.source_sha256]))
+        assert np.array_equal(volume.slice(row.index), read_hu(by_hash[row.source_sha256]))
     assert "SIM01_full_B30_1mm.npy" in set(manifest["volume"])
 
 
-def test_volumes_are_read_only_memory_maps(store):
+def test_slices_are_read_in_any_order_and_only_those_that_there_are(store):
     volume = open_volume(store, "SIM01_full_B30_1mm.npy")
-    assert isinstance(volume, np.memmap)
-    with pytest.raises(ValueError, match="read-only"):
-        volume[0] = 0
+    whole = np.load(volume.path)
+    assert volume.shape == whole.shape == (3, 24, 20)
+    assert np.array_equal(volume.slices([2, 0, 2]), whole[[2, 0, 2]]) and volume.slices([]).shape == (0, 24, 20)
+    volume.slice(1)[:] = 0
+    assert np.array_equal(volume.slice(1), whole[1]), "what is done to an image does not reach the store"
+    for wrong in (-1, 3):
+        with pytest.raises(ValueError, match=f"slices .{wrong}. of 3 in .*_1mm.npy"):
+            volume.slice(wrong)
+    volume.path.write_bytes(volume.path.read_bytes()[:-1])
+    with pytest.raises(VolumeError, match="damaged"):
+        volume.slice(2)
 
 
 def test_pairs_share_index_and_z(store):
@@ -86,13 +85,13 @@ def test_pairs_share_index_and_z(store):
 
 def test_partners_are_partners_when_slices_are_missing_and_shuffled(tmp_path):
     trees.mayo(tmp_path / "data", "a", dose="full", z=[2.4, 0.0, 1.6, 0.8], name="{i}.IMA")
-    quarter = trees.mayo(tmp_path / "data", "b", dose="quarter", z=[0.8, 5.0, 2.4], name="{i}.IMA")
-    for path, value in zip(quarter, (8, 50, 24)):
+    low = trees.mayo(tmp_path / "data", "b", dose="quarter", z=[0.8, 5.0, 2.4], name="{i}.IMA")
+    for path, value in zip(low, (8, 50, 24)):
         trees.edit(path, PixelData=np.full((24, 20), value + 1024, "<u2").tobytes())
     manifest = build_store(tmp_path / "data", tmp_path / "out")
     table = pairs(manifest)
     assert table["z_mm"].tolist() == [0.8, 2.4] and table["index"].tolist() == [0, 1]
-    assert [int(open_volume(tmp_path / "out", table["ldct"][0])[i, 0, 0]) for i in range(2)] == [8, 24]
+    assert open_volume(tmp_path / "out", table["ldct"][0]).slices([0, 1])[:, 0, 0].tolist() == [8, 24]
     problems = load_problems(tmp_path / "out")
     assert problems["kind"].tolist() == ["no partner"] * 3 and problems["file"].tolist() == [
         "a/2.IMA",
@@ -114,7 +113,7 @@ def test_fractional_slope_makes_a_float32_volume(tmp_path):
     trees.edit(paths[1], RescaleSlope="0.5")
     manifest = build_store(tmp_path / "data", tmp_path / "out")
     volume = open_volume(tmp_path / "out", manifest["volume"][0])
-    assert volume.dtype == np.float32 and all(np.array_equal(volume[i], read_hu(paths[i])) for i in range(2))
+    assert volume.dtype == np.float32 and all(np.array_equal(volume.slice(i), read_hu(paths[i])) for i in range(2))
 
 
 def test_a_series_is_wide_only_if_a_slice_that_is_kept_needs_it(tmp_path):
@@ -148,7 +147,7 @@ def test_an_undecodable_slice_is_left_out_of_both_doses(tmp_path):
     bad = trees.undecodable(made["quarter"][1])
     manifest = build_store(tmp_path / "data", tmp_path / "out")
     assert pairs(manifest)["z_mm"].tolist() == [0.0, 1.6]
-    assert np.array_equal(open_volume(tmp_path / "out", "SIM01_full_B30_1mm.npy")[1], read_hu(made["full"][2]))
+    assert np.array_equal(open_volume(tmp_path / "out", "SIM01_full_B30_1mm.npy").slice(1), read_hu(made["full"][2]))
     problems = load_problems(tmp_path / "out")
     assert problems["kind"].tolist() == ["undecodable"] and problems["file"][0].endswith(bad.name)
 
@@ -444,6 +443,5 @@ def test_real_slices_go_through(tmp_path):
     assert manifest["kernel"][0] == "Br38" and manifest["thickness_mm"][0] == 3.0 and manifest["dose"][0] == "full"
     assert np.allclose(np.diff(manifest["z_mm"]), 2.0)
     volume = open_volume(tmp_path / "out", manifest["volume"][0])
-    assert (
-        volume.shape == (20, 512, 512) and volume.dtype == np.int16 and volume.min() == -1024 and volume.max() == 1839
-    )
+    hu = volume.slices(range(20))
+    assert volume.shape == (20, 512, 512) and hu.dtype == np.int16 and hu.min() == -1024 and hu.max() == 1839

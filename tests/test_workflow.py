@@ -5,14 +5,14 @@ import sys
 
 import nbformat
 import pytest
+from lib.workflow.pipeline import Stage, notebook_source, stages
+from lib.workflow.process import run
 
 from lib.artifacts import cache
 from lib.artifacts.cache import digest
 from lib.artifacts.files import alone
 from lib.errors import OutputError, StageError
 from lib.workflow import pipeline
-from lib.workflow.pipeline import Stage, notebook_source, stages
-from lib.workflow.process import run
 
 
 def by_name(study) -> dict[str, Stage]:

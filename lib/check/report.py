@@ -1,40 +1,44 @@
 """What a check found: lines to read, warnings, and errors that would stop the run."""
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lib.errors import PaperError
 
+log = logging.getLogger(__name__)
+
 
 class Report:
-    """Collects warnings and errors, and prints what is found as it is found.
+    """Collects warnings and errors, and says what is found as it is found.
 
-    Attributes:
-        errors: what would stop the run. warnings: what it would go on with.
+    Attributes
+    ----------
+    errors, warnings : list of str
+        What would stop the run, and what it would go on with.
     """
 
-    def __init__(self, tell: Callable[[str], None] = print):
-        self.tell = tell
+    def __init__(self):
         self.errors: list[str] = []
         self.warnings: list[str] = []
 
     def title(self, text: str) -> None:
         """Begin a section."""
-        self.tell(f"\n{text}\n{'-' * len(text)}")
+        log.info("\n%s\n%s", text, "-" * len(text))
 
     def line(self, text: str) -> None:
         """Something to know."""
-        self.tell(text)
+        log.info("%s", text)
 
     def warn(self, text: str) -> None:
         """Something that the run would go on with."""
         self.warnings.append(text)
-        self.tell(f"warning: {text}")
+        log.warning("%s", text)
 
     def fail(self, text: str) -> None:
         """Something that would stop the run."""
         self.errors.append(text)
-        self.tell(f"error: {text}")
+        log.error("%s", text)
 
     @contextmanager
     def failing(self) -> Iterator[None]:
@@ -45,14 +49,14 @@ class Report:
             self.fail(str(error))
 
     def conclude(self) -> bool:
-        """Print the sum; whether the run could start."""
+        """Say the sum; whether the run could start."""
         self.title("Result")
-        count = len(self.warnings)
-        told = f"{count} warning{'s' * (count != 1)}"
+        warnings, errors = (f"{len(each)} {name}{'s' * (len(each) != 1)}"
+                            for each, name in ((self.warnings, "warning"), (self.errors, "error")))
         if self.errors:
-            self.tell(f"the run cannot start: {len(self.errors)} error{'s' * (len(self.errors) != 1)}, {told}")
+            self.line(f"the run cannot start: {errors}, {warnings}")
             for number, text in enumerate(self.errors, start=1):
-                self.tell(f"  {number}. {text}")
+                self.line(f"  {number}. {text}")
         else:
-            self.tell(f"the run can start, {told}")
+            self.line(f"the run can start, {warnings}")
         return not self.errors

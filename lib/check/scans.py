@@ -10,20 +10,20 @@ from lib.data.patients import SUBSETS, pseudonym_unless_known
 from lib.data.workers import cores
 from lib.errors import CohortError
 from lib.paper import published
-from lib.simulation.cohort import SPACING_MM
+from lib.simulation.cohort import SPACING_MM, patient_names
+from lib.simulation.kernels import ROLL_OFF
 from lib.simulation.series import THICKNESSES_MM, thicken
 from lib.study.config import Simulation, Study
-
-KERNELS = ("B30", "D45")
-
 
 
 def find_scans(study: Study, report: Report) -> pd.DataFrame | None:
     """Find the scans of DATA, show them, and list every problem with its file.
 
-    Returns:
-        Pairs of slices that the study will have, a row a pair: patient, kernel, thickness_mm, rows, columns, and the
-        collection in ``attrs``; None if there are none.
+    Returns
+    -------
+    DataFrame or None
+        Pairs of slices that the study will have, a row per pair: patient, kernel, thickness_mm, rows, columns, and the
+        collection in ``attrs``.
     """
     report.title("Scans")
     if study.cohort.simulation is not None:
@@ -60,7 +60,7 @@ def simulated_pairs(simulation: Simulation) -> pd.DataFrame:
     """The pairs that a simulation will have, as :func:`find_scans` returns them."""
     thin = SPACING_MM * np.arange(simulation.slices)
     thick, _ = thicken(thin, np.zeros((len(thin), 1, 1), np.float32))
-    rows = [(patient, kernel, thickness) for patient in simulation.names for kernel in KERNELS
+    rows = [(patient, kernel, thickness) for patient in patient_names(simulation.patients) for kernel in ROLL_OFF
             for thickness, places in zip(THICKNESSES_MM, (thin, thick), strict=True) for _ in places]
     pairs = pd.DataFrame(rows, columns=["patient", "kernel", "thickness_mm"])
     pairs = pairs.assign(rows=simulation.size, columns=simulation.size)
@@ -111,14 +111,16 @@ def _expected(found: Discovery, pairs: pd.DataFrame, report: Report) -> None:
 def check_split(study: Study, pairs: pd.DataFrame, report: Report) -> dict[str, pd.DataFrame] | None:
     """The pairs by subset, shown; None where a subset would be empty."""
     report.title("Split")
-    collection = pairs.attrs["collection"]
+    collection, chosen = pairs.attrs["collection"], (study.cohort.given_split, study.cohort.split_seed)
     try:
-        names = split.patients(study.cohort, pairs["patient"], collection)
-        parts = split.split_pairs(pairs, names, warn=report.warn)
+        names = split.patients(*chosen, pairs["patient"], collection)
+        parts = split.split_pairs(pairs, names)
     except CohortError as error:
         report.fail(str(error))
         return None
-    report.line(split.describe(study.cohort, collection))
+    for remark in split.remarks(pairs["patient"], names):
+        report.warn(remark)
+    report.line(split.describe(*chosen, collection))
     for subset in SUBSETS:
         patients = sorted(parts[subset]["patient"].unique())
         report.line(f"{subset:<11}{len(parts[subset]):>7,} pairs, {len(patients)} patients: {', '.join(patients)}")

@@ -64,7 +64,7 @@ class Samples:
         return np.rot90(plane[top : top + self.size, left : left + self.size], turns)
 
     def _image(self, row: np.ndarray) -> np.ndarray:
-        plane = self._volumes[self.pairs["ndct"][row[0]]][self.pairs["index"][row[0]]]
+        plane = self._volumes[self.pairs["ndct"][row[0]]].slice(self.pairs["index"][row[0]])
         return normalise(self._cut(plane, row))
 
     def images(self, rows: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ class Patches:
         return hashlib.sha256(np.ascontiguousarray(self.index, "<i8")).hexdigest()
 
     def _plane(self, pair: int, dose: str) -> np.ndarray:
-        return reading.read_slice(self._volumes[self._files[dose][pair]], self._positions[pair])
+        return self._volumes[self._files[dose][pair]].slice(self._positions[pair])
 
     def _foreground(self, index: np.ndarray) -> np.ndarray:
         size, keep = self.plan.size, np.empty(len(index), bool)

@@ -1,6 +1,5 @@
 """Which patients train, validate and test: the user's file, the paper's, or a random division with a stated seed."""
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from lib.paper import published
 
 Split = Mapping[str, Sequence[str]] | None
 SHARES = {"validation": 0.1, "test": 0.2}  # of the patients, as the paper's 7 / 1 / 2
-log = logging.getLogger(__name__)
 
 
 def subsets(store: Path, split: Split, seed: int) -> dict[str, pd.DataFrame]:
@@ -76,33 +74,47 @@ def random_split(present: Iterable[str], seed: int) -> dict[str, list[str]]:
 
 
 def split_pairs(table: pd.DataFrame, split: Mapping[str, Sequence[str]]) -> dict[str, pd.DataFrame]:
-    """Divide `pairs` by patient into train, validation and test; no patient can be in two of them.
+    """Divide pairs by patient into train, validation and test; no patient can be in two of them.
 
-    Patients that the split names but the data lack, or the other way round, and L097 for L096, are warned of.
-
-    Raises CohortError if a patient is in two subsets, a subset is empty. ValueError if
-    the split's keys are not the three.
+    Raises
+    ------
+    CohortError
+        A patient is in two subsets, or a subset is empty.
+    ValueError
+        The split's keys are not the three subsets.
     """
-    if set(split) != set(SUBSETS):
-        raise ValueError(f"split has the subsets {sorted(split)}, expected {', '.join(SUBSETS)}")
     present = set(table["patient"])
-    owner: dict[str, str] = {}
-    for subset in SUBSETS:
-        for name in split[subset]:
-            patient = ALIASES.get(name, name) if name not in present else name
-            if patient != name:
-                log.warning("split: %s is read as %s (a misprint in the paper)", name, patient)
-            if owner.setdefault(patient, subset) != subset:
-                raise CohortError(f"patient {patient} is in both {owner[patient]} and {subset}", where="split",
-                                  remedy="keep it in one")
-    if absent := sorted(owner.keys() - present):
-        log.warning("split: no pairs of %s in the data; the study goes on without", ", ".join(absent))
-    if unused := sorted(present - owner.keys()):
-        log.warning("split: %s are in the data but in no subset; their pairs are not used", ", ".join(unused))
-    owners = table["patient"].map(owner)
+    owners = table["patient"].map(_owners(present, split))
     parts = {subset: table[owners == subset].reset_index(drop=True) for subset in SUBSETS}
     if empty := [subset for subset, part in parts.items() if part.empty]:
         raise CohortError(
             f"no pairs for {', '.join(empty)}, the data have pairs of {', '.join(sorted(present)) or 'no patient'}",
             where="split", remedy="name at least one of them for each subset in SPLIT=file.csv (columns patient,subset)")
     return parts
+
+
+def remarks(present: Iterable[str], split: Mapping[str, Sequence[str]]) -> list[str]:
+    """What a user should know of a split: patients that it names but the data lack, or the other way round, and L097."""
+    present = set(present)
+    owners = _owners(present, split)
+    found = [f"split: {name} is read as {ALIASES[name]} (a misprint in the paper)"
+             for part in split.values() for name in part if name in ALIASES and name not in present]
+    if absent := sorted(owners.keys() - present):
+        found.append(f"split: no pairs of {', '.join(absent)} in the data; the study goes on without")
+    if unused := sorted(present - owners.keys()):
+        found.append(f"split: {', '.join(unused)} are in the data but in no subset; their pairs are not used")
+    return found
+
+
+def _owners(present: set[str], split: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The subset of each patient."""
+    if set(split) != set(SUBSETS):
+        raise ValueError(f"split has the subsets {sorted(split)}, expected {', '.join(SUBSETS)}")
+    owner: dict[str, str] = {}
+    for subset in SUBSETS:
+        for name in split[subset]:
+            patient = name if name in present else ALIASES.get(name, name)
+            if owner.setdefault(patient, subset) != subset:
+                raise CohortError(f"patient {patient} is in both {owner[patient]} and {subset}", where="split",
+                                  remedy="keep it in one")
+    return owner

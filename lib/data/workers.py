@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 
@@ -30,42 +30,34 @@ class Workers:
 
     def __init__(self, jobs: int):
         self.jobs = jobs
-        self._pool: ProcessPoolExecutor | None = None
+        self._processes: ProcessPoolExecutor | None = None
+        self._thread = ThreadPoolExecutor(1)
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._processes, self._thread):
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
         if kind is not None and issubclass(kind, BrokenProcessPool):
-            raise StageError(
-                "a process that reads files was ended from outside (out of memory?); run it again with fewer jobs, "
-                "what is finished is kept"
-            ) from error
+            what = "a process that reads files was ended from outside (out of memory?)"
+            raise StageError(what, remedy="run it again with fewer jobs, what is finished is kept") from error
 
     def executor(self, files: int) -> Executor:
-        """Who works on so many files: the processes, or this process at once when something is submitted."""
-        if self._pool is None and (self.jobs <= 1 or files < POOL_FROM):
-            return _Here()
-        if self._pool is None:
+        """Who works on so many files: the processes, or one thread of this process."""
+        return self._pool(files) or self._thread
+
+    def map(self, function: Callable, items: Sequence, *, files: int | None = None, chunk: int = CHUNK) -> Iterator:
+        """The results of `function` in the order of `items`, which stand for so many files, by default one each."""
+        pool = self._pool(len(items) if files is None else files)
+        return pool.map(function, items, chunksize=chunk) if pool else map(function, items)
+
+    def _pool(self, files: int) -> ProcessPoolExecutor | None:
+        if self._processes is None and self.jobs > 1 and files >= POOL_FROM:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.jobs, mp_context=context, initializer=_begin)
-        return self._pool
-
-    def map(self, function: Callable, items: Sequence) -> Iterator:
-        """The results of `function` in the order of `items`."""
-        return self.executor(len(items)).map(function, items, chunksize=CHUNK)
-
-
-class _Here(Executor):
-    def submit(self, function, /, *arguments) -> Future:
-        future: Future = Future()
-        future.set_result(function(*arguments))
-        return future
-
-    def map(self, function, *items, chunksize=1):
-        return map(function, *items)
+            self._processes = ProcessPoolExecutor(self.jobs, mp_context=context, initializer=_begin)
+        return self._processes
 
 
 def _begin() -> None:

@@ -3,13 +3,14 @@
 import json
 import logging
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
-from lib.artifacts.cache import Step
+from lib.artifacts.cache import Step, digest
 from lib.artifacts.files import TEMPORARY, atomic, file_sha256, write_json
 from lib.errors import TrainingError
 
@@ -105,6 +106,11 @@ class Checkpoints(StepCallback):
         self._metrics: list | None = None
         self._seconds = 0.0
 
+    @cached_property
+    def _made_from(self) -> dict:
+        """What the training depends on, read once: it hashes files."""
+        return self.step.made_from()
+
     def resume(self, model: keras.Model) -> Position:
         """Load the newest whole checkpoint into ``model``; where the training goes on.
 
@@ -133,8 +139,8 @@ class Checkpoints(StepCallback):
         return self.course.begin
 
     def _require_same(self, known: dict, path: Path) -> None:
-        if known["key"] != self.step.key:
-            changed = ", ".join(changes(known["made_from"], self.step.made_from())) or "something that has no name"
+        if known["key"] != digest(self._made_from):
+            changed = ", ".join(changes(known["made_from"], self._made_from)) or "something that has no name"
             raise TrainingError(
                 f"this training was begun with other settings, {changed}", where=path, remedy="undo the change and it goes "
                 f"on from step {known['step']}, or delete {self.folder}/step-* to begin anew")
@@ -173,7 +179,7 @@ class Checkpoints(StepCallback):
         with atomic(path) as temporary:
             self.model.save_weights(temporary)
         write_json(path.with_suffix("").with_suffix(".json"), {
-            "key": self.step.key, "made_from": self.step.made_from(), "step": step, **position._asdict(),
+            "key": digest(self._made_from), "made_from": self._made_from, "step": step, **position._asdict(),
             "sha256": file_sha256(path), "metrics": metrics, "seconds": seconds, "rows": self.rows,
         })
         for old in sorted(self.folder.glob("step-*.json"))[:-KEPT]:

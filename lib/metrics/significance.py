@@ -51,7 +51,9 @@ def _ratio(difference: float, sd: float) -> float:
 def wilcoxon(difference: np.ndarray) -> tuple[float, float]:
     """Two-sided Wilcoxon signed-rank test of paired differences; zero differences are dropped.
 
-    Returns:
+    Returns
+    -------
+    (float, float)
         p and log10 p. Over some 2,000 slices p may be smaller than any float: then log10 p comes from the logarithm
         of the normal tail, and p is the smallest normal float (2.2e-308), an upper bound: never 0. p = 1 if all
         differences are zero.
@@ -79,12 +81,20 @@ def bootstrap_interval(
 
     Slices of one patient are alike, so patients are the units that are sampled (Davison & Hinkley 1997, sec. 3.8).
 
-    Args:
-        difference: (slices,) paired differences.
-        patients: (slices,) the patient of each.
-        resamples, seed: number of resamples, and the seed of a generator of this function's own.
+    Parameters
+    ----------
+    difference : ndarray, (slices,)
+        Paired differences.
+    patients : ndarray, (slices,)
+        The patient of each slice.
+    resamples, seed : int
+        Number of resamples, and the seed of a generator of this function's own.
+    level : float
+        What the interval covers.
 
-    Returns:
+    Returns
+    -------
+    (float, float)
         Lower and upper end.
     """
     generator = np.random.default_rng(seed)

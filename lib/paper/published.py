@@ -7,17 +7,6 @@ epoch, the reading of L097, the number of parameters) was read from the authors'
 
 from typing import Final, Literal, NamedTuple
 
-Context = Literal["ImageNet", "Medical"]
-Depth = Literal["shallow", "deep"]
-
-
-class Configuration(NamedTuple):
-    """One experiment's perceptual loss: encoder context c, depth of phi, and the published lambda."""
-
-    context: Context | None
-    depth: Depth | None
-    lambda_: float
-
 
 class Losses(NamedTuple):
     """Mean losses over one training epoch, as published."""
@@ -26,7 +15,7 @@ class Losses(NamedTuple):
     pl: float
 
 
-class Scores(NamedTuple):
+class Table3Row(NamedTuple):
     """One row of Table 3: means and population SDs over the test slices."""
 
     ssim_mean: float
@@ -38,18 +27,10 @@ class Scores(NamedTuple):
     rank: int
 
 
-# Section 5.2. 'mse' is our control, lambda = 0; the paper has no such row.
-EXPERIMENTS: Final[dict[str, Configuration]] = {
-    "mse": Configuration(None, None, 0.0),
-    "baseline": Configuration("ImageNet", "deep", 1e-1),
-    "E1": Configuration("ImageNet", "shallow", 1e-5),
-    "E2": Configuration("ImageNet", "deep", 1e-2),
-    "E3": Configuration("Medical", "shallow", 1e-5),
-    "E4": Configuration("Medical", "deep", 1e-4),
-}
+# Section 5.2. What the losses are is in lib.perceptual.presets.
+LAMBDAS: Final[dict[str, float]] = {"baseline": 1e-1, "E1": 1e-5, "E2": 1e-2, "E3": 1e-5, "E4": 1e-4}
 CALIBRATED: Final = ("E1", "E2", "E3", "E4")
-PHI: Final[dict[Depth, str]] = {"shallow": "block3_conv2", "deep": "block5_conv4"}
-TARGET_PSI: Final = 0.95
+PSI: Final = 0.95
 
 # The authors' training logs: the epoch-10 row drew their Figure 2 and chose their lambdas.
 PUBLISHED_LOSSES: Final[dict[str, dict[int, Losses]]] = {
@@ -59,16 +40,16 @@ PUBLISHED_LOSSES: Final[dict[str, dict[int, Losses]]] = {
     "E4": {1: Losses(2.733331e-4, 18.79794), 5: Losses(1.142932e-4, 9.153959), 10: Losses(1.096867e-4, 8.193006)},
 }
 
-TABLE_3: Final[dict[str, Scores]] = {
-    "baseline": Scores(0.929, 0.053, 38.98, 2.45, 0.068, 0.019, 4),
-    "E1": Scores(0.944, 0.043, 42.61, 3.87, 0.048, 0.021, 1),
-    "E2": Scores(0.933, 0.050, 41.52, 3.62, 0.054, 0.022, 3),
-    "E3": Scores(0.899, 0.062, 39.70, 3.40, 0.065, 0.026, 5),
-    "E4": Scores(0.937, 0.045, 41.80, 3.39, 0.051, 0.020, 2),
+TABLE_3: Final[dict[str, Table3Row]] = {
+    "baseline": Table3Row(0.929, 0.053, 38.98, 2.45, 0.068, 0.019, 4),
+    "E1": Table3Row(0.944, 0.043, 42.61, 3.87, 0.048, 0.021, 1),
+    "E2": Table3Row(0.933, 0.050, 41.52, 3.62, 0.054, 0.022, 3),
+    "E3": Table3Row(0.899, 0.062, 39.70, 3.40, 0.065, 0.026, 5),
+    "E4": Table3Row(0.937, 0.045, 41.80, 3.39, 0.051, 0.020, 2),
 }
 
 
-class Comparison(NamedTuple):
+class Table4Row(NamedTuple):
     """One row of Table 4: E1 against another experiment."""
 
     ssim_e1: float
@@ -77,11 +58,11 @@ class Comparison(NamedTuple):
     cohens_d: float
 
 
-TABLE_4: Final[dict[str, Comparison]] = {
-    "baseline": Comparison(0.9443, 0.9293, 0.0, 0.31),
-    "E2": Comparison(0.9443, 0.9333, 0.0, 0.24),
-    "E3": Comparison(0.9443, 0.8987, 0.0, 0.86),
-    "E4": Comparison(0.9443, 0.9370, 0.0, 0.17),
+TABLE_4: Final[dict[str, Table4Row]] = {
+    "baseline": Table4Row(0.9443, 0.9293, 0.0, 0.31),
+    "E2": Table4Row(0.9443, 0.9333, 0.0, 0.24),
+    "E3": Table4Row(0.9443, 0.8987, 0.0, 0.86),
+    "E4": Table4Row(0.9443, 0.9370, 0.0, 0.17),
 }
 
 # Table 2, in its order: name, description, value.
@@ -147,3 +128,29 @@ SLICES_3MM_BY_PATIENT: Final = {"L067": 224, "L096": 330, "L109": 128, "L143": 2
 UNET_PARAMETERS: Final = 7_759_521
 PATCHES_PER_SLICE: Final = 25
 ALPHA: Final = 0.05
+
+
+# ---- leaves with the lead's merge: lib/stages, lib/perceptual, lib/check, lib/study and lib/networks still read these ----
+Context = Literal["ImageNet", "Medical"]
+Depth = Literal["shallow", "deep"]
+
+
+class Configuration(NamedTuple):
+    """One experiment's perceptual loss: encoder context c, depth of phi, and the published lambda."""
+
+    context: Context | None
+    depth: Depth | None
+    lambda_: float
+
+
+EXPERIMENTS: Final[dict[str, Configuration]] = {
+    "mse": Configuration(None, None, 0.0),
+    "baseline": Configuration("ImageNet", "deep", 1e-1),
+    "E1": Configuration("ImageNet", "shallow", 1e-5),
+    "E2": Configuration("ImageNet", "deep", 1e-2),
+    "E3": Configuration("Medical", "shallow", 1e-5),
+    "E4": Configuration("Medical", "deep", 1e-4),
+}
+PHI: Final[dict[Depth, str]] = {"shallow": "block3_conv2", "deep": "block5_conv4"}
+TARGET_PSI: Final = PSI
+# ---- end of what leaves ----

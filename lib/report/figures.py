@@ -1,11 +1,11 @@
 """Figures 1 and 3, the training curves and the SSIM distributions; PNG at 300 dpi and PDF.
 
 Every function writes ``figures/<profile>/<name>.png`` and ``.pdf`` and returns the path of the PNG (Figure 2:
-:mod:`lib.report.curves`). Figures are plain matplotlib objects: nothing touches pyplot's state. An experiment
-has one colour and one marker everywhere.
+:mod:`lib.report.curves`). Figures are plain matplotlib objects: nothing touches pyplot's state.
 """
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +15,14 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from lib.artifacts.files import atomic
 from lib.data.hu import WINDOW
-from lib.report.labels import COLOURS, MARKERS, experiment_label, provenance_line, short_label
-from lib.study.config import Study
+from lib.report.labels import Labels
+from lib.stages.statistics import ssim_by_slice
 
 DPI: Final = 300
 WIDTH: Final = 7.2  # inches: a page; text stays legible at a column's width
@@ -32,10 +33,12 @@ STYLE: Final = {
     "lines.linewidth": 1.3, "pdf.fonttype": 42, "savefig.dpi": DPI, "figure.dpi": 100, "legend.frameon": False,
 }
 
+DASHED: Final = (0, (2, 1.5))
 
-def new_figure(study: Study, height: float) -> SubFigure:
+
+def new_figure(labels: Labels, height: float) -> SubFigure:
     """An empty page-wide figure of ``height`` inches, to draw in; the provenance line stands in a strip below it."""
-    text = textwrap.fill(provenance_line(study), int(WIDTH * 72 / (FOOTER * 0.54)))
+    text = textwrap.fill(labels.provenance, int(WIDTH * 72 / (FOOTER * 0.54)))
     strip = (text.count("\n") + 2) * FOOTER * 1.25 / 72
     figure = Figure(figsize=(WIDTH, height + strip), layout="constrained")
     body, footer = figure.subfigures(2, 1, height_ratios=(height, strip))
@@ -43,14 +46,11 @@ def new_figure(study: Study, height: float) -> SubFigure:
     return body
 
 
-def save_figure(study: Study, figure: Figure | SubFigure, name: str) -> Path:
-    """Write a figure (of :func:`new_figure`) as PNG at 300 dpi and as PDF; the same bytes for the same input.
-
-    Returns:
-        The path of the PNG.
-    """
-    whole, line = figure.get_figure(root=True), provenance_line(study)
-    png, pdf = (study.paths.figures / f"{name}.{ending}" for ending in ("png", "pdf"))
+def save_figure(labels: Labels, figure: Figure | SubFigure, name: str) -> Path:
+    """Write a figure (of :func:`new_figure`) as PNG at 300 dpi and as PDF, the same bytes for the same input. Returns
+    the path of the PNG."""
+    whole, line = figure.get_figure(root=True), labels.provenance
+    png, pdf = (labels.figures / f"{name}.{ending}" for ending in ("png", "pdf"))
     with mpl.rc_context(STYLE):
         with atomic(png) as temporary:
             whole.savefig(temporary, dpi=DPI, metadata={"Software": None, "Description": line})
@@ -59,122 +59,142 @@ def save_figure(study: Study, figure: Figure | SubFigure, name: str) -> Path:
     return png
 
 
-def _picture(axes: Axes, image: np.ndarray, limits: tuple[float, float], title: str, cmap: str = "gray"):
-    axes.set(xticks=[], yticks=[])
-    axes.set_title(title)
-    for side in axes.spines.values():
-        side.set_visible(False)
+def picture(axes: Axes, image: np.ndarray, limits: tuple[float, float], title: str = "", cmap: str = "gray") -> AxesImage:
+    """An image without ticks and frame."""
+    axes.set(xticks=[], yticks=[], title=title)
+    axes.spines[:].set_visible(False)
     return axes.imshow(image, cmap=cmap, vmin=limits[0], vmax=limits[1], interpolation="nearest")
 
 
+def symmetric_limits(difference: np.ndarray) -> tuple[float, float]:
+    """Limits in HU for a map of differences: its 99th percentile, rounded up to tens, at least 10."""
+    limit = float(max(10 * np.ceil(np.percentile(np.abs(difference), 99) / 10), 10))
+    return -limit, limit
+
+
+def legend_columns(handles: list[Line2D]) -> int:
+    """Columns of a legend that fit the page: long names need room."""
+    return 3 if max(len(str(handle.get_label())) for handle in handles) <= 36 else 2
+
+
 @mpl.rc_context(STYLE)
-def figure1(study: Study, ldct_hu: np.ndarray, ndct_hu: np.ndarray, box: tuple[int, ...]) -> Path:
+def figure1(labels: Labels, ldct_hu: np.ndarray, ndct_hu: np.ndarray, box: tuple[int, ...]) -> Path:
     """Figure 1: LDCT beside NDCT in the window [-160, 240] HU, a red box of a training patch, its zoom below.
 
-    Args:
-        ldct_hu, ndct_hu: (rows, columns), HU.
-        box: top row, left column and, if it is not the study's patch size, side; in pixels.
+    Parameters
+    ----------
+    ldct_hu, ndct_hu : ndarray, (rows, columns)
+        HU.
+    box : tuple of int
+        Top row, left column and, if it is not the study's patch size, side; in pixels.
     """
-    top, left, side = box if len(box) == 3 else (*box, study.training.patch_size)
-    figure = new_figure(study, 6.75)
+    top, left, side = box if len(box) == 3 else (*box, labels.settings["patch_size"])
+    figure = new_figure(labels, 6.75)
     axes = figure.subplots(2, 2)
     rows, columns = ldct_hu.shape
     for column, (name, image) in enumerate({"(a) LDCT": ldct_hu, "(b) NDCT": ndct_hu}.items()):
-        _picture(axes[0, column], image, WINDOW, f"{name}, {rows} × {columns}")
+        picture(axes[0, column], image, WINDOW, f"{name}, {rows} × {columns}")
         frame = Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="red", linewidth=1.2)
         axes[0, column].add_patch(frame)
         zoom = axes[1, column]
-        shown = _picture(zoom, image[top : top + side, left : left + side], WINDOW, f"{name}, {side} × {side} patch")
-        for edge in zoom.spines.values():
-            edge.set(visible=True, color="red", linewidth=1.2)
+        shown = picture(zoom, image[top : top + side, left : left + side], WINDOW, f"{name}, {side} × {side} patch")
+        zoom.spines[:].set(visible=True, color="red", linewidth=1.2)
     figure.colorbar(shown, ax=axes, shrink=0.6, label="HU", extend="both", aspect=35)
-    return save_figure(study, figure, "fig1")
+    return save_figure(labels, figure, "fig1")
 
 
 @mpl.rc_context(STYLE)
-def figure3(study: Study, examples: dict[str, np.ndarray]) -> Path:
+def figure3(labels: Labels, examples: Mapping[str, np.ndarray]) -> Path:
     """Figure 3: error maps (image minus NDCT) of one test slice in HU, all on one symmetric scale.
 
-    Args:
-        examples: 'ndct', 'ldct' and experiments by name, (rows, columns), HU.
+    Parameters
+    ----------
+    examples : mapping of str to ndarray, (rows, columns)
+        'ndct', 'ldct' and experiments by name, HU.
     """
     ndct = examples["ndct"].astype(float)
-    errors = {name: examples[name] - ndct for name in COLOURS if name in examples}
-    reference = errors["ldct"] if "ldct" in errors else next(iter(errors.values()))
-    limit = float(max(10 * np.ceil(np.percentile(np.abs(reference), 99) / 10), 10))
+    errors = {name: examples[name] - ndct for name in labels.experiments if name in examples}
+    limits = symmetric_limits(errors["ldct"] if "ldct" in errors else next(iter(errors.values())))
     columns = 4
     rows = -(-(len(errors) + 1) // columns)
-    figure = new_figure(study, 2.0 * rows)
+    figure = new_figure(labels, 2.0 * rows)
     axes = figure.subplots(rows, columns, squeeze=False)
-    _picture(axes.flat[0], ndct, WINDOW, f"NDCT\n[{WINDOW[0]:g}, {WINDOW[1]:g}] HU")
+    picture(axes.flat[0], ndct, WINDOW, f"NDCT\n[{WINDOW[0]:g}, {WINDOW[1]:g}] HU")
     for panel, (name, error) in zip(axes.flat[1:], errors.items(), strict=False):
-        layer, _, context = experiment_label(study, name).partition(", ")
+        layers, _, rest = labels.experiments[name].label.partition(", ")
         rmse = f"RMSE {np.sqrt(np.mean(error**2)):.1f} HU"
-        title = f"{layer}\n{', '.join(filter(None, (context, rmse)))}"
-        shown = _picture(panel, error, (-limit, limit), title, "RdBu_r")
+        title = f"{textwrap.fill(layers, 30)}\n{', '.join(filter(None, (rest, rmse)))}"
+        shown = picture(panel, error, limits, title, "RdBu_r")
     for panel in axes.flat[len(errors) + 1 :]:
         panel.set_axis_off()
     figure.colorbar(shown, ax=axes, label="image − NDCT (HU)", extend="both", shrink=0.7, aspect=30)
-    return save_figure(study, figure, "fig3")
+    return save_figure(labels, figure, "fig3")
 
 
 @mpl.rc_context(STYLE)
-def figure_training(study: Study, histories: dict[str, pd.DataFrame]) -> Path:
-    """Total loss, MSE, PL and Psi after each epoch; training solid, validation dashed.
+def figure_training(labels: Labels, histories: Mapping[tuple[str, int], pd.DataFrame]) -> Path:
+    """Total loss, MSE, PL and Psi after each epoch; training solid, validation dashed; a line a seed.
 
-    Args:
-        histories: by experiment, columns epoch, total, mse, pl, psi and the same as val_*; pl and psi may be empty.
+    Parameters
+    ----------
+    histories : mapping of (experiment, seed) to DataFrame
+        Columns epoch, total, mse, pl, psi and the same as val_*; pl and psi may be empty.
     """
-    figure = new_figure(study, 5.2)
+    figure = new_figure(labels, 5.2)
     axes = figure.subplots(2, 2, sharex=True)
     titles = {"total": "total loss (Eq. 4)", "mse": "MSE", "pl": "perceptual loss", "psi": "Ψ at the λ used"}
     for panel, (column, title) in zip(axes.flat, titles.items(), strict=True):
-        for name, history in histories.items():
-            for prefix, line in (("", "-"), ("val_", (0, (2, 1.5)))):
-                panel.plot(history["epoch"], pd.to_numeric(history[prefix + column]), color=COLOURS[name],
-                           linestyle=line, marker=MARKERS[name], markersize=2.5)
+        for (name, _), history in histories.items():
+            for prefix, line in (("", "-"), ("val_", DASHED)):
+                panel.plot(history["epoch"], pd.to_numeric(history[prefix + column]), color=labels.experiments[name].colour,
+                           linestyle=line, marker=labels.experiments[name].marker, markersize=2.5)
         panel.set_title(title)
         panel.set_yscale("linear" if column == "psi" else "log")
     for panel in axes[1]:
         panel.set_xlabel("epoch")
         panel.xaxis.get_major_locator().set_params(integer=True)
-    handles = [Line2D([], [], color=COLOURS[name], marker=MARKERS[name], markersize=4,
-                      label=experiment_label(study, name)) for name in histories]
+    shown = [labels.experiments[name] for name in dict.fromkeys(name for name, _ in histories)]
+    handles = [Line2D([], [], color=each.colour, marker=each.marker, markersize=4, label=each.label) for each in shown]
     handles += [Line2D([], [], color="0.2", linestyle=line, label=label)
-                for label, line in (("training", "-"), ("validation", (0, (2, 1.5))))]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    return save_figure(study, figure, "fig_training")
+                for label, line in (("training", "-"), ("validation", DASHED))]
+    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
+    return save_figure(labels, figure, "fig_training")
 
 
 @mpl.rc_context(STYLE)
-def figure_ssim(study: Study, metrics: pd.DataFrame) -> Path:
+def figure_ssim(labels: Labels, metrics: pd.DataFrame) -> Path:
     """Distribution of SSIM (the authors' protocol) over the test slices: a panel a series, a violin an experiment.
 
-    Args:
-        metrics: a row a slice and experiment.
+    Parameters
+    ----------
+    metrics : DataFrame
+        A row a slice, experiment and seed; drawn is the mean over seeds.
     """
-    groups = list(metrics.groupby(["kernel", "thickness_mm"]))
-    names = [name for name in COLOURS if name in set(metrics["experiment"])]
+    scores = ssim_by_slice(metrics)
+    groups = list(scores.groupby(["kernel", "thickness_mm"]))
+    names = [name for name in labels.experiments if name in set(scores["experiment"])]
+    colours = {name: labels.experiments[name].colour for name in names}
+    ticks = [labels.experiments[name].short for name in names]
     columns = min(2, len(groups))
     rows = -(-len(groups) // columns)
-    figure = new_figure(study, 0.4 + 2.2 * rows)
+    figure = new_figure(labels, 0.4 + 2.2 * rows)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     options = {"x": "experiment", "y": "ssim", "hue": "experiment", "order": names, "hue_order": names, "legend": False}
     for panel, ((kernel, thickness), series) in zip(axes.flat, groups, strict=False):
-        colours = {name: COLOURS[name] for name in names}
         sns.violinplot(series, **options, ax=panel, palette=colours, inner=None, cut=0, linewidth=0.6, alpha=0.35,
                        density_norm="width")
         for place, name in enumerate(names):
-            _dots(panel, place, series.loc[series["experiment"] == name, "ssim"].to_numpy(float), COLOURS[name])
+            _dots(panel, place, series.loc[series["experiment"] == name, "ssim"].to_numpy(float), colours[name])
         panel.set_title(f"{kernel}, {thickness:g} mm ({series.groupby('experiment').size().max()} slices)")
         panel.set(xlabel="", ylabel="SSIM")
-        panel.set_xticks(range(len(names)), [short_label(name) for name in names])
+        panel.set_xticks(range(len(names)), ticks, rotation=90 if sum(map(len, ticks)) > 60 else 0)
         panel.grid(axis="y", color="0.9", linewidth=0.5)
         panel.set_axisbelow(True)
     for panel in axes.flat[len(groups) :]:
         panel.set_axis_off()
-    figure.supxlabel("bar: median; dots: slices", fontsize=7)
-    return save_figure(study, figure, "fig_ssim")
+    seeds = f"slices, mean over {len(labels.seeds)} seeds" if len(labels.seeds) > 1 else "slices"
+    figure.supxlabel(f"bar: median; dots: {seeds}", fontsize=7)
+    return save_figure(labels, figure, "fig_ssim")
 
 
 def _dots(panel: Axes, place: int, values: np.ndarray, colour: str) -> None:

@@ -6,14 +6,13 @@ from typing import Final
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lib.artifacts.cache import commit
 from lib.artifacts.files import atomic
 from lib.data.hu import WINDOW
-from lib.report.figures import DPI, FOOTER, STYLE, WIDTH
+from lib.report.figures import DPI, FOOTER, STYLE, WIDTH, picture, symmetric_limits
 
 ZOOM: Final = 0.25  # side of the zoom, share of the shorter side of the slice
 
@@ -31,17 +30,22 @@ def figure_insertion(
 ) -> Path:
     """NDCT, inserted LDCT and their difference; a zoom of each below. Labels say which pixels are real.
 
-    Args:
-        path: of the PNG (300 dpi); the same bytes for the same input.
-        ndct_hu, ldct_hu: (rows, columns), HU, of `lib.simulation.insertion`.
-        source: what the NDCT is, for example 'real scan, Br38, 3 mm' or 'SIMULATED scan, B30, 1 mm'.
-        sd_hu: SD of the series in soft tissue at full and low dose, as in insertion.csv.
-        centre: row and column of the zoom's middle; None: the middle of the slice.
-    Returns:
-        `path`.
+    Parameters
+    ----------
+    path : Path
+        Of the PNG (300 dpi), the same bytes for the same input; it is returned.
+    ndct_hu, ldct_hu : ndarray, (rows, columns)
+        HU, of `lib.simulation.insertion`.
+    dose_fraction : float
+        The inserted dose as a share of the normal one.
+    source : str
+        What the NDCT is, for example 'real scan, Br38, 3 mm' or 'SIMULATED scan, B30, 1 mm'.
+    sd_hu : (float, float), optional
+        SD of the series in soft tissue at full and low dose, as in insertion.csv.
+    centre : (int, int), optional
+        Row and column of the zoom's middle; by default the middle of the slice.
     """
     difference = ldct_hu.astype(float) - ndct_hu
-    limit = float(max(10 * np.ceil(np.percentile(np.abs(difference), 99) / 10), 10))
     side = max(2, round(ZOOM * min(ndct_hu.shape)))
     row, column = centre or (ndct_hu.shape[0] // 2, ndct_hu.shape[1] // 2)
     top, left = (int(np.clip(at - side // 2, 0, most - side)) for at, most in zip((row, column), ndct_hu.shape, strict=True))
@@ -51,16 +55,15 @@ def figure_insertion(
     panels = [
         (f"(a) NDCT: {source.split(',')[0]}\n{full}", ndct_hu, WINDOW, "gray"),
         (f"(b) LDCT: INSERTED, dose × {dose_fraction:g}\n{low}", ldct_hu, WINDOW, "gray"),
-        (f"(c) what was inserted: (b) − (a){mean}", difference, (-limit, limit), "RdBu_r"),
+        (f"(c) what was inserted: (b) − (a){mean}", difference, symmetric_limits(difference), "RdBu_r"),
     ]
     figure = Figure(figsize=(WIDTH, 5.8), layout="constrained")
     grid = figure.add_gridspec(3, 3, height_ratios=(1, 1, 0.04))
     for place, (title, image, limits, colours) in enumerate(panels):
         whole, zoom = (figure.add_subplot(grid[line, place]) for line in (0, 1))
-        shown = _picture(whole, image, limits, colours)
-        whole.set_title(title)
+        shown = picture(whole, image, limits, title, colours)
         whole.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="red", linewidth=1.0))
-        _picture(zoom, image[top : top + side, left : left + side], limits, colours)
+        picture(zoom, image[top : top + side, left : left + side], limits, cmap=colours)
         label = "HU" if place < 2 else "difference (HU)"
         bar = figure.add_subplot(grid[2, place])
         figure.colorbar(shown, cax=bar, label=label, extend="both", orientation="horizontal").outline.set_visible(False)
@@ -70,10 +73,3 @@ def figure_insertion(
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=DPI, metadata={"Software": None, "Description": text})
     return path
-
-
-def _picture(axes: Axes, image: np.ndarray, limits: tuple[float, float], colours: str):
-    axes.set(xticks=[], yticks=[])
-    for side in axes.spines.values():
-        side.set_visible(False)
-    return axes.imshow(image, cmap=colours, vmin=limits[0], vmax=limits[1], interpolation="nearest")

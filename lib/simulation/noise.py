@@ -4,12 +4,12 @@ No noiseless image is needed: small squares of homogeneous tissue are freed of a
 stays in, so only the calmest squares of each slice count.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from lib.simulation.scanner import I0_RANGE, Scanner
+from lib.simulation.exposure import I0_RANGE, expose
+from lib.simulation.scanner import Scanner
 
 SQUARE_MM = 10.0
 TISSUE_HU = (0.0, 150.0)
@@ -31,42 +31,33 @@ ROUNDS = 3  # of the estimate: electronic noise does not scale as photon noise d
 
 
 class Photons(NamedTuple):
-    """I0 of a series in photons a detector bin, and how it was found."""
+    """I0 of a series in photons per detector bin, and how it was found."""
 
     i0: float
     source: str
 
 
-@dataclass
-class TissueNoise:
-    """Pooled SD in homogeneous soft tissue at both doses; grows slice by slice and keeps three numbers."""
-
-    full: float = 0.0
-    low: float = 0.0
-    squares: int = 0
-
-    def add(self, full_hu: np.ndarray, low_hu: np.ndarray, pixel_mm: float) -> None:
-        """Count one slice, (rows, columns) in HU at either dose; the squares are chosen in the full dose."""
-        variances, calm = square_variances(full_hu, pixel_mm), calm_squares(full_hu, pixel_mm)
-        self.full += float(variances[calm].sum())
-        self.low += float(square_variances(low_hu, pixel_mm)[calm].sum())
-        self.squares += int(calm.sum())
-
-    def sd(self) -> tuple[float, float]:
-        """SD in HU at full and low dose; NaN without squares."""
-        return tuple(np.sqrt(total / self.squares) if self.squares else np.nan for total in (self.full, self.low))
+def tissue_variances(full_hu: np.ndarray, low_hu: np.ndarray, pixel_mm: float) -> np.ndarray:
+    """Of one slice, (rows, columns): the variances at both doses in HU^2, summed over the homogeneous squares of soft
+    tissue that the full dose shows, and how many these are. Add them up over slices."""
+    calm = calm_squares(full_hu, pixel_mm)
+    return np.array([*(square_variances(hu, pixel_mm)[calm].sum() for hu in (full_hu, low_hu)), calm.sum()])
 
 
 def square_variances(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
     """Variance around the best-fitting plane in HU^2 of each square of 10 mm (5 pixels at least), shape (squares,).
 
-    Args: hu: (rows, columns); what is left over at the right and below belongs to no square.
+    What is left over of the slice, (rows, columns), at the right and below belongs to no square.
     """
     squares, side = _squares(hu, pixel_mm)
+    return (without_plane(squares, side) ** 2).sum(axis=1) / (side * side - 3)
+
+
+def without_plane(squares: np.ndarray, side: int) -> np.ndarray:
+    """Each square, (squares, side * side), less its best-fitting plane."""
     rows, columns = np.mgrid[:side, :side].reshape(2, -1)
     basis, _ = np.linalg.qr(np.stack([np.ones(side * side), rows, columns], axis=1))
-    rest = squares - (squares @ basis) @ basis.T
-    return (rest**2).sum(axis=1) / (side * side - 3)
+    return squares - (squares @ basis) @ basis.T
 
 
 def calm_squares(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
@@ -86,10 +77,15 @@ def estimate_i0(scanner: Scanner, hu: np.ndarray, kernel: str, rng: np.random.Ge
 
     Noise of a reference I0 is reconstructed on the scan's own line integrals; its variance falls as 1 / I0.
 
-    Args:
-        hu: a few slices, (slices, size, size). kernel: a key of `scanner.KERNELS`. rng: of the reference noise.
-    Returns:
-        I0 within `I0_BOUNDS`; `I0_DEFAULT` where there are fewer than 20 squares. `source` says which.
+    Parameters
+    ----------
+    hu : a few slices, shape (slices, size, size)
+    kernel : a key of `lib.simulation.kernels.ROLL_OFF`
+    rng : of the reference noise
+
+    Returns
+    -------
+    I0 within `I0_BOUNDS`, or `I0_DEFAULT` where there are fewer than 20 squares; `source` says which
     """
     calm = np.stack([calm_squares(image, scanner.pixel_mm) for image in hu])
     count = int(calm.sum())
@@ -98,7 +94,7 @@ def estimate_i0(scanner: Scanner, hu: np.ndarray, kernel: str, rng: np.random.Ge
     measured = sum(square_variances(image, scanner.pixel_mm)[kept].sum() for image, kept in zip(hu, calm, strict=True))
     ideal, i0 = scanner.project(hu), I0_DEFAULT
     for own in rng.spawn(ROUNDS):
-        noise = scanner.reconstruct(scanner.expose(ideal, own, i0)[0] - ideal, kernel) + 1000.0
+        noise = scanner.reconstruct(expose(scanner, ideal, own, i0)[0] - ideal, kernel) + 1000.0
         pure = sum(square_variances(image, scanner.pixel_mm)[kept].sum() for image, kept in zip(noise, calm, strict=True))
         wanted = i0 * pure / max(measured, 1e-6 * pure)
         i0 = float(np.clip(wanted, *I0_BOUNDS))

@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from lib.errors import VolumeError
+from lib.simulation.exposure import expose
 from lib.simulation.scanner import Scanner
 
-DOSES = ("full", "quarter")
+DOSES = {"full": "full", "low": "quarter"}
+"""Doses, and Mayo's names for them, which files and tables keep whatever the low dose's fraction is."""
+
 THICKNESSES_MM = (1.0, 3.0)
 THICK_SPACING_MM = 2.0
 SLICES_AT_ONCE = 8
@@ -17,17 +19,23 @@ Series = tuple[np.ndarray, np.ndarray]
 def thicken(z_mm: np.ndarray, hu: np.ndarray, thickness_mm: float = 3.0, spacing_mm: float = THICK_SPACING_MM) -> Series:
     """Thick slices as the mean of thin ones, each weighted by its overlap with the window.
 
-    Args:
-        z_mm: centres of the thin slices, ascending or descending by one step. hu: shape (slices, rows, columns).
-    Returns:
-        Centres in the order of the input, only where the window fits into the slab, and HU; maybe none.
-    Raises:
-        VolumeError: fewer than two slices, or uneven spacing.
+    Parameters
+    ----------
+    z_mm : centres of the thin slices, shape (slices,), rising or falling by one step
+    hu : shape (slices, rows, columns)
+
+    Returns
+    -------
+    Centres in the order of the input, only where the window fits into the slab, and HU; maybe none
+
+    Raises
+    ------
+    ValueError : fewer than two slices, or uneven spacing
     """
     z_mm = np.asarray(z_mm, dtype=np.float64)
     step = np.diff(z_mm)
     if len(z_mm) != len(hu) or len(z_mm) < 2 or step[0] == 0 or not np.allclose(step, step[0], rtol=0, atol=1e-3):
-        raise VolumeError(f"thicken: {len(z_mm)} positions for {len(hu)} slices; give two or more, evenly spaced in z.")
+        raise ValueError(f"{len(z_mm)} positions for {len(hu)} slices: expected two or more, evenly spaced in z")
     half, half_window = abs(step[0]) / 2.0, thickness_mm / 2.0
     low, high = z_mm.min() - half + half_window, z_mm.max() + half - half_window
     centres = low + spacing_mm * np.arange(max(0, int(np.floor((high - low) / spacing_mm + 1e-6)) + 1))
@@ -48,22 +56,25 @@ def scan(
     i0: float,
     dose_fraction: float = 0.25,
 ) -> dict[tuple[str, str, float], Series]:
-    """All series of one patient from one acquisition: two doses, two kernels, two slice thicknesses.
+    """Everything that is reconstructed from one acquisition of a patient.
 
-    Args:
-        volume_hu: noiseless HU, shape (slices, size, size). z_mm: evenly spaced centres (0.8 mm for the challenge's).
-        rng: the noise; its seed and the slice's index decide every photon. i0: see `Scanner.incident`.
-    Returns:
-        (dose, kernel, thickness in mm) -> (z_mm, HU). '1 mm' slices are the input's; '3 mm' ones average them over
-        3 mm, spaced 2 mm, where the window fits into the slab. `quarter` is the low dose, whatever its fraction.
-    Raises:
-        StudyError, VolumeError: as for `Scanner.expose` and `thicken`.
+    Parameters
+    ----------
+    volume_hu : noiseless, shape (slices, size, size)
+    z_mm : evenly spaced centres, shape (slices,) (0.8 mm for the challenge's)
+    rng : of the noise; its seed and the slice's index decide every photon
+    i0, dose_fraction : as for `lib.simulation.exposure.expose`
+
+    Returns
+    -------
+    (dose, kernel, thickness in mm) -> (z_mm, HU); '1 mm' slices are the input's, '3 mm' ones average them over 3 mm,
+    spaced 2 mm, where the window fits into the slab
     """
     z_mm = np.asarray(z_mm, dtype=np.float64)
     sharp: dict[str, list[np.ndarray]] = {dose: [] for dose in DOSES}
     for first in range(0, len(volume_hu), SLICES_AT_ONCE):
         ideal = scanner.project(volume_hu[first : first + SLICES_AT_ONCE])
-        both = np.concatenate(scanner.expose(ideal, rng, i0, dose_fraction))
+        both = np.concatenate(expose(scanner, ideal, rng, i0, dose_fraction))
         for dose, hu in zip(DOSES, np.split(scanner.reconstruct(both, "D45"), 2), strict=True):
             sharp[dose].append(hu)
     series = {}

@@ -57,7 +57,7 @@ def pixel_centres(size: int, fov_mm: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Field:
-    """A smooth random function of (x, y, z) with mean 0 and SD near 1, decided by `key` alone (a cubic B-spline).
+    """A smooth random function of (x, y, z) with mean 0 and SD near 1, decided by `key` (a cubic B-spline).
 
     `step_mm` and `step_z_mm` are the knots' distances: the scale of its features.
     """
@@ -78,12 +78,8 @@ class Field:
 
 
 class Canvas:
-    """One slice being painted: HU and labels, and the coordinates of the pixels, bent by a smooth warp.
-
-    Attributes:
-        x, y: warped positions in mm, shape (size, size): shapes drawn with them get organic outlines.
-        hu, label: what is painted so far; air at first.
-    """
+    """One slice being painted: `hu` and `label` (air at first), and the pixels' positions `x` and `y` in mm, bent by a
+    smooth warp, so that shapes drawn with them get organic outlines; all of shape (size, size)."""
 
     def __init__(self, size: int, fov_mm: float, warp_x: np.ndarray, warp_y: np.ndarray) -> None:
         self.size, self.fov_mm, self.pixel_mm = size, fov_mm, fov_mm / size
@@ -94,7 +90,7 @@ class Canvas:
         self.label = np.zeros((size, size), np.uint8)
 
     def bent(self, share: float, box: Box = (slice(None), slice(None))) -> tuple[np.ndarray, np.ndarray]:
-        """x and y with only a share of the warp, for what is stiffer than an organ."""
+        """Positions x and y with only a share of the warp, for what is stiffer than an organ."""
         x, y = self.straight[None, box[1]], self.straight[box[0], None]
         return x + share * (self.x[box] - x), y + share * (self.y[box] - y)
 
@@ -128,16 +124,12 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Tubes:
-    """Tapered capsules in 3-D: vessel trees and bowel.
+    """Tapered capsules in 3-D: vessel trees and bowel."""
 
-    Attributes:
-        start, end: shape (n, 3), mm. radius: at start and end, shape (n, 2), mm. group: which tube, shape (n,).
-    """
-
-    start: np.ndarray
+    start: np.ndarray  # shape (n, 3), mm
     end: np.ndarray
-    radius: np.ndarray
-    group: np.ndarray
+    radius: np.ndarray  # at start and end, shape (n, 2), mm
+    group: np.ndarray  # which tube, shape (n,)
 
     @classmethod
     def along(cls, points, radii, group: int = 0) -> "Tubes":
@@ -181,7 +173,7 @@ class Tubes:
     def nearest(self, canvas: Canvas, z: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """For tubes that touch: distance to the nearest tube and to the next one, and the nearest one's group and y.
 
-        Returns: four arrays of shape (size, size); far away the distances are 99 mm, the group is 0 and y is 0 mm.
+        Four arrays of shape (size, size); far away the distances are 99 mm, the group is 0 and y is 0 mm.
         """
         first, second = (np.full((canvas.size,) * 2, 99.0, np.float32) for _ in range(2))
         group = np.zeros(first.shape, np.int32)
@@ -202,9 +194,12 @@ def grow_tree(rng, root, direction, length_mm: float, radius_mm: float, levels: 
               flatten=(1.0, 1.0, 1.0)) -> Tubes:
     """A vessel tree: each branch wanders, then parts into two or three, thinner by Murray's law.
 
-    Args:
-        root, direction: where it starts and heads, shape (3,). levels: generations. spread: how far siblings diverge.
-        flatten: scale of the directions' x, y and z: (1, 1, 0.3) grows in the axial plane.
+    Parameters
+    ----------
+    root, direction : where it starts and heads, shape (3,)
+    length_mm, radius_mm, levels : of the first branch; generations
+    spread : how far siblings diverge
+    flatten : scale of the directions' x, y and z: (1, 1, 0.3) grows in the axial plane
     """
     pieces: list[Tubes] = []
     pending = [(np.asarray(root, float), np.asarray(direction, float), length_mm, radius_mm, levels)]

@@ -1,12 +1,14 @@
 """02: Algorithm 2 for all experiments in one pass over the training set, and the lambda that training uses."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import atomic, file_sha256
+from lib.artifacts.files import atomic
 from lib.denoiser.devices import repeatable
 from lib.errors import StageError, StudyError
 from lib.networks.winograd import worth_accelerating
@@ -33,15 +35,20 @@ def losses_step(study: Study) -> Step:
     config = {"training": study.training, "unet": study.unet, "losses": losses, "split": study.cohort.division,
               "seed": study.seed}
     return Step("losses", paths.calibration / "stamp.json", {"lib.stages.calibrate"}, config,
-                {"manifest": file_sha256(paths.manifest), "pilot": file_sha256(pilot)}
-                | inputs.weights_sha256(study, needed(study)))
+                {"manifest": paths.manifest, "pilot": pilot} | inputs.weights_files(study, needed(study)),
+                _files(study).values())
 
 
 def calibration_step(study: Study) -> Step:
     """What Psi and the lambdas of ``paths.calibrated`` depend on: the losses, and which of them chooses lambda."""
     rules = {name: study.configurations[name].as_dict()["lambda"] for name in study.experiments}
     return Step("calibration", study.paths.calibrated.with_suffix(".json"), {"lib.stages.calibrate"},
-                {"calibration": study.calibration, "lambda": rules}, {"losses": losses_step(study).key})
+                {"calibration": study.calibration, "lambda": rules}, {"losses": losses_step(study).key},
+                [study.paths.calibrated])
+
+
+def _files(study: Study) -> dict[str, Path]:
+    return {state: study.paths.calibration / f"losses_{state}.csv" for state in STATES}
 
 
 def _measured(study: Study) -> dict[str, LossConfiguration]:
@@ -67,14 +74,13 @@ def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
         The pilot has not been trained.
     """
     step = losses_step(study)
-    files = {state: study.paths.calibration / f"losses_{state}.csv" for state in STATES}
+    files = _files(study)
     if not step.is_current():
         repeatable(study.seed)
-        with step.making(seed=study.seed) as outputs:
+        with step.making(seed=study.seed):
             for state, losses in _measure(study).items():
                 with atomic(files[state]) as temporary:
                     losses.to_csv(temporary, index=False)
-            outputs += files.values()
     return {state: pd.read_csv(path) for state, path in files.items()}
 
 
@@ -177,10 +183,8 @@ def calibrate(study: Study) -> pd.DataFrame:
                 "lambda_exact": exact, "lambda_decade": decade(exact), "lambda_used": used,
             })
     table = pd.DataFrame(rows)
-    with step.making(seed=study.seed) as outputs:
-        with atomic(study.paths.calibrated) as temporary:
-            table.to_csv(temporary, index=False)
-        outputs.append(study.paths.calibrated)
+    with step.making(seed=study.seed), atomic(study.paths.calibrated) as temporary:
+        table.to_csv(temporary, index=False)
     return table
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import atomic, file_sha256
+from lib.artifacts.files import atomic
 from lib.data import split
 from lib.data.hu import normalise
 from lib.data.slices import by_series, example_row
@@ -51,7 +51,7 @@ def evaluate(study: Study, run: Run | None) -> pd.DataFrame:
     paths, name = study.paths, _file(run)
     table = paths.evaluation / f"{name}.csv"
     step = Step(f"evaluation of {run or LDCT}", paths.evaluation / f"{name}.json", {"lib.stages.evaluate"},
-                study.cohort.division, _contents(study, run))
+                study.cohort.division, _contents(study, run), [table])
     if not step.is_current():
         slices = evaluated_pairs(study)
         with step.making(**(run._asdict() if run else {})) as outputs:
@@ -63,7 +63,6 @@ def evaluate(study: Study, run: Run | None) -> pd.DataFrame:
             scores.insert(0, "experiment", run.experiment if run else LDCT)
             with atomic(table) as temporary:
                 scores.to_csv(temporary, index=False)
-            outputs.append(table)
     return pd.read_csv(table, dtype={"seed": "Int64"})
 
 
@@ -86,14 +85,14 @@ def _file(run: Run | None) -> str:
     return run.file if run else LDCT
 
 
-def _contents(study: Study, run: Run | None) -> dict[str, str]:
-    """Hashes of what the scores depend on."""
-    contents = {"manifest": file_sha256(study.paths.manifest)}
+def _contents(study: Study, run: Run | None) -> dict[str, Path]:
+    """What the scores depend on."""
+    contents = {"manifest": study.paths.manifest}
     if run:
         weights = study.paths.weights(run)
         if not weights.is_file():
             raise StageError(f"{run} has no weights", where=weights, remedy="train it first (make paper)")
-        contents["weights"] = file_sha256(weights)
+        contents["weights"] = weights
     return contents
 
 
@@ -125,10 +124,10 @@ def _images(study: Study, run: Run | None, slices: pd.DataFrame) -> Iterator[tup
         ldct, ndct = open_volume(folder, ldct_file), open_volume(folder, ndct_file)
         for start in range(0, len(series), BATCH):
             chunk = series["index"].iloc[start : start + BATCH]
-            stack = ldct[chunk.to_numpy()].astype(np.float32)
+            stack = ldct.slices(chunk).astype(np.float32)
             images = stack if unet is None else denoise(unet, stack)
             for number, index, image in zip(chunk.index, chunk, images, strict=True):
-                yield int(number), image, ndct[index].astype(np.float32)
+                yield int(number), image, ndct.slice(index).astype(np.float32)
 
 
 def _both(image_hu: np.ndarray, ndct_hu: np.ndarray) -> dict[str, float]:

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step, digest
-from lib.artifacts.files import atomic, file_sha256
+from lib.artifacts.files import atomic
 from lib.data.features import Features
 from lib.data.patches import Patches
 from lib.networks.winograd import worth_accelerating
@@ -81,18 +81,17 @@ def target_features(study: Study, encoding: Encoding, patches: Patches, seed: in
     files = {name: folder / f"{stem}_{name}.npy" for name in size}
     step = Step(f"features, {encoding.weights}", folder / f"{stem}.json", {"lib.stages.feature_cache"},
                 {"layers": list(files), "encoding": encoding, "patch_size": study.training.patch_size},
-                {"manifest": file_sha256(study.paths.manifest), "patches": patches.digest,
-                 **inputs.weights_sha256(study, [encoding])})
+                {"manifest": study.paths.manifest, "patches": patches.digest, **inputs.weights_files(study, [encoding])},
+                files.values())
     if files and not step.is_current():
         needs, free = sum(size.values()), shutil.disk_usage(study.paths.root).free
         if needs > free:
             log.warning("features of the targets are computed at every step: they need %.1f GB of disk and %.1f GB are "
                         "free", needs / 1e9, free / 1e9)
             return {}
-        with step.making(seed=seed) as outputs:
+        with step.making(seed=seed):
             network = worth_accelerating(inputs.encoder(study, encoding, *files), len(patches))
             _compute(network, patches, list(files.values()), f"features {encoding.weights}")
-            outputs += files.values()
     return {name: Features(path) for name, path in files.items()}
 
 

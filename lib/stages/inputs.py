@@ -1,11 +1,11 @@
 """What the stages read: patches of a subset, encoders with their weights, and the hashes of both."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import keras
 import pandas as pd
 
-from lib.artifacts.files import file_sha256
 from lib.data import split
 from lib.data.patches import Patches
 from lib.errors import StudyError
@@ -41,6 +41,6 @@ def encoder(study: Study, encoding: Encoding, *layers: str) -> keras.Model:
         raise StudyError(str(error), where="losses") from None
 
 
-def weights_sha256(study: Study, encodings: Iterable[Encoding]) -> dict[str, str]:
-    """SHA-256 of the weights file of each context, for cache keys."""
-    return {each.weights: file_sha256(vgg.weights_file(each.encoder, study.weights(each.weights))) for each in encodings}
+def weights_files(study: Study, encodings: Iterable[Encoding]) -> dict[str, Path]:
+    """The weights file of each context, for cache keys."""
+    return {each.weights: vgg.weights_file(each.encoder, study.weights(each.weights)) for each in encodings}

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import atomic, file_sha256
+from lib.artifacts.files import atomic
 from lib.data.labelled_patches import Samples
 from lib.denoiser.callbacks import Progress
 from lib.denoiser.checkpoints import Checkpoints
@@ -69,7 +69,8 @@ def fine_tune(study: Study) -> Path:
     step = Step("Medical encoder", paths.medical / "stamp.json", {"lib.stages.medical_encoder"},
                 {"medical": settings, "encoder": study.encoder.architecture, "split": study.cohort.division,
                  "seed": study.seed},
-                {"manifest": file_sha256(paths.manifest), **inputs.weights_sha256(study, _encodings(study)[:1])})
+                {"manifest": paths.manifest, **inputs.weights_files(study, _encodings(study)[:1])},
+                [paths.medical_weights, paths.medical / "history.csv"])
     if step.is_current():
         return paths.medical_weights
     repeatable(study.seed, study.compute.deterministic)
@@ -79,7 +80,7 @@ def fine_tune(study: Study) -> Path:
     network = vgg.trunk(study.encoder.architecture, study.weights("ImageNet"))
     learner = _learner(network, samples.organs, settings.lr)
     learner.optimizer.build(learner.trainable_variables)
-    with step.making(seed=study.seed, tasks=WEIGHTS) as outputs:
+    with step.making(seed=study.seed, tasks=WEIGHTS):
         checkpoints = Checkpoints(paths.medical, step, length)
         first, _ = checkpoints.resume(learner)
         progress = Progress(step.name, parts, checkpoints.course)
@@ -93,7 +94,6 @@ def fine_tune(study: Study) -> Path:
             network.save_weights(temporary)
         with atomic(paths.medical / "history.csv") as temporary:
             pd.DataFrame(checkpoints.rows).to_csv(temporary, index=False)
-        outputs += [paths.medical_weights, paths.medical / "history.csv"]
     checkpoints.remove()
     return paths.medical_weights
 
@@ -141,8 +141,7 @@ def linear_probe(study: Study) -> pd.DataFrame:
     count, file = study.medical.probe_patches, study.paths.medical / "probe.csv"
     step = Step("linear probe", study.paths.medical / "probe.json", {"lib.stages.medical_encoder"},
                 {"count": count, "phi": _phis(study), "split": study.cohort.division, "seed": study.seed},
-                {"manifest": file_sha256(study.paths.manifest)}
-                | inputs.weights_sha256(study, _encodings(study)))
+                {"manifest": study.paths.manifest} | inputs.weights_files(study, _encodings(study)), [file])
     if step.is_current():
         return pd.read_csv(file)
     keras.utils.set_random_seed(study.seed)
@@ -159,10 +158,8 @@ def linear_probe(study: Study) -> pd.DataFrame:
                 rows.append({"encoder": name, "phi": phi, "task": task,
                              **_probe(features[0][position], tasks[0][task], features[1][position], tasks[1][task])})
     table = pd.DataFrame(rows)
-    with step.making(seed=study.seed) as outputs:
-        with atomic(file) as temporary:
-            table.to_csv(temporary, index=False)
-        outputs.append(file)
+    with step.making(seed=study.seed), atomic(file) as temporary:
+        table.to_csv(temporary, index=False)
     return table
 
 

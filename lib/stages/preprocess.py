@@ -3,7 +3,6 @@
 import pandas as pd
 
 from lib.artifacts.cache import Step, digest
-from lib.artifacts.files import file_sha256, folder_digest
 from lib.data.store.build import build_counted
 from lib.data.store.parts import intact, records
 from lib.data.store.reading import load_manifest
@@ -15,33 +14,41 @@ from lib.study.config import Study
 def prepare(study: Study, jobs: int | None = None) -> pd.DataFrame:
     """Simulate the cohort or insert its low dose where the study says so, then store its volumes; done once and kept.
 
-    `jobs`: how many files to read at once, by default one on every processor core.
+    Parameters
+    ----------
+    study : Study
+    jobs : int, optional
+        How many files to read at once, by default one on every processor core.
 
-    Returns:
-        The manifest, a row a slice.
+    Returns
+    -------
+    DataFrame
+        The manifest, a row per slice.
 
-    Raises:
-        CohortError: nothing usable in the folder, or a subset of the split without pairs.
-        OutputError: the store cannot be written, or another run is at work in it.
+    Raises
+    ------
+    CohortError
+        Nothing usable in the folder, or a subset of the split without pairs. OutputError: the store cannot be written, or
+        another run is at work in it.
     """
     paths, jobs = study.paths, jobs or cores()
     if study.cohort.simulation is not None:
         from lib.simulation.cohort import simulate
 
-        simulate(paths.cohort, study.cohort.simulation)
-        contents = file_sha256(paths.cohort / SIMULATED_CONTENTS)
+        simulate(paths.cohort, **study.cohort.simulation.model_dump())
+        contents = paths.cohort / SIMULATED_CONTENTS
     elif study.cohort.insertion is not None:
         from lib.simulation.insertion import insert
 
         insert(study.cohort.data, paths.inserted, **study.cohort.insertion.model_dump(), jobs=jobs)
-        contents = file_sha256(paths.inserted / INSERTION_REPORT)
+        contents = paths.inserted / INSERTION_REPORT
     else:
-        contents = folder_digest(study.data)
+        contents = study.data
     step = Step("volumes", paths.volumes / "stamp.json", {"lib.stages.preprocess"}, {"data": digest(study.data)[:12]},
-                {"scans": contents})
+                {"scans": contents}, [paths.manifest])
     if not (step.is_current() and intact(paths.volumes)):
         speed: dict[str, float] = {}
         with step.making(speed=speed) as outputs:
             speed |= build_counted(study.data, paths.volumes, jobs)
-            outputs += [paths.manifest, *records(paths.volumes)]
+            outputs += records(paths.volumes)
     return load_manifest(paths.volumes)

@@ -13,7 +13,7 @@ import pandas as pd
 import tensorflow as tf
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import alone, atomic, file_sha256
+from lib.artifacts.files import atomic, single_writer
 from lib.data.features import Features
 from lib.data.patches import Patches
 from lib.denoiser.callbacks import Progress, StepLog, Watch
@@ -50,13 +50,14 @@ def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
 def training_step(study: Study, run: Run, lambda_: float) -> Step:
     """What the weights of one run depend on."""
     loss = study.configurations[run.experiment]
-    contents = {"manifest": file_sha256(study.paths.manifest)}
+    contents = {"manifest": study.paths.manifest}
     if loss.encoder is not None:
-        contents |= inputs.weights_sha256(study, [loss.encoding])
+        contents |= inputs.weights_files(study, [loss.encoding])
     settings = study.training.model_dump(exclude={"checkpoint_steps", "patience", "features_gib"})
     config = {"training": settings, "unet": study.unet.model_dump(), "split": study.cohort.division, "seed": run.seed,
               "loss": loss.as_dict() | {"lambda": lambda_}, "compute": study.compute.model_dump()}
-    return Step(f"training {run}", study.paths.training(run) / "stamp.json", {"lib.stages.train"}, config, contents)
+    return Step(f"training {run}", study.paths.training(run) / "stamp.json", {"lib.stages.train"}, config, contents,
+                [study.paths.weights(run), study.paths.history(run)])
 
 
 def train(
@@ -102,7 +103,7 @@ def train(
     folder = paths.training(run)
     writes = is_chief(devices)
     notes = {**run._asdict(), "devices": device_names(devices)}
-    with alone(folder) if writes else nullcontext(), step.making(**notes) if writes else nullcontext([]) as outputs:
+    with single_writer(folder) if writes else nullcontext(), step.making(**notes) if writes else nullcontext():
         with devices.scope():
             denoiser = new_denoiser(study, run, lambda_, patches, length * settings.epochs)
         checkpoints = Checkpoints(folder, step, length, settings.checkpoint_steps, writes)
@@ -119,7 +120,6 @@ def train(
             _save(denoiser.unet, paths.weights(run))
             with atomic(paths.history(run)) as temporary:
                 history.to_csv(temporary, index=False)
-            outputs += [paths.weights(run), paths.history(run)]
     if writes:
         checkpoints.remove()
     return history

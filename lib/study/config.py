@@ -34,18 +34,13 @@ class Section(BaseModel):
 
 
 class Simulation(Section):
-    """The simulated cohort: ``slices`` at 0.8 mm spacing a patient, images of ``size`` x ``size`` pixels."""
+    """The simulated cohort: ``slices`` at 0.8 mm spacing per patient, images of ``size`` x ``size`` pixels."""
 
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
     patients: Positive
-    slices: Positive
-    size: Positive
+    slices: Annotated[int, Field(ge=2)]
+    size: Annotated[int, Field(ge=16)]
     dose_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
-
-    @property
-    def names(self) -> list[str]:
-        """Patients that no one can mistake for real ones: SIM01, SIM02, ..."""
-        return [f"SIM{number:02d}" for number in range(1, self.patients + 1)]
 
 
 class Split(Section):
@@ -71,7 +66,7 @@ class Insertion(Section):
     """Low-dose noise inserted into normal-dose scans. ``i0``: photons a detector bin, None: from the scan's own noise."""
 
     dose_fraction: Annotated[float, Field(gt=0, lt=1)]
-    seed: int = 5
+    seed: Annotated[int, Field(ge=0)] = 5
     i0: Annotated[float, Field(gt=0)] | None = None
 
 

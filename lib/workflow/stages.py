@@ -54,7 +54,7 @@ def stages(study: Study) -> list[list[Stage]]:
     first: list[list[Stage]] = []
     if simulated:
         first = [[_function(study, "00_simulate", "lib.simulation.cohort:simulate", ("cohort.simulation",), [],
-                            [scans, paths.cohort / "noise.csv"], out=paths.cohort, simulation=simulated)]]
+                            [scans, paths.cohort / "noise.csv"], out=paths.cohort, **simulated.model_dump())]]
     elif inserted:
         first = [[_function(study, "00_insert", "lib.simulation.insertion:insert", ("cohort.insertion",),
                             [study.cohort.data], [scans], data=study.cohort.data, out=paths.inserted,

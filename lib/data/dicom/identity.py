@@ -5,8 +5,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lib.data.dicom.slice import DOSES, MAYO_NAME, TCIA_DOSE, TCIA_ID, Header
+from lib.data.dicom.names import DOSE_OF_WORD, MAYO_NAME, OWN_MANUFACTURERS, TCIA_DOSE, TCIA_ID
+from lib.data.dicom.slice import Header
+from lib.data.doses import FULL, LOW
 from lib.data.patients import ALIASES
+from lib.errors import PaperError
 
 _DOSE_TOKEN = re.compile(r"(?<![a-z])(full|quarter|fd|qd|low(?=[ _-]?dose)|ldct|ndct)(?![a-z])", re.IGNORECASE)
 _MAYO_FOLDER = re.compile(r"(?<![a-z])(full|quarter|fd|qd)_\d+mm", re.IGNORECASE)
@@ -14,9 +17,9 @@ _KERNEL_TOKEN = re.compile(r"(?<![a-z0-9])(sharp|soft|d45f?|b30f?)(?![a-z0-9])",
 _THICKNESS_TOKEN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?) ?mm(?![a-z])", re.IGNORECASE)
 _PATIENT_TOKEN = re.compile(r"(?<![A-Za-z0-9])([NCL]\d{3}|SIM\d{2,})(?![A-Za-z0-9])")
 _CONSTANT = ("collection", "patient", "dose", "kernel", "thickness_mm", "rescale")  # in one SeriesInstanceUID
-_LOW_DOSE = {"mayo2016": 0.25, "simulated": 0.25, "tcia": {"C": 0.1, "L": 0.25, "N": 0.25}}
-_PATH_DOSES = {**DOSES, "ldct": "quarter", "ndct": "full"}
-_KERNELS = {"sharp": "D45", "d45": "D45", "d45f": "D45", "soft": "B30", "b30": "B30", "b30f": "B30"}
+_LOW_DOSE_FRACTION = {"mayo2016": 0.25, "simulated": 0.25, "tcia": {"C": 0.1, "L": 0.25, "N": 0.25}}
+_DOSE_OF_TOKEN = {**DOSE_OF_WORD, "ldct": LOW, "ndct": FULL}
+_KERNEL_OF_TOKEN = {"sharp": "D45", "d45": "D45", "d45f": "D45", "soft": "B30", "b30": "B30", "b30f": "B30"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class Problem:
     what: str
     remedy: str
     count: int = 1
+
+    @classmethod
+    def of(cls, error: PaperError, file: Path, kind: str | None = None) -> "Problem":
+        """What `error` says of a file; its kind is the error's code unless given."""
+        return cls(file, kind or error.code, error.what, error.remedy)
 
     def __str__(self) -> str:
         return f"{self.file}: {self.what}; {self.remedy}"
@@ -41,7 +49,7 @@ def identify(header: Header, path: Path, root: Path) -> tuple[Problem | None, He
     tcia_folder = any(TCIA_DOSE.search(name) for name in folders)
     if not header.identified:
         token = named[1].upper() if named else _token(_PATIENT_TOKEN, folders)
-        written = header.collection if header.collection in ("simulated", "inserted") else None
+        written = header.collection if header.collection in OWN_MANUFACTURERS else None
         if token and token[0] == "P":
             patient, collection = named[1], written or "simulated"
         elif token and (token.startswith("SIM") or written):
@@ -52,8 +60,8 @@ def identify(header: Header, path: Path, root: Path) -> tuple[Problem | None, He
     elif collection == "tcia" and patient[0] == "L" and not tcia_folder:
         if named or any(_MAYO_FOLDER.search(name) for name in folders):
             collection = "mayo2016"  # a copy of Mayo's data whose PatientName was rewritten
-    in_name = (DOSES[named[2].lower()], float(named[3])) if named else (None, None)
-    dose = dose or in_name[0] or _PATH_DOSES.get(_token(_DOSE_TOKEN, folders, fold=True))
+    in_name = (DOSE_OF_WORD[named[2].lower()], float(named[3])) if named else (None, None)
+    dose = dose or in_name[0] or _DOSE_OF_TOKEN.get(_token(_DOSE_TOKEN, folders, fold=True))
     thickness = header.thickness_mm or in_name[1] or float(_token(_THICKNESS_TOKEN, folders) or 0)
     kernel = header.kernel or _path_kernel(named, folders, collection)
     if not thickness:
@@ -63,14 +71,14 @@ def identify(header: Header, path: Path, root: Path) -> tuple[Problem | None, He
         text = f"patient {patient} is read as {ALIASES[patient]} (a misprint)"
         problem = Problem(path, "alias", text, "nothing to do")
         patient = ALIASES[patient]
-    if collection == "tcia" and patient[0] == "C" and dose == "quarter":
+    if collection == "tcia" and patient[0] == "C" and dose == LOW:
         text = "TCIA chest: the low dose is 10 %, not 25 %"
         problem = Problem(path, "tenth dose", text, "name it where results are shown")
     if dose is None and collection != "other":
-        text = f"patient {patient}: neither header nor path tells the dose"
+        text = f"patient {patient}: no dose in header or path"
         return Problem(path, "no dose", text, "put the slices into full_ and quarter_ folders"), None
     if dose is None:
-        dose = "full"
+        dose = FULL
         text = f"patient {patient}: no dose information, taken as normal dose"
         problem = Problem(path, "dose assumed", text, "name the folders full and quarter if both doses are there")
     return problem, replace(
@@ -108,9 +116,9 @@ def consistent(headers: dict[Path, Header]) -> tuple[dict[Path, Header], list[Pr
 
 def _dose_fraction(collection: str, patient: str, dose: str, stated: float | None) -> float | None:
     """Share of the full dose: the header's, else what the collection is known for, else None."""
-    if dose == "full":
+    if dose == FULL:
         return 1.0
-    known = _LOW_DOSE.get(collection)
+    known = _LOW_DOSE_FRACTION.get(collection)
     return stated or (known.get(patient[0]) if isinstance(known, dict) else known)
 
 
@@ -128,5 +136,5 @@ def _path_kernel(named: re.Match | None, folders: list[str], collection: str) ->
         return "D45"
     token = _token(_KERNEL_TOKEN, folders, fold=True)
     if token:
-        return _KERNELS[token]
+        return _KERNEL_OF_TOKEN[token]
     return "B30" if collection in ("mayo2016", "simulated") else "unknown"

@@ -11,8 +11,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat
 
 from lib.artifacts.files import atomic
-from lib.data.dicom.slice import INSERTED, SIMULATED
-from lib.errors import DicomError
+from lib.data.dicom.names import OWN_MANUFACTURERS
+from lib.data.doses import DOSES, FULL, LOW
 
 STATEMENT = "Simulated CT slice: computed from a numerical phantom or by noise insertion. Not for diagnosis."
 REAL_STATEMENT = "Normal dose: real scan, re-encoded. Not for diagnosis."
@@ -36,25 +36,47 @@ def write_slice(
     collection: str = "simulated",
     dose_fraction: float = DOSE_FRACTION,
 ) -> Path:
-    """Write HU, (rows, columns), as a CT Image Storage file with Mayo's kind of header; the same call gives the same
-    bytes. HU are rounded and clipped to [-1024, 3071] (12 bits, slope 1, intercept -1024); those of the collection
-    'inserted', whose full dose is a real scan, to [-1024, 64511] (16 bits).
+    """Write one slice as a CT Image Storage file with Mayo's kind of header. The same call gives the same bytes.
 
-    `patient` is SIM and two digits or more, or a pseudonym (P + 8 hex digits): a slice written here never poses as one
-    of Mayo's. `instance` should rise as z falls, as Siemens numbers them (`write_series` does). `dose_fraction` is that
-    of the low dose. Raises DicomError, and OutputError where the disk is full.
+    Parameters
+    ----------
+    path : Path
+        The file.
+    hu : array (rows, columns)
+        HU, rounded and clipped to [-1024, 3071] (12 bits, slope 1, intercept -1024); those of the collection 'inserted',
+        whose full dose is a real scan, to [-1024, 64511] (16 bits).
+    patient : str
+        SIM and two digits or more, or a pseudonym (P and 8 hex digits): no slice poses as one of Mayo's.
+    dose, kernel : str
+        One of ``DOSES``; 'B30', 'D45', ...
+    thickness_mm, z_mm, pixel_spacing_mm, kvp : float
+        Slice thickness, position, distance of pixels, tube voltage.
+    instance : int
+        Rises as z falls, as Siemens numbers them (:func:`write_series` does that).
+    collection : str
+        'simulated' or 'inserted'.
+    dose_fraction : float
+        Of the low dose.
+
+    Raises
+    ------
+    ValueError
+        Another name of a patient or a dose, HU that are not finite, or no image.
+    OutputError
+        The disk is full or read-only.
     """
     path, hu = Path(path), np.asarray(hu)
-    if not re.fullmatch(r"SIM\d{2,}|P[0-9a-f]{8}", patient) or dose not in ("full", "quarter"):
-        raise DicomError(f"{path}: patient {patient!r}, dose {dose!r}; use SIM01 or P1a2b3c4d, 'full' or 'quarter'")
+    if not re.fullmatch(r"SIM\d{2,}|P[0-9a-f]{8}", patient) or dose not in DOSES or collection not in OWN_MANUFACTURERS:
+        raise ValueError(f"patient {patient!r}, dose {dose!r}, collection {collection!r}: expected SIM01 or P1a2b3c4d, "
+                         f"one of {DOSES}, one of {tuple(OWN_MANUFACTURERS)}")
     if hu.ndim != 2 or 0 in hu.shape or not np.isfinite(hu).all():
-        raise DicomError(f"{path}: cannot write HU of shape {hu.shape}; use finite numbers of shape (rows, columns)")
+        raise ValueError(f"HU of shape {hu.shape}: expected finite numbers of shape (rows, columns)")
     bits = 16 if collection == "inserted" else 12
     stored = np.clip(np.rint(np.asarray(hu, np.float64)) + 1024, 0, 2**bits - 1).astype("<u2")
     ds = _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp)
     if collection == "inserted":
         _mark_inserted(ds, dose, dose_fraction)
-    elif dose == "quarter" and dose_fraction != DOSE_FRACTION:
+    elif dose == LOW and dose_fraction != DOSE_FRACTION:
         ds.DerivationDescription = f"{STATEMENT} Low dose: dose fraction {dose_fraction:g}."
     ds.ImagePositionPatient = [_ds(-pixel_spacing_mm * (n - 1) / 2) for n in (hu.shape[1], hu.shape[0])] + [_ds(z_mm)]
     ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
@@ -68,10 +90,23 @@ def write_slice(
 
 
 def write_series(root: Path, hu: np.ndarray, z_mm, **series) -> list[Path]:
-    """Write a simulated series below `root` in Mayo's folders and file names; returns the paths in the order of `hu`.
+    """Write a series below `root` in Mayo's folders and file names; InstanceNumber rises as z falls.
 
-    `hu` is (slices, rows, columns), `z_mm` one position a slice in any order; InstanceNumber rises as z falls.
-    `series` is the rest of `write_slice`'s keywords: patient, dose, kernel, thickness_mm, pixel_spacing_mm ...
+    Parameters
+    ----------
+    root : Path
+        The cohort's folder.
+    hu : array (slices, rows, columns)
+        HU.
+    z_mm : sequence of float
+        Position of each slice, in any order.
+    **series
+        The rest of :func:`write_slice`'s keywords: patient, dose, kernel, thickness_mm, pixel_spacing_mm ...
+
+    Returns
+    -------
+    list of Path
+        In the order of ``hu``.
     """
     key = {name: series[name] for name in ("patient", "dose", "kernel", "thickness_mm")}
     folder = Path(root) / mayo_folder(**key)
@@ -91,14 +126,14 @@ def mayo_folder(patient: str, dose: str, kernel: str, thickness_mm: float) -> Pa
 def mayo_file_name(patient: str, dose: str, kernel: str, thickness_mm: float, instance: int) -> str:
     """File name in Mayo's form; series number, time and UID tail differ between doses, as in the real data."""
     tail = int(_digest(patient, dose, kernel, thickness_mm, instance)[:8], 16) % 10**9
-    series, moment = ("0001", "2020.01.01.10.00.00") if dose == "full" else ("0004", "2020.01.01.12.30.00")
+    series, moment = ("0001", "2020.01.01.10.00.00") if dose == FULL else ("0004", "2020.01.01.12.30.00")
     name = _patient_name(patient, dose, kernel, thickness_mm)
     return f"{name}_1.CT.{series}.{instance:04d}.{moment}.000000.{tail:09d}.IMA"
 
 
 def _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp) -> Dataset:
     """Every Type 1 and 2 attribute of the CT Image IOD's mandatory modules, save those that depend on the pixels."""
-    hour = "100000" if dose == "full" else "123000"
+    hour = "100000" if dose == FULL else "123000"
     instance_uid = _uid(patient, dose, kernel, thickness_mm, instance)
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
@@ -112,7 +147,7 @@ def _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp) -> Dat
     ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, instance_uid
     ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20200101"
     ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = hour
-    ds.AccessionNumber, ds.Modality, ds.Manufacturer = "", "CT", SIMULATED
+    ds.AccessionNumber, ds.Modality, ds.Manufacturer = "", "CT", OWN_MANUFACTURERS["simulated"]
     ds.ReferringPhysicianName, ds.ManufacturerModelName = "", "numerical simulation"
     ds.DerivationDescription = STATEMENT
     ds.PatientName, ds.PatientID = _patient_name(patient, dose, kernel, thickness_mm), patient
@@ -124,7 +159,7 @@ def _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp) -> Dat
     ds.StudyInstanceUID = _uid("study", patient, dose)
     ds.SeriesInstanceUID = _uid("series", patient, dose, kernel, thickness_mm)
     ds.FrameOfReferenceUID = _uid("frame of reference", patient, dose)
-    ds.StudyID, ds.SeriesNumber, ds.AcquisitionNumber = "1", 1 if dose == "full" else 4, 1
+    ds.StudyID, ds.SeriesNumber, ds.AcquisitionNumber = "1", 1 if dose == FULL else 4, 1
     ds.InstanceNumber, ds.PositionReferenceIndicator, ds.ImageComments = int(instance), "", STATEMENT
     ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
@@ -135,10 +170,10 @@ def _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp) -> Dat
 
 def _mark_inserted(ds: Dataset, dose: str, dose_fraction: float) -> None:
     """Say what is real and what is not, and leave empty what is not known of the scan (dates, kVp, position)."""
-    statement = REAL_STATEMENT if dose == "full" else LOW_STATEMENT.format(dose_fraction)
-    ds.Manufacturer, ds.ManufacturerModelName = INSERTED, "noise insertion"
+    statement = REAL_STATEMENT if dose == FULL else LOW_STATEMENT.format(dose_fraction)
+    ds.Manufacturer, ds.ManufacturerModelName = OWN_MANUFACTURERS["inserted"], "noise insertion"
     ds.DerivationDescription = ds.PatientComments = ds.ImageComments = statement
-    ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", *(["SIMULATED"] if dose == "quarter" else [])]
+    ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", *(["SIMULATED"] if dose == LOW else [])]
     ds.DeidentificationMethod = "header not copied"
     for name in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "StudyTime", "SeriesTime",
                  "AcquisitionTime", "ContentTime", "KVP", "PatientPosition"):

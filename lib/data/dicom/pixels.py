@@ -3,16 +3,18 @@
 Limits are those of the CT Image IOD, or so wide that no scanner's CT scale reaches them: what lies beyond is damage.
 """
 
+import io
 import re
 import struct
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from pydicom.encaps import encapsulate, generate_fragments, parse_basic_offsets
 from pydicom.pixels import get_decoder
 from pydicom.uid import JPEG2000TransferSyntaxes
 
-from lib.data.dicom.elements import Elements
+from lib.data.dicom.elements import EXPORT, Elements
 
 LARGEST_SIDE = 4096
 """Rows or columns; CT has 2,048 at most."""
@@ -28,7 +30,7 @@ PIXEL_TAGS = (
     "PixelRepresentation", "RescaleIntercept", "RescaleSlope",
 )  # fmt: skip
 
-_ITEM, _DELIMITER = 0xE000FFFE, 0xE0DDFFFE
+_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
 _SOC, _SIZ, _SOT, _EOC = 0xFF4F, 0xFF51, 0xFF90, 0xFFD9
 
 
@@ -52,25 +54,25 @@ def pixel_form(elements: Elements) -> PixelForm:
     """
     rows, columns = elements.unsigned("Rows"), elements.unsigned("Columns")
     if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE):
-        raise elements.error(f"{rows} rows x {columns} columns, expected 1 to {LARGEST_SIDE}; damaged, copy it again")
+        raise elements.error(f"{rows} rows x {columns} columns, expected 1 to {LARGEST_SIDE}")
     samples, colour = elements.unsigned("SamplesPerPixel"), elements.get("PhotometricInterpretation")
     if samples != 1 or colour != "MONOCHROME2":
         shown = colour if colour in ("MONOCHROME1", "RGB", "PALETTE COLOR") else "another photometric interpretation"
-        told = f"{samples} sample(s) a pixel" if samples != 1 else shown
-        raise elements.error(f"{told}, expected one sample, MONOCHROME2; export it as a grey CT image")
+        found = f"{samples} samples per pixel" if samples != 1 else shown
+        raise elements.error(f"{found}, expected one sample, MONOCHROME2", "export it as a grey CT image")
     allocated, stored = elements.unsigned("BitsAllocated"), elements.unsigned("BitsStored")
     high, sign = elements.unsigned("HighBit"), elements.unsigned("PixelRepresentation")
     if allocated != 16 or not 8 <= stored <= 16 or high != stored - 1 or sign > 1:
         raise elements.error(
             f"{allocated} bits allocated, {stored} stored, high bit {high}, PixelRepresentation {sign}, where CT "
-            "has 16, 12 to 16, one less, 0 or 1; damaged, or export it with 16 bits"
+            "has 16, 12 to 16, one less, 0 or 1", "damaged, or export it with 16 bits"
         )
     slope = elements.decimals("RescaleSlope", 1, required=True)[0]
     intercept = elements.decimals("RescaleIntercept", 1, required=True)[0]
     if not SLOPES[0] <= slope <= SLOPES[1]:
-        raise elements.error(f"RescaleSlope is {slope:g}, expected {SLOPES[0]:g} to {SLOPES[1]:g}; export the file again")
+        raise elements.error(f"RescaleSlope is {slope:g}, expected {SLOPES[0]:g} to {SLOPES[1]:g}", "export the file again")
     if abs(intercept) > LARGEST_HU:
-        raise elements.error(f"RescaleIntercept is {intercept:g}, no CT scale; damaged, export the file again")
+        raise elements.error(f"RescaleIntercept is {intercept:g}, no CT scale", EXPORT)
     _check_length(elements, rows * columns * 2)
     return PixelForm(rows, columns, stored, bool(sign), slope, intercept)
 
@@ -97,25 +99,25 @@ def check_range(elements: Elements, form: PixelForm, lowest: int, highest: int) 
     """
     limits = (-(2 ** (form.bits_stored - 1)), 2 ** (form.bits_stored - 1)) if form.signed else (0, 2**form.bits_stored)
     if not (limits[0] <= lowest and highest < limits[1]):
-        raise elements.error(f"stored values beyond the {form.bits_stored} bits stored; damaged, or export it again")
+        raise elements.error(f"stored values beyond the {form.bits_stored} bits stored", "damaged, or export it again")
     ends = lowest * form.slope + form.intercept, highest * form.slope + form.intercept
     if not (-LARGEST_HU <= ends[0] and ends[1] <= LARGEST_HU):
-        raise elements.error(f"{ends[0]:g} to {ends[1]:g} HU, no CT scale; damaged pixels or rescale, copy it again")
+        raise elements.error(f"{ends[0]:g} to {ends[1]:g} HU, no CT scale", "damaged pixels or rescale, copy it again")
     return ends
 
 
 def _check_length(elements: Elements, expected: int) -> None:
     pixels = elements.pixels
     if pixels is None:
-        raise elements.error("no pixel data after the header; truncated or not an image, copy it again")
+        raise elements.error("no pixel data after the header", "truncated or not an image, copy it again")
     if elements.syntax.is_encapsulated or pixels.length is None:
         if not elements.syntax.is_encapsulated or pixels.length is not None:
-            raise elements.error("the length of the pixel data contradicts the transfer syntax; copy it again")
+            raise elements.error("the length of the pixel data contradicts the transfer syntax")
         return
     if not expected <= pixels.length <= expected + expected % 2:
-        raise elements.error(f"{pixels.length} bytes of pixel data, expected {expected}; damaged, copy it again")
+        raise elements.error(f"{pixels.length} bytes of pixel data, expected {expected}")
     if (left := elements.size - pixels.offset) < expected:
-        raise elements.error(f"truncated, {left} bytes of pixel data where {expected} are expected; copy it again")
+        raise elements.error(f"truncated, {left} bytes of pixel data where {expected} are expected", "copy it again")
 
 
 def _check_end(elements: Elements) -> None:
@@ -125,7 +127,7 @@ def _check_end(elements: Elements) -> None:
     group, number, vr = struct.unpack(order, data[end : end + 6].ljust(6, b"\0"))
     follows = (0x7FE0, 0x0010) < (group, number) <= (0xFFFC, 0xFFFC)
     if end < len(data) and not (follows and (elements.implicit or re.fullmatch(b"[A-Z]{2}", vr))):
-        raise elements.error(f"{len(data) - end} bytes that belong to nothing follow the pixel data; copy it again")
+        raise elements.error(f"{len(data) - end} bytes that belong to nothing follow the pixel data")
 
 
 def _decompressed(elements: Elements, form: PixelForm) -> np.ndarray:
@@ -139,48 +141,40 @@ def _decompressed(elements: Elements, form: PixelForm) -> np.ndarray:
         package = "pylibjpeg-openjpeg" if "2000" in syntax.name else "pylibjpeg-libjpeg"
         needs = f" (any of: {'; '.join(missing)})" if missing else ""
         raise elements.error(
-            f"compressed as {syntax.name}, no decoder is installed; run 'pip install pylibjpeg {package}'{needs}"
+            f"compressed as {syntax.name}, no decoder is installed", f"run 'pip install pylibjpeg {package}'{needs}"
         )
     try:
-        encapsulated, frame = _frame(elements)
+        frame = _frame(elements)
         if syntax in JPEG2000TransferSyntaxes:
             _check_codestream(frame, form)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             stored, _ = decoder.as_array(
-                encapsulated, rows=form.rows, columns=form.columns, bits_allocated=16, bits_stored=form.bits_stored,
-                pixel_representation=int(form.signed), samples_per_pixel=1, number_of_frames=1,
-                photometric_interpretation="MONOCHROME2", planar_configuration=0,
+                encapsulate([frame], has_bot=False), rows=form.rows, columns=form.columns, bits_allocated=16,
+                bits_stored=form.bits_stored, pixel_representation=int(form.signed), samples_per_pixel=1,
+                number_of_frames=1, photometric_interpretation="MONOCHROME2", planar_configuration=0,
                 pixel_keyword="PixelData", correct_unused_bits=False,
             )  # fmt: skip
     except MemoryError:
         raise
     except Exception as error:  # pydicom's decoders raise many kinds
         text = " ".join(str(error).split())[:120]
-        raise elements.error(f"the pixel data cannot be decoded ({text}); damaged, copy it again") from None
+        raise elements.error(f"the pixel data cannot be decoded ({text})") from None
     if stored.shape != (form.rows, form.columns) or stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:
-        raise elements.error(f"pixel data of shape {stored.shape}, expected ({form.rows}, {form.columns}); copy it again")
+        raise elements.error(f"pixel data of shape {stored.shape}, expected ({form.rows}, {form.columns})")
     return stored.astype(np.int16 if form.signed else np.uint16, copy=False)
 
 
-def _frame(elements: Elements) -> tuple[bytes, bytes]:
-    """The encapsulated pixel data up to its delimiter, and the one frame's codestream. Raises ValueError."""
-    data, start = elements.data, elements.pixels.offset
-    order = "<II" if elements.little_endian else ">II"
-    at, fragments = start, []
-    while True:
-        if at + 8 > len(data):
-            raise ValueError("the compressed data end too early")
-        tag, length = struct.unpack_from(order, data, at)
-        if tag == _DELIMITER and not length:
-            break
-        if tag != _ITEM or at + 8 + length > len(data):
-            raise ValueError("the compressed data are not a sequence of fragments")
-        fragments.append((at + 8, length))
-        at += 8 + length
-    if len(fragments) < 2 or fragments[0][1] not in (0, 4):
-        raise ValueError("expected an offset table and one frame")
-    return data[start:at], b"".join(data[first : first + length] for first, length in fragments[1:])
+def _frame(elements: Elements) -> bytes:
+    """The one frame's codestream. Raises ValueError."""
+    data = io.BytesIO(elements.data)
+    data.seek(elements.pixels.offset)
+    if parse_basic_offsets(data) not in ([], [0]):
+        raise ValueError("expected one frame")
+    frame = b"".join(generate_fragments(data))
+    if elements.data[data.tell() - 4 : data.tell() + 4] != _DELIMITER:  # pydicom takes data that end too early
+        raise ValueError("the compressed data end too early")
+    return frame
 
 
 def _check_codestream(frame: bytes, form: PixelForm) -> None:

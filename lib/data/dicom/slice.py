@@ -2,13 +2,17 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydicom.datadict import tag_for_keyword
 
-from lib.data.dicom.elements import LARGEST_FILE, LARGEST_HEADER, Elements, parse, too_large
+from lib.data.dicom.elements import Elements, unusable
+from lib.data.dicom.names import ANONYMOUS, DOSE_OF_WORD, MAYO_NAME, OWN_MANUFACTURERS, TCIA_DOSE, TCIA_ID, normal_kernel
+from lib.data.dicom.parsing import LARGEST_FILE, LARGEST_HEADER, parse, too_large
 from lib.data.dicom.pixels import PIXEL_TAGS, check_range, pixel_form, stored_values
 from lib.data.patients import pseudonym
 from lib.errors import DicomError
@@ -16,19 +20,6 @@ from lib.errors import DicomError
 PADDING = -2000
 """Stored value outside the reconstruction circle; it becomes 0 before rescaling (the authors' rule)."""
 
-SIMULATED = "SIMULATED CT, NOT A PATIENT"
-INSERTED = "NOISE INSERTION COHORT, RE-ENCODED"
-"""Manufacturer of the slices that this package writes: wholly simulated, or real with an inserted low dose."""
-
-PATIENT = r"(?:L\d{3}|SIM\d{2,}|P[0-9a-f]{8})"
-MAYO_NAME = re.compile(rf"^({PATIENT})_(FD|QD)_(\d+(?:\.\d+)?)(_SHARP)?(?=_|\.|\s|\^|$)", re.IGNORECASE)
-"""PatientName and the start of a file name: patient, dose, thickness in mm and, for the sharp kernel, SHARP."""
-
-TCIA_ID = re.compile(r"^[NCL]\d{3}$")
-TCIA_DOSE = re.compile(r"\b(full|low) dose images?\b", re.IGNORECASE)
-DOSES = {"fd": "full", "full": "full", "full dose": "full", "qd": "quarter", "quarter": "quarter", "low": "quarter"}
-
-_ANONYMOUS = {"", "anonymous", "anonymized", "anonymised", "anon", "unknown", "none", "0"}
 _DOSE_FRACTION = re.compile(r"\bdose fraction (\d*\.?\d+(?:e-?\d+)?)", re.IGNORECASE)
 _RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"  # SOP class of DICOM-CT-PD files
 _PROJECTION_TAGS = (0x70291010, 0x70291011, 0x70311001, 0x70331013, 0x70371009)  # private groups of DICOM-CT-PD
@@ -44,11 +35,7 @@ _BEGINNING = 32 * 1024  # bytes; most headers end before
 
 
 class NotCtImageError(DicomError):
-    """A DICOM file of another kind (projection data, localizer, report, other modality); `kind` names it."""
-
-    def __init__(self, message: str, kind: str):
-        super().__init__(message)
-        self.kind = kind
+    """A DICOM file of another kind (projection data, localizer, report, other modality); `code` names it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +45,7 @@ class Header:
     patient: str
     identified: bool  # False: nothing in the header names the patient, `patient` is only a fallback
     collection: str  # 'mayo2016', 'tcia', 'simulated', 'inserted' or 'other'
-    dose: str | None  # 'full', 'quarter' (any low dose) or None
+    dose: str | None  # FULL, LOW or None
     kernel: str | None  # 'B30', 'D45', 'Br38', ...
     thickness_mm: float | None
     z_mm: float
@@ -68,23 +55,27 @@ class Header:
     series_uid: str
     instance: int | None
     modality: str
-    dose_fraction: float | None = None  # of the full dose, 1.0 for it; None where nothing tells
+    dose_fraction: float | None = None  # of the full dose, 1.0 for it; None where it is not known
     rescale: tuple[float, float] | None = None  # slope, intercept
 
 
 def read_header(path: Path) -> Header:
     """Read one CT slice's header without its pixels.
 
-    Raises NotCtImageError for another kind of DICOM file and DicomError for a file that is damaged, truncated,
-    multi-frame, or lacks what HU and pairing need (rescale slope and intercept, image position, matrix size), or whose
-    values no CT slice has.
+    Raises
+    ------
+    NotCtImageError
+        Another kind of DICOM file.
+    DicomError
+        The file cannot be read, is damaged, truncated or multi-frame, lacks what HU and pairing need (rescale slope and
+        intercept, image position, matrix size), or has values that no CT slice has.
     """
     path = Path(path)
     elements = _beginning(path)
     _check_kind(elements)
     form = pixel_form(elements)
     if elements.size > LARGEST_FILE:
-        raise too_large(path, LARGEST_FILE)
+        raise too_large(path)
     position = elements.decimals("ImagePositionPatient", 3, required=True)
     stated, spacing = elements.decimals("SliceThickness", 1), elements.decimals("PixelSpacing", 2)
     patient, collection, dose, identified, thickness = _identity(elements, path)
@@ -98,7 +89,7 @@ def read_header(path: Path) -> Header:
         ("DerivationDescription", fraction is None or 0 < fraction <= 1),
     ):
         if not sane:
-            raise elements.error(f"{name} is none that a CT slice can have; damaged, copy it again")
+            raise elements.error(f"{name} is none that a CT slice can have")
     return Header(
         patient=patient,
         identified=identified,
@@ -120,9 +111,23 @@ def read_header(path: Path) -> Header:
 
 def read_hu(path: Path) -> np.ndarray:
     """Read one CT slice in HU, (rows, columns): int16 if that is lossless, else float32. Raises DicomError."""
-    path = Path(path)
-    with path.open("rb") as file:
-        return decode_hu(file.read(min(os.fstat(file.fileno()).st_size, LARGEST_FILE + 1)), path)
+    return decode_hu(read_bytes(Path(path)), Path(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's contents, of one that is too large only its beginning. Raises DicomError."""
+    with readable(path), path.open("rb") as file:
+        return file.read(min(os.fstat(file.fileno()).st_size, LARGEST_FILE + 1))
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """A file or a disk that refuses to be read raises DicomError."""
+    try:
+        yield
+    except OSError as error:
+        what, remedy = f"cannot be read ({error.strerror})", "check the file's permissions and the disk"
+        raise unusable(path, what, remedy) from error
 
 
 def decode_hu(data: bytes, path: Path) -> np.ndarray:
@@ -146,16 +151,9 @@ def decode_hu(data: bytes, path: Path) -> np.ndarray:
     return hu
 
 
-def normal_kernel(name: str) -> str:
-    """Kernel without Siemens's trailing f or s: B30f -> B30, Br38f -> Br38; other names are kept."""
-    name = name.strip()
-    match = re.fullmatch(r"([A-Za-z]{1,2}\d{2})[a-z]", name)
-    return match[1] if match else name
-
-
 def _beginning(path: Path) -> Elements:
     """Parse a file from its first bytes; from more of it only if they do not hold the header."""
-    with path.open("rb") as file:
+    with readable(path), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(_BEGINNING)
         if size > len(data):
@@ -177,18 +175,19 @@ def _check_kind(elements: Elements) -> None:
     modality = str(elements.get("Modality") or "")
     private = any(tag in elements for tag in _PROJECTION_TAGS) or elements.get("SOPClassUID") == _RAW_DATA
     if "ImagePositionPatient" not in elements and private:
-        text = f"{elements.path}: projection data (DICOM-CT-PD), not a CT image; use the image folders"
-        raise NotCtImageError(text, "projection data")
+        raise _other(elements, "projection data (DICOM-CT-PD), not a CT image", "use the image folders", "projection data")
     if not re.fullmatch(r"[A-Z0-9_ ]{1,16}", modality):
-        raise elements.error("no readable Modality, expected CT; truncated or damaged, copy it again")
+        raise elements.error("no readable Modality, expected CT", "truncated or damaged, copy it again")
     if modality != "CT":
-        kind = f"modality {modality}"
-        raise NotCtImageError(f"{elements.path}: {kind}, expected CT; use the CT images", kind)
+        raise _other(elements, f"modality {modality}, expected CT", "use the CT images", f"modality {modality}")
     if "LOCALIZER" in [value.upper() for value in _several(elements.get("ImageType"))]:
-        raise NotCtImageError(f"{elements.path}: a localizer (scout view), not an axial slice; leave it out", "localizer")
-    if (elements.integer("NumberOfFrames") or 1) > 1:
-        frames = elements.integer("NumberOfFrames")
-        raise elements.error(f"multi-frame image with {frames} frames; export it as one file a slice")
+        raise _other(elements, "a localizer (scout view), not an axial slice", "leave it out", "localizer")
+    if (frames := elements.integer("NumberOfFrames") or 1) > 1:
+        raise elements.error(f"multi-frame image with {frames} frames", "export one file per slice")
+
+
+def _other(elements: Elements, what: str, remedy: str, code: str) -> NotCtImageError:
+    return NotCtImageError(what, where=elements.path, remedy=remedy, code=code)
 
 
 def _several(value: str | list[str] | None) -> list[str]:
@@ -200,16 +199,16 @@ def _identity(elements: Elements, path: Path) -> tuple[str, str, str | None, boo
     name, patient_id = str(elements.get("PatientName") or "").strip(), str(elements.get("PatientID") or "").strip()
     written = _written_here(elements)
     description = TCIA_DOSE.search(str(elements.get("SeriesDescription") or ""))
-    dose = DOSES[description[1].lower()] if description else None
+    dose = DOSE_OF_WORD[description[1].lower()] if description else None
     if match := MAYO_NAME.match(name):
         patient = match[1] if match[1].startswith("P") else match[1].upper()
         collection = written or ("mayo2016" if patient.startswith("L") else "simulated")
-        return patient, collection, DOSES[match[2].lower()], True, float(match[3])
+        return patient, collection, DOSE_OF_WORD[match[2].lower()], True, float(match[3])
     for identity in (patient_id, name):
         if TCIA_ID.match(identity):
             return identity, "tcia", dose, True, None
     for identity in (patient_id, name):
-        if identity.lower() not in _ANONYMOUS:
+        if identity.lower() not in ANONYMOUS:
             return pseudonym(identity), written or "other", dose, True, None
     fallback = elements.get("StudyInstanceUID") or elements.get("FrameOfReferenceUID") or path.resolve().parent
     return pseudonym(str(fallback)), written or "other", dose, False, None
@@ -218,7 +217,7 @@ def _identity(elements: Elements, path: Path) -> tuple[str, str, str | None, boo
 def _written_here(elements: Elements) -> str | None:
     """Collection of a slice that this package wrote."""
     manufacturer = str(elements.get("Manufacturer") or "")
-    return "inserted" if INSERTED in manufacturer else "simulated" if SIMULATED in manufacturer else None
+    return next((collection for collection, name in OWN_MANUFACTURERS.items() if name in manufacturer), None)
 
 
 def _dose_fraction(elements: Elements, collection: str) -> float | None:

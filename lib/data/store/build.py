@@ -4,17 +4,18 @@ The manifest is written last: a killed or failing run leaves no store, but what 
 """
 
 import json
+import logging
 import math
 import os
 import shutil
-import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
 
-from lib.artifacts.files import alone, cannot_write, file_sha256, write_text
+from lib.artifacts.files import cannot_write, file_sha256, single_writer, write_text
 from lib.data.dicom.discovery import Discovery, discover
 from lib.data.dicom.identity import Problem
 from lib.data.store.parts import Part, Record, planned, resume
@@ -24,6 +25,8 @@ from lib.data.workers import Workers
 from lib.errors import CohortError, OutputError
 from lib.paper import published
 
+log = logging.getLogger(__name__)
+
 
 def build_store(data: Path, out: Path, *, jobs: int = 1) -> pd.DataFrame:
     """Read every CT slice below `data` and write the store to `out`: volumes, problems.csv, summary.json, manifest.csv.
@@ -31,11 +34,24 @@ def build_store(data: Path, out: Path, *, jobs: int = 1) -> pd.DataFrame:
     Volumes are int16 HU, (slices, rows, columns), or float32 where int16 would lose something. A paired series holds
     its paired slices only; a series without partner is stored whole, with paired=False. What was left out, and why, is
     in problems.csv. Memory holds one slice for each of `jobs` processes, whatever the number of slices. A run that was
-    stopped goes on after the last series that it finished. Returns the manifest, as `load_manifest` does.
+    stopped goes on after the last series that it finished.
 
-    Raises CohortError for an unusable folder (an earlier store is then untouched), OutputError if `out` cannot be
-    written or another run is at work in it, VolumeError if the disk gives back other bytes than it was given,
-    StageError if a process was ended from outside. There is then no manifest, but finished series stay for the next run.
+    Returns
+    -------
+    DataFrame
+        The manifest, as `load_manifest` returns it.
+
+    Raises
+    ------
+    CohortError
+        The folder is unusable; an earlier store is then untouched. After the other errors there is no manifest, but
+        finished series stay for the next run.
+    OutputError
+        `out` cannot be written, or another run is at work in it.
+    VolumeError
+        The disk gives back other bytes than it was given.
+    StageError
+        A process was ended from outside.
     """
     build_counted(data, out, jobs)
     return load_manifest(out)
@@ -44,7 +60,7 @@ def build_store(data: Path, out: Path, *, jobs: int = 1) -> pd.DataFrame:
 def build_counted(data: Path, out: Path, jobs: int) -> dict[str, float]:
     """As :func:`build_store`; returns how many slices were written and were there, and how fast."""
     out, begin = Path(out), time.monotonic()
-    with alone(out), Workers(jobs) as workers:
+    with single_writer(out), Workers(jobs) as workers:
         found = discover(Path(data), workers=workers)
         try:
             new, kept = _write_store(found, out, workers)
@@ -53,7 +69,7 @@ def build_counted(data: Path, out: Path, jobs: int) -> dict[str, float]:
     seconds = time.monotonic() - begin
     speed = {"slices": new, "kept": kept, "seconds": round(seconds, 2), "slices_per_s": round(new / seconds, 1)}
     already = f", {kept:,} were there already" if kept else ""
-    print(f"{new:,} slices in {seconds:.1f} s: {speed['slices_per_s']:,.0f} slices/s{already}", file=sys.stderr)
+    log.info(f"{new:,} slices in {seconds:.1f} s: {speed['slices_per_s']:,.0f} slices/s{already}")
     return speed
 
 
@@ -68,7 +84,7 @@ def _write_store(found: Discovery, out: Path, workers: Workers) -> tuple[int, in
     problems = found.problems + [problem for part in parts for problem in done[part.key].problems(part)]
     tables = [_rows(part, done[part.key]) for part in parts if done[part.key].volumes]
     if not tables:
-        raise CohortError(f"{found.root}: no slice could be decoded; first reason: {problems[-1]}")
+        raise CohortError(f"no slice could be decoded (the last one: {problems[-1]})", where=found.root)
     manifest = pd.concat(tables, ignore_index=True)
     for name, text in (
         ("problems.csv", _problem_table(found, problems).to_csv(index=False)),
@@ -100,11 +116,11 @@ def _check_space(due: list[Part], out: Path) -> None:
     free = shutil.disk_usage(out).free
     if needed > free:
         sizes = f"the volumes need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
-        raise OutputError(f"{out}: {sizes}; free space or set OUTPUT=... to another disk")
+        raise OutputError(sizes, where=out, remedy="free space or set OUTPUT=... to another disk")
 
 
 def _problem_table(found: Discovery, problems: list[Problem]) -> pd.DataFrame:
-    """File names of unknown data may hold names, so those files are told by the start of their SHA-256."""
+    """File names of unknown data may hold names, so those files are named by the start of their SHA-256."""
 
     def label(path: Path) -> str:
         if found.collection != "other":
@@ -119,9 +135,9 @@ def _problem_table(found: Discovery, problems: list[Problem]) -> pd.DataFrame:
 
 
 def _summary(found: Discovery, problems: list[Problem], manifest: pd.DataFrame) -> dict:
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for problem in problems:
-        counts[problem.kind] = counts.get(problem.kind, 0) + problem.count
+        counts[problem.kind] += problem.count
     state = completeness(manifest)
     return {
         "collection": found.collection,

@@ -11,20 +11,25 @@ from pathlib import Path
 
 from lib.artifacts.cache import code_hash, digest
 from lib.artifacts.files import TEMPORARY, sync, unchanged, write_json
-from lib.data.dicom.discovery import Discovery, SeriesKey
+from lib.data.dicom.discovery import Discovery
 from lib.data.dicom.identity import Problem
+from lib.data.dicom.pairing import SeriesKey
+from lib.data.doses import DOSES
 
 FOLDER = "parts"
-_VOLUME = re.compile(r"[\w.+-]+_(full|quarter)_[\w.+-]+_[\d.]+mm\.npy")
+_VOLUME = re.compile(rf"[\w.+-]+_({'|'.join(DOSES)})_[\w.+-]+_[\d.]+mm\.npy")
 
 
 @dataclass(eq=False)
 class Part:
     """What is written together.
 
-    Attributes:
-        series: (full, quarter), or one series without partner.
-        slices: (z_mm, path of each series), z rising.
+    Attributes
+    ----------
+    series : tuple of SeriesKey
+        (full dose, low dose), or one series without partner.
+    slices : list of tuple
+        (z_mm, path of each series), z rising.
     """
 
     found: Discovery
@@ -55,7 +60,7 @@ class Part:
     def _state(self, path: Path) -> tuple:
         try:
             status = path.stat()
-        except OSError:  # told when it is to be read
+        except OSError:  # its problem is reported when it is to be read
             return (str(path),)
         return path.relative_to(self.found.root).as_posix(), status.st_size, status.st_mtime_ns
 
@@ -64,10 +69,14 @@ class Part:
 class Record:
     """A finished part.
 
-    Attributes:
-        volumes: size, modification time and SHA-256 by file name; empty if no slice could be decoded.
-        sources: SHA-256 of the DICOM files, by series, one a slice that is stored.
-        left_out: [series, slice, what is wrong, remedy], both counted from 0 in the part.
+    Attributes
+    ----------
+    volumes : dict
+        Size, modification time and SHA-256 by file name; empty if no slice could be decoded.
+    sources : list
+        SHA-256 of the DICOM files, by series, one per slice that is stored.
+    left_out : list
+        [series, slice, what is wrong, remedy], both counted from 0 in the part.
     """
 
     volumes: dict[str, list] = field(default_factory=dict)
@@ -93,10 +102,7 @@ class Record:
 
 def planned(found: Discovery) -> list[Part]:
     """All parts of a store: the pairs, then the series without partner."""
-    parts = [
-        Part(found, tuple(SeriesKey(key.patient, dose, *key[1:]) for dose in ("full", "quarter")), slices)
-        for key, slices in found.pairs.items()
-    ]
+    parts = [Part(found, tuple(map(key.of, DOSES)), slices) for key, slices in found.pairs.items()]
     done = {series for part in parts for series in part.series}
     return parts + [Part(found, (key,), slices) for key, slices in found.series.items() if key not in done]
 

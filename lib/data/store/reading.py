@@ -1,15 +1,17 @@
-"""The store of Hounsfield units: one memory-mappable .npy a series, and a manifest with one row a slice.
+"""The store of Hounsfield units: one .npy per series, and a manifest with one row per slice.
 
 In the volumes of a pair, index i at full dose and index i at quarter dose show the same place; z rises with the index.
 A store without a manifest is not a store: :mod:`lib.stages.preprocess` writes it last.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lib.data.doses import DOSES, FULL, LOW
 from lib.errors import VolumeError
 from lib.paper import published
 
@@ -21,58 +23,89 @@ COLUMNS = {
 
 
 def load_manifest(out: Path) -> pd.DataFrame:
-    """One row a slice, checked against the volumes. Raises VolumeError if anything is missing or does not fit.
+    """One row per slice, checked against the volumes.
 
-    Columns: patient, dose ('full', 'quarter'), kernel, thickness_mm, index (in the volume), z_mm, volume (file name),
-    paired, rows, columns, source_sha256 (of the DICOM file), collection, dose_fraction (of the full dose, 1.0 for it; NaN
-    where nothing tells).
+    Returns
+    -------
+    DataFrame
+        Columns: patient, dose (of ``DOSES``), kernel, thickness_mm, index (in the volume), z_mm, volume (file name),
+        paired, rows, columns, source_sha256 (of the DICOM file), collection, dose_fraction (of the full dose, 1.0 for it;
+        NaN where nothing says).
+
+    Raises
+    ------
+    VolumeError
+        Anything is missing or does not fit.
     """
     path = Path(out) / "manifest.csv"
-    again = "run the preprocess stage again"
     if not path.is_file():
-        raise VolumeError(f"{path}: there is no manifest, so the store is missing or incomplete; {again}")
+        raise _error(path, "there is no manifest, so the store is missing or incomplete")
     try:
         manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
         lacking = [name for name in COLUMNS if name not in manifest]
         if lacking:
-            raise VolumeError(f"{path}: column(s) {', '.join(lacking)} are missing; {again}")
-        allowed = manifest["paired"].isin(["True", "False"]) & manifest["dose"].isin(["full", "quarter"])
+            raise _error(path, f"column(s) {', '.join(lacking)} are missing")
+        allowed = manifest["paired"].isin(["True", "False"]) & manifest["dose"].isin(DOSES)
         if manifest.empty or not allowed.all():
             raise ValueError("no rows, or 'paired' or 'dose' with a value that is not allowed")
         manifest["paired"] = manifest["paired"] == "True"
         manifest["dose_fraction"] = manifest["dose_fraction"].replace("", "nan")
         manifest = manifest[list(COLUMNS)].astype(COLUMNS)
     except (ValueError, TypeError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise VolumeError(f"{path}: not a manifest ({' '.join(str(error).split())}); {again}") from None
+        raise _error(path, f"not a manifest ({' '.join(str(error).split())})") from None
     for name, rows in manifest.groupby("volume"):
         expected = (len(rows), int(rows["rows"].iloc[0]), int(rows["columns"].iloc[0]))
         shape = open_volume(out, name).shape
         if shape != expected or sorted(rows["index"]) != list(range(len(rows))):
-            raise VolumeError(f"{Path(out) / name}: shape {shape}, the manifest expects {expected}; {again}")
+            raise _error(Path(out) / name, f"shape {shape}, the manifest expects {expected}")
     return manifest
 
 
-def open_volume(out: Path, name: str) -> np.memmap:
-    """HU of one series, (slices, rows, columns), int16 or float32, memory-mapped and read-only. Raises VolumeError."""
+class Volume:
+    """HU of one series, read through the file: mapped pages would count as memory of the process.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (slices, rows, columns).
+    dtype : dtype
+        int16 or float32.
+    """
+
+    def __init__(self, path: Path):
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.path, self.shape, self.dtype, self._start = path, stored.shape, stored.dtype, stored.offset
+
+    def slice(self, index: int) -> np.ndarray:
+        """HU of one slice, (rows, columns)."""
+        return self.slices([index])[0]
+
+    def slices(self, indices: Iterable[int]) -> np.ndarray:
+        """HU of some slices, (slices, rows, columns), in the order of `indices`. ValueError: there is no such slice."""
+        indices = np.asarray(list(indices), int)
+        if indices.size and not 0 <= indices.min() <= indices.max() < self.shape[0]:
+            raise ValueError(f"slices {indices.tolist()} of {self.shape[0]} in {self.path}")
+        images = np.empty((len(indices), *self.shape[1:]), self.dtype)
+        with open(self.path, "rb", buffering=0) as stream:
+            for image, index in zip(images, indices, strict=True):
+                stream.seek(self._start + int(index) * image.nbytes)
+                if stream.readinto(image) != image.nbytes:
+                    raise _error(self.path, "the volume is damaged (cut short)")
+        return images
+
+
+def open_volume(out: Path, name: str) -> Volume:
+    """The volume of that file name in a store. Raises VolumeError."""
     path = Path(out) / name
     if Path(name).name != name or not path.is_file():
-        raise VolumeError(f"{path}: the volume is missing; run the preprocess stage again")
+        raise _error(path, "the volume is missing")
     try:
-        volume = np.load(path, mmap_mode="r", allow_pickle=False)
+        volume = Volume(path)
     except (ValueError, OSError, EOFError) as error:
-        text = " ".join(str(error).split())
-        raise VolumeError(f"{path}: the volume is damaged ({text}); run the preprocess stage again") from None
-    if volume.ndim != 3 or volume.dtype not in (np.dtype("int16"), np.dtype("float32")):
-        found = f"{volume.dtype} of shape {volume.shape}"
-        raise VolumeError(f"{path}: {found}, expected int16 or float32 slices; run the preprocess stage again")
+        raise _error(path, f"the volume is damaged ({' '.join(str(error).split())})") from None
+    if len(volume.shape) != 3 or volume.dtype not in (np.dtype("int16"), np.dtype("float32")):
+        raise _error(path, f"{volume.dtype} of shape {volume.shape}, expected int16 or float32 slices")
     return volume
-
-
-def read_slice(volume: np.memmap, index: int) -> np.ndarray:
-    """HU of one slice, (rows, columns), read through the file: mapped pages would count as memory of the process."""
-    with open(volume.filename, "rb") as stream:
-        stream.seek(volume.offset + int(index) * volume[0].nbytes)
-        return np.fromfile(stream, volume.dtype, volume[0].size).reshape(volume.shape[1:])
 
 
 def load_problems(out: Path) -> pd.DataFrame:
@@ -83,25 +116,26 @@ def load_problems(out: Path) -> pd.DataFrame:
 def load_summary(out: Path) -> dict:
     """Counts of `preprocess`: collection, patients, series, slices, pairs, also by series and as expected of the whole
     collection, `completeness`, ignored files and problems by kind."""
-    return json.loads((Path(out) / "summary.json").read_text())
+    return json.loads((Path(out) / "summary.json").read_text(encoding="utf-8"))
 
 
 def pairs(manifest: pd.DataFrame) -> pd.DataFrame:
-    """One row a pair: patient, kernel, thickness_mm, index, z_mm, ldct and ndct (volume file names).
+    """One row per pair: patient, kernel, thickness_mm, index, z_mm, ldct and ndct (volume file names).
 
-    Raises VolumeError if a slice that is marked as paired has no partner at its index and z.
+    Raises
+    ------
+    VolumeError
+        A slice that is marked as paired has no partner at its index and z.
     """
     keys = ["patient", "kernel", "thickness_mm", "index"]
     paired = manifest[manifest["paired"]]
-    low, full = (paired.loc[paired["dose"] == dose, [*keys, "z_mm", "volume"]] for dose in ("quarter", "full"))
+    low, full = (paired.loc[paired["dose"] == dose, [*keys, "z_mm", "volume"]] for dose in (LOW, FULL))
     both = low.merge(full, on=keys, how="outer", suffixes=("", "_full"), validate="one_to_one")
     wrong = both["z_mm"].isna() | both["z_mm_full"].isna() | ((both["z_mm"] - both["z_mm_full"]).abs() > 0.0100001)
     if wrong.any():
         first = both[wrong].iloc[0]
-        raise VolumeError(
-            f"manifest: {wrong.sum()} slice(s) marked as paired have no partner at their index and z, the first is "
-            f"{first['patient']} {first['kernel']} {first['thickness_mm']:g} mm index {first['index']}; preprocess again"
-        )
+        raise _error("manifest", f"{wrong.sum()} slice(s) marked as paired have no partner at their index and z, the first "
+                     f"is {first['patient']} {first['kernel']} {first['thickness_mm']:g} mm index {first['index']}")
     both = both.rename(columns={"volume": "ldct", "volume_full": "ndct"})
     return both[[*keys, "z_mm", "ldct", "ndct"]].sort_values(keys, ignore_index=True)
 
@@ -130,12 +164,16 @@ def completeness(manifest: pd.DataFrame) -> str | None:
              for name in published.PAIRS_BY_SERIES if name.endswith("3 mm") and name in counts}
     if found.drop("total").to_dict() == published.PAIRS_BY_SERIES and all(thick.values()):
         return f"complete: {len(patients)} patients, {published.PAIRS:,} pairs"
-    told = []
+    lacking = []
     everyone = list(published.SLICES_3MM_BY_PATIENT)
     if len(known := patients.intersection(everyone)) < len(everyone):
-        told.append(f"{len(known)} of {len(everyone)} patients")
+        lacking.append(f"{len(known)} of {len(everyone)} patients")
     series = [" ".join(name.split(" ", 1)[::-1]) for name in published.PAIRS_BY_SERIES if found.get(name, 0)]
     if 0 < len(series) < len(published.PAIRS_BY_SERIES):
-        told.append(f"{' and '.join(series)} only")
-    told = told or ["not slice for slice as published"]
-    return "partial: " + ", ".join([*told, f"{found['total']:,} of {published.PAIRS:,} pairs"])
+        lacking.append(f"{' and '.join(series)} only")
+    lacking = lacking or ["not slice for slice as published"]
+    return "partial: " + ", ".join([*lacking, f"{found['total']:,} of {published.PAIRS:,} pairs"])
+
+
+def _error(where: Path | str, what: str) -> VolumeError:
+    return VolumeError(what, where=where, remedy="run the preprocess stage again")

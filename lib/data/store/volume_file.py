@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.artifacts.files import sync, temporary_beside
-from lib.data.dicom.slice import decode_hu
+from lib.data.dicom.slice import decode_hu, read_bytes
 from lib.errors import DicomError, VolumeError
 
 INT16, FLOAT32 = "<i2", "<f4"
@@ -66,46 +66,54 @@ def allocate(path: Path, shape: tuple[int, int, int], dtype: str) -> Target:
     return target
 
 
-def write_slices(target: Target, first: int, sources: list[Path]) -> list[Written | str] | None:
+def write_slices(target: Target, first: int, sources: list[Path]) -> list[Written | DicomError] | None:
     """Decode DICOM files and write their HU to the slices from `first` on. Runs in a worker.
 
-    Returns:
+    Returns
+    -------
+    list or None
         What was written for each file, or what is wrong with it; None if INT16 would lose something.
 
-    Raises:
-        OSError: the volume cannot be written.
+    Raises
+    ------
+    OSError
+        The volume cannot be written.
     """
-    told: list[Written | str] = []
+    written: list[Written | DicomError] = []
     offset = len(target.header) + first * target.slice_bytes
     with target.temporary.open("r+b", buffering=0) as file:
         for place, source in enumerate(sources):
             try:
-                data = source.read_bytes()
+                data = read_bytes(source)
                 hu = decode_hu(data, source)
                 if hu.shape != target.shape[1:]:
-                    raise DicomError(f"{source}: changed while it was read, now {hu.shape}; leave the data alone meanwhile")
+                    what = f"changed while it was read, now {hu.shape}"
+                    raise DicomError(what, where=source, remedy="leave the data alone meanwhile")
             except DicomError as error:
-                told.append(str(error))
-                continue
-            except OSError as error:
-                told.append(f"{source}: cannot be read ({error.strerror}); check the file's permissions and the disk")
+                written.append(error)
                 continue
             if hu.dtype != np.int16 and target.dtype == INT16:
                 return None
             image = memoryview(np.ascontiguousarray(hu, target.dtype)).cast("B")
             _write_at(file.fileno(), image, offset + place * target.slice_bytes)
-            told.append(Written(hashlib.sha256(data).hexdigest(), zlib.crc32(image)))
-    return told
+            written.append(Written(hashlib.sha256(data).hexdigest(), zlib.crc32(image)))
+    return written
 
 
 def settle(target: Target, checksums: list[int]) -> list:
     """Wait until a volume is on the disk, read it back from there and compare it with what was handed over.
 
-    Returns:
+    Returns
+    -------
+    list
         Size, modification time in ns and SHA-256 of the file, as `lib.artifacts.files.fingerprint`.
 
-    Raises:
-        VolumeError: the disk holds something else. OSError: the disk refuses.
+    Raises
+    ------
+    VolumeError
+        The disk holds something else.
+    OSError
+        The disk refuses.
     """
     target.temporary.chmod(0o644)
     sync(target.temporary)
@@ -123,9 +131,8 @@ def settle(target: Target, checksums: list[int]) -> list:
                 index, checksum = index + 1, 0
     if index < len(sums):
         where = f"slice {index - 1}" if index else "the header"
-        raise VolumeError(
-            f"{target.path}: {where} was read back other than it was written; check the disk, run it again"
-        )
+        what = f"{where} was read back other than it was written"
+        raise VolumeError(what, where=target.path, remedy="check the disk, run it again")
     status = target.temporary.stat()
     return [status.st_size, status.st_mtime_ns, whole.hexdigest()]
 

@@ -18,19 +18,16 @@ from lib.artifacts.files import atomic
 from lib.data.dicom.mayo import mayo_file_name, mayo_folder, write_slice
 from lib.data.dicom.slice import read_hu
 from lib.errors import DicomError
-from lib.simulation.noise import Photons, TissueNoise, estimate_i0
+from lib.simulation.exposure import thin
+from lib.simulation.noise import Photons, estimate_i0, tissue_variances
 from lib.simulation.scanner import Scanner
-from lib.simulation.series import SLICES_AT_ONCE
+from lib.simulation.series import DOSES, SLICES_AT_ONCE
 
 PROBES = 8  # slices in which the noise of a series is measured before the insertion
 SIEMENS = re.compile(r"[A-Z][a-z]?(\d{2})")
 SOFT_UP_TO = 40
 AIR = -1000.0
 PADDED = -1024.0
-
-COLUMNS = ["patient", "kernel", "thickness_mm", "slices", "left_out", "dose_fraction", "noise_kernel", "i0", "i0_source",
-           "sd_full_hu", "sd_low_hu", "ratio"]  # fmt: skip
-"""Of a series' row in the report: I0 in photons a detector bin, SD in homogeneous soft tissue."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,12 @@ class Scan:
 
     @property
     def name(self) -> str:
+        """Of the stamp; one per series."""
         return f"{self.patient}_{self.kernel}_{self.thickness_mm:g}mm"
 
     def folders(self, out: Path) -> dict[str, Path]:
-        """Where the two doses are written."""
-        return {dose: out / mayo_folder(self.patient, dose, self.kernel, self.thickness_mm) for dose in ("full", "quarter")}
+        """Where the two doses are written: Mayo's name of the dose -> folder."""
+        return {dose: out / mayo_folder(self.patient, dose, self.kernel, self.thickness_mm) for dose in DOSES.values()}
 
 
 @dataclass(frozen=True)
@@ -74,16 +72,17 @@ def noise_kernel(name: str) -> tuple[str, str]:
     return kernel, f"{kernel} for {name}" + ("" if known else " (unknown name, taken as soft)")
 
 
-def insert_series(scan: Scan, out: Path, dose: Dose, threads: int = 1) -> tuple[Step, list[str]]:
+def insert_series(scan: Scan, out: Path, dose: Dose, threads: int = 1) -> tuple[Step, list[DicomError]]:
     """Write both doses of one series below `out` and its row beside its stamp, unless they are there already.
 
-    Returns:
-        The step, and what is wrong with each slice that was left out (only if the work was done now).
+    Returns the step, and an error per slice that was left out (only if the work was done now). Raises DicomError where no
+    slice can be read.
     """
     config = {"series": scan.name, "collection": scan.collection, "dose_fraction": dose.fraction, "seed": dose.seed,
               "i0": dose.i0}  # fmt: skip
-    step = Step(f"inserting noise into {scan.name}", out / "series" / f"{scan.name}.json", {"lib.simulation.lowdose"}, config,
-                {"scans": digest([_state(path) for _, path in scan.slices])})
+    step = Step(f"inserting noise into {scan.name}", out / "series" / f"{scan.name}.json",
+                {"lib.simulation.low_dose_series"}, config,
+                {"scans": digest([_state(path) for _, path in scan.slices])})  # fmt: skip
     if step.is_current():
         return step, []
     for folder in scan.folders(out).values():  # what a killed run or another dose fraction left
@@ -93,25 +92,25 @@ def insert_series(scan: Scan, out: Path, dose: Dose, threads: int = 1) -> tuple[
         row, failures = _insert(scan, out, dose, threads, outputs)
         report = step.stamp.with_suffix(".csv")
         with atomic(report) as temporary:
-            pd.DataFrame([row], columns=COLUMNS).to_csv(temporary, index=False)
+            pd.DataFrame([row]).to_csv(temporary, index=False)
         outputs.append(report)
         os.sync()  # the slices, before the stamp vouches for them
     return step, failures
 
 
-def low_dose(
+def added_noise(
     scanner: Scanner, hu: np.ndarray, rng: np.random.Generator, i0: float, dose_fraction: float, kernel: str
 ) -> np.ndarray:
-    """What the low dose adds to normal-dose slices.
+    """What the low dose adds to normal-dose slices: HU, float32, of their shape.
 
-    Args:
-        hu: shape (slices, rows, columns), no side longer than the scanner's; padded to its square with air.
-        kernel: of the noise, a key of `scanner.KERNELS`.
-    Returns:
-        HU, float32, same shape: low dose minus normal dose.
+    Parameters
+    ----------
+    hu : shape (slices, rows, columns), no side longer than the scanner's; padded to its square with air
+    i0, dose_fraction : as for `lib.simulation.exposure.thin`
+    kernel : of the noise, a key of `lib.simulation.kernels.ROLL_OFF`
     """
     square, place = _squared(hu, scanner.size)
-    added = scanner.thin(scanner.project(square), rng, i0, dose_fraction)
+    added = thin(scanner, scanner.project(square), rng, i0, dose_fraction)
     return (scanner.reconstruct(added, kernel) + np.float32(1000.0))[:, *place]
 
 
@@ -126,42 +125,51 @@ def padding(hu: np.ndarray) -> np.ndarray:
     return filled & low & (distance > max(rows, columns) / 2 - 1)
 
 
-def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]) -> tuple[list, list[str]]:
-    """The work of `insert_series`: the row, and messages of slices that cannot be read; files go to `outputs`."""
+def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]) -> tuple[dict, list[DicomError]]:
+    """The work of `insert_series`: the row of the report, and what is wrong with slices left out; files go to `outputs`."""
     kernel, why = noise_kernel(scan.kernel)
     noise_rng, probe_rng = np.random.default_rng([dose.seed, int(digest(scan.name)[:15], 16)]).spawn(2)
-    scanner, photons, failures, noise, written = None, None, [], TissueNoise(), 0
+    scanner, photons, failures, noise, written = None, None, [], np.zeros(3), 0
     for batch in _batches(scan.slices, failures):
         hu = np.stack([image for _, _, image in batch])
         if scanner is None:
             size = max(hu.shape[1:])
             scanner = Scanner(size=size, fov_mm=size * scan.pixel_mm, threads=threads)
             photons = Photons(dose.i0, "given") if dose.i0 else _photons(scan, scanner, kernel, probe_rng)
-        added = low_dose(scanner, hu, noise_rng, photons.i0, dose.fraction, kernel)
+        added = added_noise(scanner, hu, noise_rng, photons.i0, dose.fraction, kernel)
         low = hu + np.where(padding(hu), 0.0, added).astype(np.float32)
         low = np.minimum(low, max(3071.0, float(hu.max())))  # saturates where the scan does
-        for (index, z_mm, full), quarter in zip(batch, low, strict=True):
-            noise.add(full, quarter, scan.pixel_mm)
-            outputs += _write(scan, out, {"full": full, "quarter": quarter}, z_mm, len(scan.slices) - index, dose.fraction)
+        for (index, z_mm, *_), *images in zip(batch, hu, low, strict=True):
+            noise += tissue_variances(*images, scan.pixel_mm)
             written += 1
+            key = {"patient": scan.patient, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm,
+                   "instance": len(scan.slices) - index}  # fmt: skip
+            outputs += [
+                write_slice(folder / mayo_file_name(dose=name, **key), image, dose=name, z_mm=z_mm, **key,
+                            pixel_spacing_mm=scan.pixel_mm, collection=scan.collection, dose_fraction=dose.fraction)
+                for (name, folder), image in zip(scan.folders(out).items(), images, strict=True)
+            ]  # fmt: skip
     if scanner is None:
-        raise DicomError(f"{failures[0]} (and {len(failures) - 1} more of series {scan.name}: none can be read)")
-    sd = noise.sd()
-    row = [scan.patient, scan.kernel, scan.thickness_mm, written, len(failures), dose.fraction, why, photons.i0,
-           photons.source, *sd, sd[1] / sd[0]]  # fmt: skip
-    return row, failures
+        first = failures[0]
+        raise DicomError(f"{first.what} (and {len(failures) - 1} more of series {scan.name}: none can be read)",
+                         where=first.where, remedy=first.remedy, code=first.code)  # fmt: skip
+    full, low = np.sqrt(noise[:2] / (noise[2] or np.nan))
+    return {"patient": scan.patient, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm, "slices": written,
+            "left_out": len(failures), "dose_fraction": dose.fraction, "noise_kernel": why, "i0": photons.i0,
+            "i0_source": photons.source, "sd_full_hu": full, "sd_low_hu": low, "ratio": low / full}, failures  # fmt: skip
 
 
-def _batches(slices, failures: list[str]) -> Iterator[list[tuple[int, float, np.ndarray]]]:
+def _batches(slices, failures: list[DicomError]) -> Iterator[list[tuple[int, float, np.ndarray]]]:
     """(index, z, HU as float32) of the slices that can be read, a few at a time."""
     batch = []
     for index, (z_mm, path) in enumerate(slices):
         try:
             batch.append((index, z_mm, read_hu(path).astype(np.float32)))
         except DicomError as error:
-            failures.append(str(error))
+            failures.append(error)
         except OSError as error:
-            failures.append(f"{path}: cannot be read ({error.strerror}); check the file's permissions and the disk")
+            remedy = "check the file's permissions and the disk"
+            failures.append(DicomError(f"cannot be read ({error.strerror})", where=path, remedy=remedy))
         if len(batch) == SLICES_AT_ONCE:
             yield batch
             batch = []
@@ -173,18 +181,8 @@ def _photons(scan: Scan, scanner: Scanner, kernel: str, rng: np.random.Generator
     """I0 from a few slices spread evenly over the series."""
     places = np.unique(np.linspace(0, len(scan.slices) - 1, PROBES).round().astype(int))
     probes = [image for batch in _batches([scan.slices[k] for k in places], []) for _, _, image in batch]
-    if not probes:
-        return estimate_i0(scanner, np.full((1, scanner.size, scanner.size), AIR), kernel, rng)
-    return estimate_i0(scanner, _squared(np.stack(probes), scanner.size)[0], kernel, rng)
-
-
-def _write(scan: Scan, out: Path, images: dict, z_mm: float, instance: int, dose_fraction: float) -> list[Path]:
-    key = {"patient": scan.patient, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm, "instance": instance}
-    return [
-        write_slice(folder / mayo_file_name(dose=dose, **key), images[dose], dose=dose, z_mm=z_mm, **key,
-                    pixel_spacing_mm=scan.pixel_mm, collection=scan.collection, dose_fraction=dose_fraction)
-        for dose, folder in scan.folders(out).items()
-    ]  # fmt: skip
+    hu = np.stack(probes) if probes else np.full((1, scanner.size, scanner.size), AIR)
+    return estimate_i0(scanner, _squared(hu, scanner.size)[0], kernel, rng)
 
 
 def _squared(hu: np.ndarray, size: int) -> tuple[np.ndarray, tuple[slice, slice]]:
