@@ -33,6 +33,7 @@ $(if $(UNKNOWN),$(error there is no variable $(UNKNOWN): choose from $(VARIABLES
 $(if $(filter $(PROFILE),$(PROFILES)),,$(error PROFILE=$(PROFILE) is not a profile: choose one of $(PROFILES)))
 $(foreach name,DATA SPLIT VGG19_WEIGHTS MEDICAL_WEIGHTS EXPERIMENTS,$(if $($(name)),$(if $(wildcard $(subst ~,$(HOME),$($(name)))),,\
   $(error $(name)=$($(name)) does not exist: pass a $(if $(filter DATA,$(name)),folder with DICOM files,file)))))
+$(if $(SCHEDULER),$(if $(findstring ://,$(SCHEDULER)),,$(error SCHEDULER=$(SCHEDULER) is no address: pass tcp://host:8786 for example)))
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
