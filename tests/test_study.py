@@ -15,7 +15,7 @@ def test_every_profile_is_valid_and_paper_is_table_2(monkeypatch, tmp_path):
     monkeypatch.setenv("DATA", str(tmp_path))
     study = load_study("paper")
     settings = study.training.model_dump() | {"channels": study.unet.channels, "seed": study.seed}
-    assert {name: settings[name] for name, _, _ in published.TABLE_2} == {name: value for name, _, value in published.TABLE_2}
+    assert [settings[name] for name, _, _ in published.TABLE_2] == [value for _, _, value in published.TABLE_2]
     assert study.cohort.split is None and not study.compute.deterministic
     assert study.unet.output_bias == "zero" and study.calibration.state == "published"
     layers = {name: study.configurations[name].layer_names for name in ("E1", "E2", "mse")}

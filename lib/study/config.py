@@ -245,7 +245,8 @@ class Study(Section):
     @cached_property
     def configurations(self) -> dict[str, LossConfiguration]:
         """Every loss that has a name here: the paper's six on this study's encoder, and those of ``losses``."""
-        return presets.paper(self.encoder.architecture) | {name: self._loss(name, loss) for name, loss in self.losses.items()}
+        own = {name: self._loss(name, loss) for name, loss in self.losses.items()}
+        return presets.paper(self.encoder.architecture) | own
 
     def _loss(self, name: str, fields: dict[str, Any]) -> LossConfiguration:
         try:
