@@ -118,7 +118,7 @@ def test_normal_dose_scans_of_unknown_patients_become_a_paired_cohort(tmp_path, 
     parts = split.subsets(study)
     assert [part["patient"].nunique() for part in parts.values()] == [1, 1, 1]
     row = parts["test"].iloc[0]
-    low, full = (reading.open_volume(study.paths.volumes, row[dose])[row["index"]].astype(float)
+    low, full = (reading.open_volume(study.paths.volumes, row[dose]).slice(row["index"]).astype(float)
                  for dose in ("ldct", "ndct"))
     inside = np.hypot(rows, columns) < 11
     assert (low - full)[inside].std() > 2 * full[inside].std(), "nine tenths of the photons are gone"

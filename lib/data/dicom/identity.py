@@ -57,9 +57,10 @@ def identify(header: Header, path: Path, root: Path) -> tuple[Problem | None, He
         elif token:
             patient = token
             collection = "tcia" if TCIA_ID.match(token) and (tcia_folder or token[0] in "NC") else "mayo2016"
-    elif collection == "tcia" and patient[0] == "L" and not tcia_folder:
-        if named or any(_MAYO_FOLDER.search(name) for name in folders):
-            collection = "mayo2016"  # a copy of Mayo's data whose PatientName was rewritten
+    elif collection == "tcia" and patient[0] == "L" and not tcia_folder and (
+        named or any(_MAYO_FOLDER.search(name) for name in folders)
+    ):
+        collection = "mayo2016"  # a copy of Mayo's data whose PatientName was rewritten
     in_name = (DOSE_OF_WORD[named[2].lower()], float(named[3])) if named else (None, None)
     dose = dose or in_name[0] or _DOSE_OF_TOKEN.get(_token(_DOSE_TOKEN, folders, fold=True))
     thickness = header.thickness_mm or in_name[1] or float(_token(_THICKNESS_TOKEN, folders) or 0)

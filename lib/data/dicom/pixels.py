@@ -101,7 +101,7 @@ def check_range(elements: Elements, form: PixelForm, lowest: int, highest: int) 
     if not (limits[0] <= lowest and highest < limits[1]):
         raise elements.error(f"stored values beyond the {form.bits_stored} bits stored", "damaged, or export it again")
     ends = lowest * form.slope + form.intercept, highest * form.slope + form.intercept
-    if not (-LARGEST_HU <= ends[0] and ends[1] <= LARGEST_HU):
+    if not (ends[0] >= -LARGEST_HU and ends[1] <= LARGEST_HU):
         raise elements.error(f"{ends[0]:g} to {ends[1]:g} HU, no CT scale", "damaged pixels or rescale, copy it again")
     return ends
 
@@ -157,7 +157,7 @@ def _decompressed(elements: Elements, form: PixelForm) -> np.ndarray:
             )  # fmt: skip
     except MemoryError:
         raise
-    except Exception as error:  # pydicom's decoders raise many kinds
+    except Exception as error:  # noqa: BLE001 - pydicom's decoders raise many kinds
         text = " ".join(str(error).split())[:120]
         raise elements.error(f"the pixel data cannot be decoded ({text})") from None
     if stored.shape != (form.rows, form.columns) or stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:

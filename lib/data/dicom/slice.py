@@ -84,7 +84,7 @@ def read_header(path: Path) -> Header:
     for name, sane in (
         ("ImagePositionPatient", max(map(abs, position)) <= 10_000),
         ("SliceThickness", thickness is None or 0.01 <= thickness <= 100),
-        ("PixelSpacing", spacing is None or (0.001 <= min(spacing) and max(spacing) <= 20)),
+        ("PixelSpacing", spacing is None or (min(spacing) >= 0.001 and max(spacing) <= 20)),
         ("ConvolutionKernel", kernel is None or (len(kernel) <= 32 and kernel.isprintable())),
         ("DerivationDescription", fraction is None or 0 < fraction <= 1),
     ):

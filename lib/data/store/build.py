@@ -69,7 +69,7 @@ def build_counted(data: Path, out: Path, jobs: int) -> dict[str, float]:
     seconds = time.monotonic() - begin
     speed = {"slices": new, "kept": kept, "seconds": round(seconds, 2), "slices_per_s": round(new / seconds, 1)}
     already = f", {kept:,} were there already" if kept else ""
-    log.info(f"{new:,} slices in {seconds:.1f} s: {speed['slices_per_s']:,.0f} slices/s{already}")
+    log.info("%s slices in %.1f s: %.0f slices/s%s", f"{new:,}", seconds, speed["slices_per_s"], already)
     return speed
 
 

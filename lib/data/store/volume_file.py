@@ -122,8 +122,9 @@ def settle(target: Target, checksums: list[int]) -> list:
     index, place, checksum = 0, 0, 0
     for block in _from_disk(target.temporary):
         whole.update(block)
-        while block and index < len(sums):
-            piece, block = block[: ends[index] - place], block[ends[index] - place :]
+        left = block
+        while left and index < len(sums):
+            piece, left = left[: ends[index] - place], left[ends[index] - place :]
             place, checksum = place + len(piece), zlib.crc32(piece, checksum)
             if place == ends[index]:
                 if checksum != sums[index]:
