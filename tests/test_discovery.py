@@ -8,7 +8,7 @@ import pytest
 
 from lib.data import workers
 from lib.data.dicom.discovery import discover
-from lib.data.dicom.identity import Problem
+from lib.data.dicom.identity import Problem, counts
 from lib.data.dicom.pairing import PairKey, SeriesKey
 from lib.errors import CohortError, DicomError
 from tests import trees
@@ -42,7 +42,7 @@ def both_doses(root, layout, z=(0.0, 0.8), **changes):
 
 
 def kinds(found) -> dict:
-    return found.counts()
+    return counts(found.problems)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -39,7 +39,7 @@ DEFINED_BY = {
     "z_mm": {"ImagePositionPatient"}, "pixel_spacing_mm": {"PixelSpacing"}, "rows": {"Rows"}, "columns": {"Columns"},
     "kernel": {"ConvolutionKernel"}, "thickness_mm": {"SliceThickness", "PatientName"}, "instance": {"InstanceNumber"},
     "series_uid": {"SeriesInstanceUID"}, "patient": NAMING, "collection": NAMING, "dose": NAMING, "identified": NAMING,
-    "dose_fraction": NAMING, "modality": set(),
+    "dose_fraction": NAMING,
 }  # fmt: skip
 
 

@@ -63,10 +63,9 @@ def pixel_form(elements: Elements) -> PixelForm:
     allocated, stored = elements.unsigned("BitsAllocated"), elements.unsigned("BitsStored")
     high, sign = elements.unsigned("HighBit"), elements.unsigned("PixelRepresentation")
     if allocated != 16 or not 8 <= stored <= 16 or high != stored - 1 or sign > 1:
-        raise elements.error(
-            f"{allocated} bits allocated, {stored} stored, high bit {high}, PixelRepresentation {sign}, where CT "
-            "has 16, 12 to 16, one less, 0 or 1", "damaged, or export it with 16 bits"
-        )
+        found = f"{allocated} bits allocated, {stored} stored, high bit {high}, PixelRepresentation {sign}"
+        what = f"{found}, where CT has 16, 12 to 16, one less, 0 or 1"
+        raise elements.error(what, "damaged, or export it with 16 bits")
     slope = elements.decimals("RescaleSlope", 1, required=True)[0]
     intercept = elements.decimals("RescaleIntercept", 1, required=True)[0]
     if not SLOPES[0] <= slope <= SLOPES[1]:
