@@ -216,7 +216,7 @@ def test_a_simulated_normal_dose_never_poses_as_a_real_one(tmp_path):
     assert not [name for name, data in contents(tmp_path / "out").items() if b"real scan" in data]
 
 
-@pytest.mark.parametrize("rows, columns", [(40, 57), (57, 40), (33, 33)])
+@pytest.mark.parametrize(("rows", "columns"), [(40, 57), (57, 40), (33, 33)])
 def test_other_shapes_and_odd_sizes(tmp_path, rows, columns):
     hu = body(rows, columns, slices=2, radius_mm=60.0)
     write(tmp_path / "in", hu)
@@ -269,7 +269,7 @@ def test_a_slice_that_cannot_be_decoded_is_left_out_and_counted(tmp_path, monkey
     assert not (tmp_path / "none" / INSERTION_REPORT).exists()
 
 
-@pytest.mark.parametrize("spacing, expected", [(None, "no PixelSpacing"), ([5.0, 4.0], "square pixels")])
+@pytest.mark.parametrize(("spacing", "expected"), [(None, "no PixelSpacing"), ([5.0, 4.0], "square pixels")])
 def test_a_series_without_square_pixels_is_left_out_with_its_file(tmp_path, spacing, expected, caplog):
     paths = write(tmp_path / "in", body(slices=2), PixelSpacing=spacing)
     with pytest.raises(CohortError, match=expected) as error:
@@ -300,7 +300,7 @@ def test_what_cannot_work_is_refused_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, kernel",
+    ("name", "kernel"),
     [("B30", "B30"), ("Br38", "B30"), ("Br40", "B30"), ("B41", "D45"), ("D45", "D45"), ("Bl57", "D45"), ("I70", "D45"),
      ("STANDARD", "B30"), ("FC08", "B30"), ("unknown", "B30")],
 )  # fmt: skip

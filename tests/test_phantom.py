@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from lib.errors import CohortError
 from lib.simulation.abdomen import Abdomen
 from lib.simulation.anatomy import ORGANS
+from lib.simulation.cohort import patient_names, simulate
 from lib.simulation.phantom import Z_RANGE_MM, draw
 from lib.simulation.shapes import Canvas, Field, Tubes, ellipsoid, grow_tree
 
@@ -40,9 +42,9 @@ def test_patients_differ(patient):
 
 
 def test_global_random_state_is_untouched(patient):
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     draw(Abdomen.random(8), np.array([-100.0]), size=48)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
 def test_neighbouring_slices_are_alike_and_distant_ones_are_not(patient):
@@ -88,6 +90,12 @@ def test_anatomy_is_in_its_place(drawn):
 def test_z_out_of_range_is_refused(patient, z):
     with pytest.raises(ValueError, match="expected values within"):
         draw(patient, np.array([-10.0, z]), size=32)
+
+
+def test_a_cohort_beyond_the_phantom_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(CohortError, match="400 slices of a patient reach beyond the phantom"):
+        simulate(tmp_path / "out", patients=2, slices=400, size=32, seed=5)
+    assert not (tmp_path / "out").exists() and patient_names(2) == ["SIM01", "SIM02"]
 
 
 def test_negative_seed_is_refused():

@@ -130,7 +130,7 @@ def test_starved_bins_stay_finite():
 def test_same_seed_is_bit_identical_whatever_the_threads_and_other_seeds_differ():
     z = 0.8 * np.arange(5)
     volume = np.repeat(disc(SMALL, 90), 5, axis=0)
-    state = np.random.get_state()[1].copy()
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
     runs = [
         scan(volume, z, Scanner(size=96, views=135, threads=threads), np.random.default_rng(seed), 1.5e5)
         for threads, seed in ((1, 7), (3, 7), (1, 8))
@@ -138,7 +138,7 @@ def test_same_seed_is_bit_identical_whatever_the_threads_and_other_seeds_differ(
     for key, (_, hu) in runs[0].items():
         np.testing.assert_array_equal(hu, runs[1][key][1])
         assert not np.array_equal(hu, runs[2][key][1])
-    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
 def test_scan_gives_eight_series_and_thick_slices_where_they_fit():
@@ -168,7 +168,7 @@ def test_patients_get_photons_within_the_range():
 
 @pytest.mark.parametrize("settings", [{"size": 8}, {"views": 3}, {"fov_mm": 0.0}, {"threads": 0}, {"bowtie": -1.0}])
 def test_impossible_settings_are_refused(settings):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="expected at least|must be positive"):
         Scanner(**settings)
 
 

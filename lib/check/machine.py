@@ -1,49 +1,37 @@
-"""Encoders, devices, disk, memory and time that a study needs, against what is there."""
+"""Encoders, devices and disk that a study needs, against what is there."""
 
 import shutil
-import time
 from pathlib import Path
 
-import keras
-import numpy as np
 import pandas as pd
 import psutil
 import tensorflow as tf
 
-from lib.artifacts.cache import peak_memory_mib
 from lib.artifacts.files import file_sha256
 from lib.check.report import Report
-from lib.data.patches import SHARD, grid
+from lib.data.patch_index import grid
 from lib.denoiser.devices import device_names, require_even, strategy
-from lib.denoiser.model import Denoiser
+from lib.networks import vgg
 from lib.networks.unet import unet
-from lib.networks.vgg import encoder, load_weights, vgg, weights_file
-from lib.paper import published
-from lib.perceptual.influence import TotalLoss
-from lib.stages import feature_cache, train
-from lib.study.config import ARCHITECTURE_NAMES, Study
+from lib.stages import feature_cache, inputs
+from lib.study.config import ARCHITECTURE_NAMES, Study, Training
 
 GIB = 1024**3
 FEATURES = "features of the targets, if there is room"
-STORE_SLICES_PER_S, METRICS_S = 300.0, 0.04  # rough, of one core: reading a slice, scoring one
-STEPS, SECONDS = 3, 1.0  # a burst: so many steps after the first, or as many as begin within so long
 
 
 def check_encoders(study: Study, report: Report) -> None:
-    """Whether the weights of both contexts are there (or can be made), whole, and fit their network."""
+    """Whether the weights of each encoder are there (or can be made), whole, fit their network, and its layers exist."""
     report.title("Encoders")
-    with report.failing():
-        path = weights_file(study, "ImageNet")
-        if study.encoder.weights != "package":  # that one's checksum is known and checked
-            load_weights(vgg(study.encoder.architecture), path)
-        report.line(f"{ARCHITECTURE_NAMES[study.encoder.architecture]}, ImageNet context: {path.name}, SHA-256 "
-                    f"{file_sha256(path)[:16]}")
-    if study.medical.weights is None:
-        report.line(f"Medical context: fine-tuned here, {study.medical.steps:,} steps")
-        return
-    with report.failing():
-        load_weights(vgg(study.encoder.architecture), study.medical.weights)
-        report.line(f"Medical context: {study.medical.weights.name}, SHA-256 {file_sha256(study.medical.weights)[:16]}")
+    for encoding, layers in feature_cache.needed(study).items():
+        if encoding.weights == "Medical" and study.medical.weights is None:
+            report.line(f"Medical context: fine-tuned here, {study.medical.steps:,} steps")
+            continue
+        with report.failing():
+            path = vgg.weights_file(encoding.encoder, study.weights(encoding.weights))
+            inputs.encoder(study, encoding, *layers)
+            name = ARCHITECTURE_NAMES.get(encoding.encoder, encoding.encoder)
+            report.line(f"{name}, {encoding.weights} context: {path.name}, SHA-256 {file_sha256(path)[:16]}")
 
 
 def check_devices(study: Study, report: Report) -> None:
@@ -68,9 +56,9 @@ def check_devices(study: Study, report: Report) -> None:
                     + (", XLA" if study.compute.xla else ""))
 
 
-def patches_of(study: Study, parts: dict[str, pd.DataFrame]) -> dict[str, int]:
+def patches_of(settings: Training, parts: dict[str, pd.DataFrame]) -> dict[str, int]:
     """Patches of the training and the validation subset."""
-    settings, found = study.training, {}
+    found = {}
     for subset in ("train", "validation"):
         shapes = parts[subset].groupby(["rows", "columns"]).size()
         count = sum(len(grid(*shape, settings.patch_size, settings.patch_skip)) * int(slices)
@@ -83,12 +71,11 @@ def check_room(study: Study, pairs: pd.DataFrame, patches: dict[str, int], repor
     """Disk space needed against what is free."""
     report.title("Disk")
     voxels = int((pairs["rows"] * pairs["columns"]).sum())
-    sizes = feature_cache.sizes(study, patches["train"])
     needs = {
         "scans written as DICOM": 4 * voxels if study.data == study.paths.cohort else 0,
         "volumes": 4 * voxels,
-        FEATURES: 2 * sum(sizes[phi] for phi in feature_cache.kept(study, patches["train"])),
-        "weights and checkpoints": (3 * 2 + len(study.experiments)) * 4 * unet(study.unet.channels, seed=0).count_params(),
+        FEATURES: len(study.seeds) * sum(feature_cache.kept_in(study, patches["train"]).values()),
+        "weights and checkpoints": (3 * 2 + len(study.runs())) * 4 * unet(study.unet.channels, seed=0).count_params(),
     }
     for what, size in needs.items():
         report.line(f"{size / GIB:8.1f} GiB  {what}")
@@ -112,80 +99,3 @@ def _existing(folder: Path) -> Path:
 
 def _used(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
-
-
-def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, int], report: Report) -> None:
-    """An estimate of the run's time, and its memory, from a few measured steps of each kind."""
-    report.title("Time and memory, from a short measured burst")
-    depths = {None: None} | {depth: study.encoder.phi(depth) for depth in ("shallow", "deep")}
-    kept, available = feature_cache.kept(study, patches["train"]), psutil.virtual_memory().available
-    try:
-        seconds = {depth: _step_seconds(study, phi, phi in kept) for depth, phi in depths.items()}
-    except (tf.errors.ResourceExhaustedError, MemoryError):
-        report.fail(f"out of memory at train.batch {study.training.batch}: try "
-                    f"SET=train.batch={max(1, study.training.batch // 2)}")
-        return
-    for depth, phi in depths.items():
-        report.line(f"{seconds[depth] * 1e3:8.0f} ms  a step of {study.training.batch} patches, {phi or 'MSE alone'}")
-    shards = 6 * 4 * SHARD[study.training.order] * study.training.patch_size**2 / GIB
-    report.line(f"{peak_memory_mib() / 1024 + shards:8.1f} GiB of memory at most; {available / GIB:.1f} GiB are available")
-    if peak_memory_mib() / 1024 + shards > available / GIB:
-        report.warn("memory may not suffice: close other programs, or try "
-                    f"SET=train.batch={max(1, study.training.batch // 2)}")
-    settings, batch = study.training, study.training.batch
-    steps, batches = settings.epochs * (patches["train"] // batch), patches["train"] / batch
-    encoder_pass = max(seconds["deep"] - seconds[None], 0.0) / (2 if study.encoder.phi("deep") in kept else 3)
-    slice_shape = parts["test"][["rows", "columns"]].max()
-    forward = _forward_seconds(study, *map(int, slice_shape))
-    slices, tests = 2 * sum(map(len, parts.values())), len(parts["test"])
-    scale = (study.medical.patch_size / settings.patch_size) ** 2 * study.medical.batch / batch
-    times = {
-        "01 preprocess": slices / STORE_SLICES_PER_S,
-        "02 Medical encoder": 0.0 if study.medical.weights else 3 * study.medical.steps * encoder_pass * scale,
-        "02 MSE pilot": steps * seconds[None],
-        "02 features, calibration": batches * (6 * encoder_pass + seconds[None]),
-    }
-    for name in study.experiments:
-        depth = published.EXPERIMENTS[name].depth
-        if depth:
-            times[f"03 {name}"] = steps * seconds[depth]
-    times["04 evaluate"] = tests * (len(study.experiments) * forward + (len(study.experiments) + 1) * METRICS_S)
-    for name, value in times.items():
-        report.line(f"{_hours(value):>10}  {name}")
-    report.line(f"{_hours(sum(times.values())):>10}  in all, roughly, on this machine with nothing else running")
-
-
-def _hours(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _step_seconds(study: Study, phi: str | None, features: bool) -> float:
-    """Seconds of a training step on random patches; shorter ones count, since the machine may be busy."""
-    chosen = strategy(study.compute.strategy if study.compute.strategy == "mirrored" else "single")
-    size, batch = study.training.patch_size, study.training.batch
-    random = np.random.default_rng(0)
-    ldct, ndct = random.random((2, batch, size, size, 1), np.float32)
-    with chosen.scope(), train.precision(study.compute):
-        network = encoder(study, "ImageNet", phi) if phi else None
-        denoiser = Denoiser(unet(study.unet.channels, seed=0), TotalLoss(1e-5 if phi else 0.0, network))
-        denoiser.compile(keras.optimizers.Adam(1e-5), jit_compile=study.compute.xla)
-    target = (ndct, np.asarray(network(ndct, training=False))) if features else ndct
-    return _shortest(lambda: denoiser.train_on_batch(ldct, target))
-
-
-def _forward_seconds(study: Study, rows: int, columns: int) -> float:
-    network = unet(study.unet.channels, seed=0)
-    image = np.zeros((1, -(-rows // 16) * 16, -(-columns // 16) * 16, 1), np.float32)
-    return _shortest(lambda: network.predict_on_batch(image))
-
-
-def _shortest(work) -> float:
-    work()
-    times, begin = [], time.monotonic()
-    while len(times) < STEPS and time.monotonic() - begin < SECONDS:
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)

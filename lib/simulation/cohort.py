@@ -90,16 +90,16 @@ def _simulate_patient(
         scanner = Scanner(size=size)
         series = scan(hu, z_mm, scanner, np.random.default_rng(seed), draw_i0(seed), dose_fraction)
         for (dose, kernel, thickness_mm), (positions, images) in series.items():
-            outputs += write_series(out, images, positions, patient=name, dose=DOSES[dose], kernel=kernel,
-                                    thickness_mm=thickness_mm, pixel_spacing_mm=scanner.pixel_mm,
-                                    dose_fraction=dose_fraction)  # fmt: skip
+            outputs.extend(write_series(
+                out, images, positions, patient=name, dose=DOSES[dose], kernel=kernel, thickness_mm=thickness_mm,
+                pixel_spacing_mm=scanner.pixel_mm, dose_fraction=dose_fraction))  # fmt: skip
         mask = out / "masks" / f"{name}.npz"
         with atomic(mask) as temporary:
             np.savez_compressed(temporary, labels=labels, z_mm=z_mm)
         noise = step.stamp.with_suffix(".csv")
         with atomic(noise) as temporary:
             compare_liver_noise(series, labels).to_csv(temporary, index=False)
-        outputs += [mask, noise]
+        outputs.extend([mask, noise])
         os.sync()  # the slices, before the stamp vouches for them
 
 

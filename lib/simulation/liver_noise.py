@@ -1,4 +1,4 @@
-"""Noise of a simulated patient next to that of the real challenge data: is the simulation close enough to train on?"""
+"""Noise of a simulated patient next to that of the real challenge data: close enough to train on."""
 
 from collections.abc import Mapping
 

@@ -19,7 +19,7 @@ from lib.data.dicom.mayo import mayo_file_name, mayo_folder, write_slice
 from lib.data.dicom.slice import read_hu
 from lib.errors import DicomError
 from lib.simulation.exposure import thin
-from lib.simulation.noise import Photons, TissueNoise, estimate_i0
+from lib.simulation.noise import Photons, estimate_i0, tissue_variances
 from lib.simulation.scanner import Scanner
 from lib.simulation.series import DOSES, SLICES_AT_ONCE
 
@@ -129,7 +129,7 @@ def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]
     """The work of `insert_series`: the row of the report, and what is wrong with slices left out; files go to `outputs`."""
     kernel, why = noise_kernel(scan.kernel)
     noise_rng, probe_rng = np.random.default_rng([dose.seed, int(digest(scan.name)[:15], 16)]).spawn(2)
-    scanner, photons, failures, noise, written = None, None, [], TissueNoise(), 0
+    scanner, photons, failures, noise, written = None, None, [], np.zeros(3), 0
     for batch in _batches(scan.slices, failures):
         hu = np.stack([image for _, _, image in batch])
         if scanner is None:
@@ -140,14 +140,20 @@ def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]
         low = hu + np.where(padding(hu), 0.0, added).astype(np.float32)
         low = np.minimum(low, max(3071.0, float(hu.max())))  # saturates where the scan does
         for (index, z_mm, *_), *images in zip(batch, hu, low, strict=True):
-            noise.add(*images, scan.pixel_mm)
-            outputs += _write(scan, out, images, z_mm, len(scan.slices) - index, dose.fraction)
+            noise += tissue_variances(*images, scan.pixel_mm)
             written += 1
+            key = {"patient": scan.patient, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm,
+                   "instance": len(scan.slices) - index}  # fmt: skip
+            outputs += [
+                write_slice(folder / mayo_file_name(dose=name, **key), image, dose=name, z_mm=z_mm, **key,
+                            pixel_spacing_mm=scan.pixel_mm, collection=scan.collection, dose_fraction=dose.fraction)
+                for (name, folder), image in zip(scan.folders(out).items(), images, strict=True)
+            ]  # fmt: skip
     if scanner is None:
         first = failures[0]
         raise DicomError(f"{first.what} (and {len(failures) - 1} more of series {scan.name}: none can be read)",
                          where=first.where, remedy=first.remedy, code=first.code)  # fmt: skip
-    full, low = noise.sd()
+    full, low = np.sqrt(noise[:2] / (noise[2] or np.nan))
     return {"patient": scan.patient, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm, "slices": written,
             "left_out": len(failures), "dose_fraction": dose.fraction, "noise_kernel": why, "i0": photons.i0,
             "i0_source": photons.source, "sd_full_hu": full, "sd_low_hu": low, "ratio": low / full}, failures  # fmt: skip
@@ -174,16 +180,6 @@ def _photons(scan: Scan, scanner: Scanner, kernel: str, rng: np.random.Generator
     probes = [image for batch in _batches([scan.slices[k] for k in places], []) for _, _, image in batch]
     hu = np.stack(probes) if probes else np.full((1, scanner.size, scanner.size), AIR)
     return estimate_i0(scanner, _squared(hu, scanner.size)[0], kernel, rng)
-
-
-def _write(scan: Scan, out: Path, images: list, z_mm: float, instance: int, dose_fraction: float) -> list[Path]:
-    """Write one slice at full and at low dose."""
-    key = {"patient": scan.patient, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm, "instance": instance}
-    return [
-        write_slice(folder / mayo_file_name(dose=dose, **key), image, dose=dose, z_mm=z_mm, **key,
-                    pixel_spacing_mm=scan.pixel_mm, collection=scan.collection, dose_fraction=dose_fraction)
-        for (dose, folder), image in zip(scan.folders(out).items(), images, strict=True)
-    ]  # fmt: skip
 
 
 def _squared(hu: np.ndarray, size: int) -> tuple[np.ndarray, tuple[slice, slice]]:

@@ -4,7 +4,6 @@ No noiseless image is needed: small squares of homogeneous tissue are freed of a
 stays in, so only the calmest squares of each slice count.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -38,24 +37,11 @@ class Photons(NamedTuple):
     source: str
 
 
-@dataclass
-class TissueNoise:
-    """Pooled SD in homogeneous soft tissue at both doses; grows slice by slice and keeps three numbers."""
-
-    full: float = 0.0
-    low: float = 0.0
-    squares: int = 0
-
-    def add(self, full_hu: np.ndarray, low_hu: np.ndarray, pixel_mm: float) -> None:
-        """Count one slice, (rows, columns) in HU at either dose; the squares are chosen in the full dose."""
-        variances, calm = square_variances(full_hu, pixel_mm), calm_squares(full_hu, pixel_mm)
-        self.full += float(variances[calm].sum())
-        self.low += float(square_variances(low_hu, pixel_mm)[calm].sum())
-        self.squares += int(calm.sum())
-
-    def sd(self) -> tuple[float, float]:
-        """SD in HU at full and low dose; NaN without squares."""
-        return tuple(np.sqrt(total / self.squares) if self.squares else np.nan for total in (self.full, self.low))
+def tissue_variances(full_hu: np.ndarray, low_hu: np.ndarray, pixel_mm: float) -> np.ndarray:
+    """Of one slice, (rows, columns): the variances at both doses in HU^2, summed over the homogeneous squares of soft
+    tissue that the full dose shows, and how many these are. Add them up over slices."""
+    calm = calm_squares(full_hu, pixel_mm)
+    return np.array([*(square_variances(hu, pixel_mm)[calm].sum() for hu in (full_hu, low_hu)), calm.sum()])
 
 
 def square_variances(hu: np.ndarray, pixel_mm: float) -> np.ndarray:

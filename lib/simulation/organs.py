@@ -26,7 +26,7 @@ def paint_retroperitoneum(section: Slice) -> None:
         kidney, axes = section.numbers["kidneys"][(side + 1) // 2], section.numbers["kidney_axes"]
         _kidney(section, kidney, axes, side)
         for turn in (0, 55):
-            at, tilt = kidney + (-side * 20, -14, 54), side * (15 + turn)
+            at, tilt = kidney + np.array([-side * 20, -14, 54]), side * (15 + turn)
             section.ball(at, (2.2, 13, 17), hu["adrenal"], "adrenal", degrees=tilt, within=section.inside)
 
 

@@ -90,7 +90,7 @@ class Canvas:
         self.label = np.zeros((size, size), np.uint8)
 
     def bent(self, share: float, box: Box = (slice(None), slice(None))) -> tuple[np.ndarray, np.ndarray]:
-        """x and y with only a share of the warp, for what is stiffer than an organ."""
+        """Positions x and y with only a share of the warp, for what is stiffer than an organ."""
         x, y = self.straight[None, box[1]], self.straight[box[0], None]
         return x + share * (self.x[box] - x), y + share * (self.y[box] - y)
 

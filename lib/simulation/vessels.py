@@ -20,7 +20,7 @@ def plant(rng: np.random.Generator, scale: np.ndarray, spine_y: float) -> dict[s
         grow_tree(rng, hilum + away * (0.35, 0.35, 0.3), away, rng.uniform(24, 34), rng.uniform(1.8, 3.0), 4)
         for away in (np.array([-46.0, 4.0, 16.0]) + rng.normal(0, 1, (30, 3)) * (42, 42, 42)) * scale
     ]
-    tubes = {
+    return {
         "portal": Tubes.join([
             *twigs,
             Tubes.along(_smooth([root, root * (0.2, 1, 1) + (-4, -2, 18), hilum]), 6.0),
@@ -50,7 +50,6 @@ def plant(rng: np.random.Generator, scale: np.ndarray, spine_y: float) -> dict[s
         "mesentery": _mesentery(rng, scale, root),
         "wall_vessels": _wall_vessels(rng, scale),
     }  # fmt: skip
-    return tubes
 
 
 def _smooth(points, factor: int = 4) -> np.ndarray:
@@ -108,9 +107,9 @@ def _small_bowel(rng: np.random.Generator, scale: np.ndarray) -> Tubes:
 
 def _mesentery(rng: np.random.Generator, scale: np.ndarray, root: np.ndarray) -> Tubes:
     """The superior mesenteric vessels fanning out to the bowel, omental vessels under the front wall, and nodes."""
-    stem = _smooth([root, root + (2, -10, -30), root + (-2, -18, -62), root + (-8, -20, -105)])
+    stem = _smooth(root + np.array([(0, 0, 0), (2, -10, -30), (-2, -18, -62), (-8, -20, -105)]))
     pieces = [Tubes.along(stem, np.linspace(5.5, 3.5, len(stem))),
-              Tubes.along(stem + (9, 2, 0), np.linspace(4.0, 2.6, len(stem)))]
+              Tubes.along(stem + np.array([9, 2, 0]), np.linspace(4.0, 2.6, len(stem)))]
     for at in stem[rng.integers(1, len(stem), 30)]:
         heading = np.array([rng.normal(0, 1.0), -abs(rng.normal(0.3, 0.6)), rng.normal(-0.35, 0.5)])
         pieces.append(grow_tree(rng, at, heading, rng.uniform(22, 38), rng.uniform(2.2, 3.2), 5, 0.7))

@@ -1,0 +1,112 @@
+"""Time and memory of a run, estimated from a short measured burst."""
+
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pandas as pd
+import psutil
+import tensorflow as tf
+
+from lib.artifacts.provenance import peak_memory_mib
+from lib.check.machine import GIB
+from lib.check.report import Report
+from lib.data.patch_index import SHARD
+from lib.denoiser.devices import precision, strategy
+from lib.denoiser.model import Denoiser
+from lib.networks.unet import unet
+from lib.perceptual import TotalLoss
+from lib.perceptual.configuration import LossConfiguration
+from lib.perceptual.losses import as_list
+from lib.stages import feature_cache, inputs
+from lib.study.config import Study
+
+STORE_SLICES_PER_S, METRICS_S = 300.0, 0.04  # rough, of one core: reading a slice, scoring one
+STEPS, SECONDS = 3, 1.0  # a burst: so many steps after the first, or as many as begin within so long
+
+
+def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, int], report: Report) -> None:
+    """An estimate of the run's time, and its memory, from a few measured steps of each kind."""
+    report.title("Time and memory, from a short measured burst")
+    settings, batch = study.training, study.training.batch
+    losses = {"mse": study.configurations["mse"]} | {name: study.configurations[name] for name in study.experiments}
+    kinds = {_kind(loss): loss for loss in losses.values()}
+    kept, available = feature_cache.kept_in(study, patches["train"]), psutil.virtual_memory().available
+    try:
+        seconds = {kind: _step_seconds(study, loss, _kept(loss, kept)) for kind, loss in kinds.items()}
+    except (tf.errors.ResourceExhaustedError, MemoryError):
+        report.fail(f"out of memory at training.batch {batch}: try SET=training.batch={max(1, batch // 2)}")
+        return
+    for kind, loss in kinds.items():
+        what = " + ".join(loss.layer_names) or "MSE alone"
+        report.line(f"{seconds[kind] * 1e3:8.0f} ms  a step of {batch} patches, {what}")
+    shards = 6 * 4 * SHARD[settings.order] * settings.patch_size**2 / GIB
+    report.line(f"{peak_memory_mib() / 1024 + shards:8.1f} GiB of memory at most; {available / GIB:.1f} GiB are available")
+    if peak_memory_mib() / 1024 + shards > available / GIB:
+        report.warn(f"memory may not suffice: close other programs, or try SET=training.batch={max(1, batch // 2)}")
+    steps, batches = settings.epochs * (patches["train"] // batch), patches["train"] / batch
+    longest = max(kinds, key=seconds.get)
+    encoder_pass = max(seconds[longest] - seconds[_kind(losses["mse"])], 0.0) / (2 if _kept(kinds[longest], kept) else 3)
+    forward = _forward_seconds(study.unet.channels, *map(int, parts["test"][["rows", "columns"]].max()))
+    slices, tests, runs = 2 * sum(map(len, parts.values())), len(parts["test"]), study.runs()
+    scale = (study.medical.patch_size / settings.patch_size) ** 2 * study.medical.batch / batch
+    tuned = study.uses("Medical") and study.medical.weights is None
+    pilot = steps * seconds[_kind(losses["mse"])]
+    times = {
+        "01 preprocess": slices / STORE_SLICES_PER_S,
+        "02 Medical encoder": 3 * study.medical.steps * encoder_pass * scale if tuned else 0.0,
+        "02 MSE pilot": pilot,
+        "02 features, calibration": batches * (6 * encoder_pass + seconds[_kind(losses["mse"])]),
+        **{f"03 {run}": steps * seconds[_kind(losses[run.experiment])] for run in runs if run != study.pilot},
+        "04 evaluate": tests * (len(runs) * forward + (len(runs) + 1) * METRICS_S),
+    }
+    for name, value in times.items():
+        report.line(f"{_hours(value):>10}  {name}")
+    report.line(f"{_hours(sum(times.values())):>10}  in all, roughly, on this machine with nothing else running")
+
+
+def _kind(loss: LossConfiguration) -> tuple[str, ...]:
+    """Losses of one kind take the same time."""
+    return (loss.encoder or "", loss.preprocessing, *loss.layer_names)
+
+
+def _kept(loss: LossConfiguration, kept: dict) -> bool:
+    """Whether the targets' features of a loss are computed once."""
+    return bool(loss.layers) and all((loss.encoding, name) in kept for name in loss.layer_names)
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _step_seconds(study: Study, loss: LossConfiguration, features: bool) -> float:
+    """Seconds of a training step on random patches; shorter ones count, since the machine may be busy."""
+    chosen = strategy(study.compute.strategy if study.compute.strategy == "mirrored" else "single")
+    size, batch = study.training.patch_size, study.training.batch
+    ldct, ndct = np.random.default_rng(0).random((2, batch, size, size, 1), np.float32)
+    weights = "ImageNet" if loss.weights == "Medical" else loss.weights  # the same work, and those are there
+    with chosen.scope(), precision(study.compute.precision):
+        network = inputs.encoder(study, loss.encoding._replace(weights=weights), *loss.layer_names) if loss.encoder else None
+        denoiser = Denoiser(unet(study.unet.channels, seed=0), TotalLoss(loss, 1e-5 if loss.encoder else 0.0, network))
+        denoiser.compile(keras.optimizers.Adam(1e-5), jit_compile=study.compute.xla)
+    target = (ndct, *map(np.asarray, as_list(network(ndct, training=False)))) if features else ndct
+    return _shortest(lambda: denoiser.train_on_batch(ldct, target))
+
+
+def _forward_seconds(channels: int, rows: int, columns: int) -> float:
+    network = unet(channels, seed=0)
+    image = np.zeros((1, -(-rows // 16) * 16, -(-columns // 16) * 16, 1), np.float32)
+    return _shortest(lambda: network.predict_on_batch(image))
+
+
+def _shortest(work: Callable) -> float:
+    work()
+    times, begin = [], time.monotonic()
+    while len(times) < STEPS and time.monotonic() - begin < SECONDS:
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
