@@ -1,25 +1,24 @@
 """Algorithm 2 for the four configurations and both states of f_theta: one shared pass beside one pass for each.
 
 ``calibration_ratio`` is against *batched* passes in compiled functions, the target's features computed anew for ours,
-though the trainings use them again. Ours is as for a cohort of the paper's size (:func:`lib.networks.winograd.quick`).
-Also given: the same with features that are there already, and both against the algorithm to the letter, which takes one
-pair at a time (eagerly, as its pseudocode reads).
+though the trainings use them again. Ours is accelerated, as it is for a cohort of the paper's size. Also given:
+the same with features that are there already, and both against the algorithm to the letter, which takes one pair at a time
+(eagerly, as its pseudocode reads).
 """
 
 import numpy as np
 import tensorflow as tf
 
 from benchmarks import reference
-from benchmarks.forward import lively
+from benchmarks.forward import varied
 from benchmarks.measure import by_turns, ratio, require_close
 from benchmarks.setting import Setting
-from lib.data.patches import Patches
 from lib.networks.unet import unet
-from lib.networks.vgg import encoder, trunk
-from lib.networks.winograd import WORTHWHILE, quick
-from lib.paper import published
-from lib.stages.calibrate import BATCH, STATES, pair_losses_of
-from lib.stages.feature_cache import CONTEXTS, target_features
+from lib.networks.winograd import accelerated
+from lib.perceptual import balance
+from lib.stages import inputs
+from lib.stages.calibrate import BATCH, STATES
+from lib.stages.feature_cache import target_features
 
 ROUNDS, BATCHES, LITERAL_PAIRS = 4, 2, 8
 RTOL = 1e-3
@@ -29,28 +28,32 @@ def run(setting: Setting) -> dict:
     """Pairs a second of every variant; the losses must agree."""
     batch = setting.pick(BATCH, 4)
     study = setting.study(patches=BATCHES * batch)
-    patches, phis = Patches(study, "train"), list(study.encoder.phis.values())
-    known = [target_features(study, context, patches) for context in CONTEXTS]
-    unets = [lively(unet(setting.channels, seed=seed)) for seed, _ in enumerate(STATES)]
-    encoders = [quick(encoder(study, context, *phis), WORTHWHILE) for context in CONTEXTS]  # as for a cohort of this size
-    shared = pair_losses_of([quick(network, WORTHWHILE) for network in unets], encoders, [None, None])
-    dataset = patches.dataset(drop_remainder=False, batch=batch)
+    patches = inputs.patches(study, "train", study.seed)
+    chosen = {name: loss for name, loss in study.configurations.items() if loss.lambda_.calibrated}
+    layers = balance.encodings(chosen.values())
+    known = {encoding: target_features(study, encoding, patches, study.seed) for encoding in layers}
+    unets = [varied(unet(setting.channels, seed=seed)) for seed, _ in enumerate(STATES)]
+    encoders = {encoding: accelerated(inputs.encoder(study, encoding, *names)) for encoding, names in layers.items()}
+    shared = balance.pair_losses({state: accelerated(network) for state, network in zip(STATES, unets, strict=True)},
+                                 chosen, encoders, dict.fromkeys(layers))
+    first = next(iter(chosen))
+    assert balance.columns(chosen) == [("pixel", first), *(("perceptual", name) for name in chosen)]
+    dataset = patches.dataset(batch, drop_remainder=False)
     found: dict[str, np.ndarray] = {}
 
     def ours() -> None:
-        values = [shared(ldct, ndct, [[each[phi].read(first, first + len(ndct)) for phi in phis] for each in known])
-                  for first, (ldct, ndct) in zip(range(0, len(patches), batch), dataset, strict=True)]
+        values = [shared(ldct, ndct, [[known[encoding][name].read(start, start + len(ndct)) for name in names]
+                                      for encoding, names in layers.items()])
+                  for start, (ldct, ndct) in zip(range(0, len(patches), batch), dataset, strict=True)]
         found["ours"] = np.concatenate([each.numpy() for each in values], axis=1)
 
     def features() -> None:
         with open(setting.folder / "features.bin", "wb") as stream:
-            for network in encoders:
+            for network in encoders.values():
                 for _, ndct in dataset:
-                    for values in network.predict_on_batch(ndct):
-                        stream.write(np.ascontiguousarray(values).data)
+                    stream.writelines(np.ascontiguousarray(values).data for values in network.predict_on_batch(ndct))
 
-    plain = {name: reference.features_of(trunk(study, published.EXPERIMENTS[name].context), study.phi(name))
-             for name in published.CALIBRATED}
+    plain = {name: reference.features_of(study, loss.encoding, *loss.layer_names) for name, loss in chosen.items()}
     compiled = [{name: _compiled(network, features) for name, features in plain.items()} for network in unets]
     images = list(dataset)
 

@@ -40,10 +40,18 @@ def write_cohort(
 ) -> int:
     """Write SIM01, SIM02 ... below `out` in the Mayo form, in all of `kernels` and both doses.
 
-    Args:
-        slices_1mm, slices_3mm: slices a series, the same for all patients or one number each; 0 leaves the series out.
-        size: pixels along a side. jobs: processes, by default one on every processor core.
-    Returns:
+    Parameters
+    ----------
+    slices_1mm, slices_3mm : int or sequence of int
+        Slices per series, the same for all patients or one number each; 0 leaves the series out.
+    size : int
+        Pixels along a side.
+    jobs : int, optional
+        Processes, by default one on every processor core.
+
+    Returns
+    -------
+    int
         The number of files.
     """
     series = _contents(size, seed)

@@ -16,7 +16,7 @@ TOLERANCE = 2e-5  # of the output, which is in [0, 1]: float32 rounding through 
 
 def run(setting: Setting) -> dict:
     """Milliseconds a slice of both, kernels and biases random."""
-    network = lively(unet(setting.channels, seed=5))
+    network = varied(unet(setting.channels, seed=5))
     hu = denormalise(np.random.default_rng(0).normal(0.3, 0.1, (BATCH, setting.size, setting.size)))
     fast, found = accelerated(network), {}
 
@@ -38,8 +38,8 @@ def run(setting: Setting) -> dict:
     }
 
 
-def lively(network):
-    """The network with larger random kernels and some bias, so that its output varies over the image as a trained one's."""
+def varied(network):
+    """The network with larger random kernels and some bias: its output varies over the image as a trained one's does."""
     for layer in network.layers:
         if layer.get_weights():
             kernel, bias = layer.get_weights()

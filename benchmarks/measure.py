@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks.setting import Setting
 from lib import REPOSITORY
-from lib.artifacts.cache import peak_memory_mib
 from lib.artifacts.files import write_json
+from lib.artifacts.provenance import peak_memory_mib
 from lib.errors import StageError
 
 
@@ -44,41 +44,58 @@ def require_close(what: str, ours, reference, **tolerance: float) -> float:
     ours, reference = (np.asarray(each, np.float64) for each in (ours, reference))
     difference = float(np.abs(ours - reference).max())
     if not np.allclose(ours, reference, **{"rtol": 0.0, "atol": 0.0, **tolerance}):
-        raise StageError(f"{what}: ours and the plain reference differ by up to {difference:.3g}, allowed is {tolerance}")
+        raise StageError(f"ours and the plain reference differ by up to {difference:.3g}, allowed is {tolerance}",
+                         where=what)
     return difference
 
 
-def measured(name: str, setting: Setting) -> dict:
-    """Run ``benchmarks.NAME.run`` in a new process.
+def measured(parts: dict[str, tuple[str, ...]], setting: Setting) -> dict[str, dict]:
+    """Run parts, one after the other in one new process.
 
-    Returns:
-        What it returns, and ``peak_rss_mib``: of its process, plus that of its largest worker for each worker.
+    Parameters
+    ----------
+    parts : mapping of str to tuple of str
+        By name: the module of ``benchmarks`` whose ``run`` it is, and the arguments of that.
 
-    Raises:
-        StageError: with the last line that the part wrote.
+    Returns
+    -------
+    dict
+        By name what the part returned, its ``seconds``, and ``peak_rss_mib``: of the process so far, plus that of its
+        largest worker for each worker.
+
+    Raises
+    ------
+    StageError
+        With the last line that the part wrote.
     """
-    results, log = setting.folder / f"{name}.json", setting.folder / f"{name}.log"
+    results, output = setting.folder / "results.json", setting.folder / "output.log"
+    write_json(results, {})
     environment = os.environ | {"OUTPUT": str(setting.folder), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with log.open("wb") as stream:
-        ended = subprocess.run([sys.executable, "-m", "benchmarks.measure", name, str(setting.folder),
-                                str(int(setting.quick))], cwd=REPOSITORY, env=environment, stdout=stream, stderr=stream)
+    with output.open("wb") as stream:
+        ended = subprocess.run(
+            [sys.executable, "-m", "benchmarks.measure", json.dumps(parts), str(setting.folder), str(int(setting.tiny))],
+            cwd=REPOSITORY, env=environment, stdout=stream, stderr=stream, check=False)
+    found = json.loads(results.read_text(encoding="utf-8"))
     if ended.returncode:
-        lines = log.read_text(errors="replace").replace("\r", "\n").strip().splitlines()
+        failed = next(name for name in parts if name not in found)
+        lines = output.read_text(errors="replace").replace("\r", "\n").strip().splitlines()
         why = lines[-1] if lines else "no message"
         why = why if ended.returncode > 0 else f"ended by signal {-ended.returncode}, out of memory?"
-        raise StageError(f"make bench: the part {name} failed: {why}")
-    return json.loads(results.read_text(encoding="utf-8"))
+        raise StageError(f"the part {failed} failed: {why}", where="make bench")
+    return found
 
 
-def _main(name: str, folder: str, quick: str) -> None:
-    module, _, argument = name.partition("-")
-    run = importlib.import_module(f"benchmarks.{module}").run
-    results = run(Setting(Path(folder), bool(int(quick))), *([argument] if argument else []))
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (peak_memory_mib() / resource.getrusage(
-        resource.RUSAGE_SELF).ru_maxrss)
-    peak = peak_memory_mib() + results.pop("children", 0) * child
-    write_json(Path(folder) / f"{name}.json", results | {"peak_rss_mib": round(peak)})
+def _main(parts: dict[str, list[str]], setting: Setting) -> None:
+    """The new process: the results so far are in a file after every part."""
+    found: dict[str, dict] = {}
+    for name, (module, *arguments) in parts.items():
+        begin = time.monotonic()
+        results = importlib.import_module(f"benchmarks.{module}").run(setting, *arguments)
+        usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF)]
+        peak = peak_memory_mib() * (1 + results.pop("children", 0) * usage[0] / usage[1])
+        found[name] = results | {"peak_rss_mib": round(peak), "seconds": round(time.monotonic() - begin, 1)}
+        write_json(setting.folder / "results.json", found)
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _main(json.loads(sys.argv[1]), Setting(Path(sys.argv[2]), sys.argv[3] == "1"))

@@ -8,7 +8,7 @@ from benchmarks import reference
 from benchmarks.measure import by_turns, ratio, require_close
 from benchmarks.setting import Setting
 from lib.metrics.image_quality import authors_metrics
-from lib.paper import published
+from lib.perceptual import presets
 
 ROUNDS = 5
 
@@ -16,7 +16,7 @@ ROUNDS = 5
 def run(setting: Setting) -> dict:
     """Milliseconds a slice for all experiments, of both; their values must be equal."""
     slices, random = setting.pick(6, 2), np.random.default_rng(0)
-    experiments = len(published.EXPERIMENTS)
+    experiments = len(presets.paper())
     ndct = random.random((slices, setting.size, setting.size), np.float32)
     ldct, *outputs = (ndct + random.normal(0, 0.02, ndct.shape).astype(np.float32) for _ in range(1 + experiments))
     found: dict[str, list] = {}

@@ -7,6 +7,9 @@ import numpy as np
 import pydicom
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
+from lib.perceptual.configuration import Encoding
+from lib.study.config import Study
+
 HU_MIN, HU_RANGE = -1024.0, 4096.0
 
 
@@ -19,11 +22,15 @@ def store(files: list[Path], out: Path) -> None:
         np.save(out / f"{number}.npy", hu.astype(np.float64))
 
 
-def batch(places: np.ndarray, low: list[Path], full: list[Path], size: int) -> tuple[np.ndarray, np.ndarray]:
+def batch(places: np.ndarray, low: dict[int, Path], full: dict[int, Path], size: int) -> tuple[np.ndarray, np.ndarray]:
     """One batch (LDCT, NDCT), float32 (batch, size, size, 1): two whole slices are loaded for every patch.
 
-    Args:
-        places: (batch, 3): pair, row, column. low, full: the .npy files of each pair's slices.
+    Parameters
+    ----------
+    places : (batch, 3) array of int
+        Pair, row, column.
+    low, full : mapping of int to path
+        The .npy files of each pair's slices.
     """
     pairs = []
     for pair, row, column in places:
@@ -33,11 +40,14 @@ def batch(places: np.ndarray, low: list[Path], full: list[Path], size: int) -> t
     return images[:, 0], images[:, 1]
 
 
-def features_of(network, phi: str) -> Callable:
+def features_of(study: Study, encoding: Encoding, phi: str) -> Callable:
     """Image (batch, rows, columns, 1) in [0, 1] -> features of a keras.applications VGG on three equal channels."""
     import keras
     import tensorflow as tf
 
+    from lib.networks.vgg import trunk
+
+    network = trunk(encoding.encoder, study.weights(encoding.weights))
     network.trainable = False
     cut = keras.Model(network.inputs, network.get_layer(phi).output)
     return lambda image: cut(tf.repeat(image, 3, axis=-1) * 255.0, training=False)

@@ -14,22 +14,26 @@ PATIENTS = [f"SIM{number:02d}" for number in range(1, 11)]
 
 @dataclass(frozen=True)
 class Setting:
-    """The paper's sizes, or tiny ones with ``quick``: their ratios mean nothing.
+    """The paper's sizes, or tiny ones: their ratios mean nothing.
 
-    Attributes:
-        folder: where everything is read and written; the environment variable OUTPUT names it, too.
+    Attributes
+    ----------
+    folder : path
+        Where everything is read and written; the environment variable OUTPUT names it, too.
+    tiny : bool
+        Sizes that only try the code.
     """
 
     folder: Path
-    quick: bool = False
+    tiny: bool = False
 
     @property
     def dicom(self) -> Path:
         return self.folder / "dicom"
 
-    def pick(self, full: int, quick: int) -> int:
-        """The first number, or the second one with ``quick``."""
-        return quick if self.quick else full
+    def pick(self, full: int, tiny: int) -> int:
+        """The first number, or the second one where sizes are tiny."""
+        return tiny if self.tiny else full
 
     @property
     def size(self) -> int:
@@ -44,8 +48,12 @@ class Setting:
     def study(self, *, train: int = 7, patches: int | None = None) -> Study:
         """The profile ``paper`` on the simulated cohort, with random VGG-19 weights.
 
-        Args:
-            train: patients to train on. patches: how many training patches, all unless given.
+        Parameters
+        ----------
+        train : int
+            Patients to train on.
+        patches : int, optional
+            How many training patches; all unless given.
         """
         settings = yaml.safe_load((PROFILES / "paper.yaml").read_text(encoding="utf-8"))
         settings["cohort"] = {"data": self.dicom, "split": {
@@ -54,7 +62,7 @@ class Setting:
         settings["medical"]["weights"] = self.folder / "medical.weights.h5"
         settings["unet"]["channels"] = self.channels
         settings["training"] |= {"max_patches": patches and {"train": patches}}
-        if self.quick:
+        if self.tiny:
             settings["training"] |= {"patch_size": 32, "patch_skip": 32, "batch": 4}
         return Study(profile="paper", **settings)
 
@@ -64,9 +72,9 @@ def run(setting: Setting) -> dict:
     files = write_cohort(setting.dicom, len(PATIENTS), setting.pick(60, 2), setting.pick(24, 1), setting.size)
     import keras
 
-    from lib.networks.vgg import vgg
+    from lib.perceptual.encoders import network
 
     for seed, name in enumerate(("imagenet", "medical")):
         keras.utils.set_random_seed(seed)
-        vgg("vgg19").save_weights(setting.folder / f"{name}.weights.h5")
+        network("vgg19").save_weights(setting.folder / f"{name}.weights.h5")
     return {"files": files}

@@ -9,11 +9,10 @@ from benchmarks import reference
 from benchmarks.arithmetic import burst, convolutions, step_flops
 from benchmarks.measure import by_turns, ratio, require_close
 from benchmarks.setting import Setting
-from lib.data.patches import Patches
-from lib.networks.vgg import encoder, trunk
-from lib.perceptual.influence import lambda_star
-from lib.stages import train
+from lib.perceptual.psi import lambda_star
+from lib.stages import inputs, train
 from lib.stages.feature_cache import target_features
+from lib.study.runs import Run
 
 ROUNDS, BATCHES = 9, 6
 EXPERIMENTS = {"block3_conv2": "E1", "block5_conv4": "E2"}
@@ -24,20 +23,20 @@ UPDATE_RTOL = 2e-2  # Adam's first step is the sign of the gradient: rounding tu
 def run(setting: Setting, phi: str) -> dict:
     """Patches a second of both at one layer, GFLOP/s of ours and of the best convolution."""
     study = setting.study(patches=BATCHES * setting.study().training.batch)
-    patches, batch, size = Patches(study, "train"), study.training.batch, study.training.patch_size
-    experiment = EXPERIMENTS[phi]
-    features = target_features(study, "ImageNet", patches)[phi]
-    memory = list(patches.dataset(drop_remainder=True))
-    unet, separate = train.new_unet(study, patches), reference.features_of(trunk(study, "ImageNet"), phi)
+    training, batch, size = Run(EXPERIMENTS[phi], study.seed), study.training.batch, study.training.patch_size
+    encoding, patches = study.configurations[training.experiment].encoding, inputs.patches(study, "train", study.seed)
+    features = target_features(study, encoding, patches, study.seed)[phi]
+    memory = list(patches.dataset(batch, drop_remainder=True))
+    unet, separate = train.new_unet(study, study.seed, patches), reference.features_of(study, encoding, phi)
     lambda_ = lambda_star(*reference.losses(unet, separate, *memory[0]))  # both terms count in what is compared
-    denoiser = train._denoiser(study, experiment, lambda_, patches, 1000)
-    plain = reference.training_step(unet, separate, lambda_, train.optimizer(study, 1000))
-    batches = iter(patches.dataset(drop_remainder=True, features=features).repeat())
+    denoiser = train.new_denoiser(study, training, lambda_, patches, 1000)
+    plain = reference.training_step(unet, separate, lambda_, train.optimizer(study.training, 1000))
+    batches = iter(patches.dataset(batch, drop_remainder=True, features=[features]).repeat())
     begin = unet.get_weights()
     losses = {"ours": float(denoiser.train_on_batch(*next(batches), return_dict=True)["loss"]),
               "reference": float(plain(*memory[0]))}
     loss = require_close("loss of a step", losses["ours"], losses["reference"], rtol=LOSS_RTOL)
-    tolerance = 10 * UPDATE_RTOL if setting.quick else UPDATE_RTOL  # few weights: a sign more counts
+    tolerance = 10 * UPDATE_RTOL if setting.tiny else UPDATE_RTOL  # few weights: a sign more counts
     update = _update_difference(begin, denoiser.unet.get_weights(), unet.get_weights(), tolerance)
     turn = iter(range(10**9))
     works = {"ours": lambda: denoiser.train_on_batch(*next(batches)),
@@ -57,7 +56,7 @@ def run(setting: Setting, phi: str) -> dict:
             seconds[name] += values
         if number % 2 == 0:
             convolve()
-    operations = batch * step_flops(unet, encoder(study, "ImageNet", phi), size)
+    operations = batch * step_flops(unet, inputs.encoder(study, encoding, phi), size)
     rate = operations / min(seconds["ours"]) / 1e9
     return {
         "step_ratio": ratio(seconds["reference"], seconds["ours"]),

@@ -1,10 +1,10 @@
-"""``make bench``: every part beside its plain reference, a table, and ``artifacts/bench.json``."""
+"""``make bench``: every part beside its plain reference, and ``artifacts/bench.json``."""
 
+import logging
 import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -13,14 +13,20 @@ import psutil
 
 from benchmarks.measure import measured
 from benchmarks.setting import Setting
-from lib.artifacts.cache import commit
 from lib.artifacts.files import cannot_write, write_json
+from lib.artifacts.provenance import commit
 from lib.data.workers import cores
 from lib.errors import OutputError
 from lib.study.paths import Paths
 
-PARTS = ("setting", "store", "pipeline-1", "pipeline-7", "pipeline", "step-block3_conv2", "step-block5_conv4", "calibration",
-         "metrics", "forward")
+log = logging.getLogger("lib.benchmarks")  # below `lib`, whose messages the command line shows
+
+PARTS = {  # name in the JSON file: module of benchmarks, arguments
+    "setting": ("setting",), "store": ("store",),
+    "pipeline-1": ("patches", "1"), "pipeline-7": ("patches", "7"), "pipeline": ("patches",),
+    "step-block3_conv2": ("step", "block3_conv2"), "step-block5_conv4": ("step", "block5_conv4"),
+    "calibration": ("calibration",), "metrics": ("metrics",), "forward": ("forward",),
+}
 RESULTS = {  # name in the JSON file: part, name there, target, what it is
     "store_ratio": ("store", "store_ratio", 2.0, "DICOM to store, slices/s"),
     "pipeline_ratio": ("pipeline", "pipeline_ratio", 10.0, "patches, patches/s"),
@@ -32,41 +38,49 @@ RESULTS = {  # name in the JSON file: part, name there, target, what it is
     "forward_ratio": ("forward", "forward_ratio", 1.3, "U-Net on whole slices"),
     "conv_fraction_of_ceiling": ("step-block5_conv4", "fraction_of_ceiling", None, "step over the best convolution"),
 }
-NEEDED_BYTES, QUICK_BYTES = 14e9, 1e9
+NEEDED_BYTES, TINY_BYTES = 14e9, 1e9
 
 
-def bench(*, quick: bool = False, tell: Callable[[str], None] = print) -> dict:
+def bench(*, tiny: bool = False) -> dict:
     """Measure everything on simulated data in a temporary folder and write ``artifacts/bench.json``.
 
-    Args:
-        quick: tiny sizes, to try the code; the ratios then mean nothing.
+    Parameters
+    ----------
+    tiny : bool
+        Tiny sizes and one process for all parts, to try the code; the ratios and the memory then mean nothing.
 
-    Returns:
+    Returns
+    -------
+    dict
         What the file holds: the ratios (ours over the plain reference), ``pipeline_patches_per_s``, ``peak_rss_mib``,
         ``machine``, and ``details`` with every absolute figure by part.
 
-    Raises:
-        StageError: a part failed, or ours and the reference do not give the same results.
-        OutputError: no room on the disk, or it cannot be written.
+    Raises
+    ------
+    StageError
+        A part failed, or ours and the reference do not give the same results.
+    OutputError
+        No room on the disk, or it cannot be written.
     """
-    file, begin = Paths.of("bench").root / "artifacts" / "bench.json", time.monotonic()
-    tell(f"make bench{', tiny sizes: the ratios mean nothing' if quick else ', about ten minutes: keep the machine idle'}")
-    with _temporary(file.parent, quick) as folder:
-        setting, details = Setting(Path(folder), quick), {}
-        for name in PARTS:
-            started = time.monotonic()
-            details[name] = measured(name, setting)
-            details[name]["seconds"] = round(time.monotonic() - started, 1)
-            tell(f"  {name:<20}{details[name]['seconds']:6.0f} s")
+    file, begin = results_file(), time.monotonic()
+    log.info("make bench, %s", "tiny sizes: the ratios mean nothing" if tiny else "about ten minutes: keep the machine idle")
+    with _temporary(file.parent, TINY_BYTES if tiny else NEEDED_BYTES) as folder:
+        setting, details = Setting(Path(folder), tiny), {}
+        for parts in [PARTS] if tiny else [{name: part} for name, part in PARTS.items()]:
+            for name, found in measured(parts, setting).items():
+                details[name] = found
+                log.info("  %-20s%6.0f s", name, found["seconds"])
     results = {name: details[part][key] for name, (part, key, _, _) in RESULTS.items()}
-    peaks = {name: details[name]["peak_rss_mib"] for name in PARTS[1:]}
-    results |= {"peak_rss_mib": max(peaks.values()), "machine": machine(), "quick": quick}
+    peaks = [found["peak_rss_mib"] for name, found in details.items() if name != "setting"]
+    results |= {"peak_rss_mib": max(peaks), "machine": machine(), "quick": tiny}
     results["details"] = details | {"total_seconds": round(time.monotonic() - begin)}
     write_json(file, results)
-    for line in table(results):
-        tell(line)
-    tell(f"{file}")
     return results
+
+
+def results_file() -> Path:
+    """``artifacts/bench.json``."""
+    return Paths.of("bench").root / "artifacts" / "bench.json"
 
 
 def table(results: dict) -> list[str]:
@@ -101,14 +115,13 @@ def _gpu() -> str:
     return ", ".join(found) or "none"
 
 
-def _temporary(parent: Path, quick: bool) -> tempfile.TemporaryDirectory:
-    """A temporary folder on the disk that also holds the volumes of a study."""
-    needed = QUICK_BYTES if quick else NEEDED_BYTES
+def _temporary(parent: Path, needed: float) -> tempfile.TemporaryDirectory:
+    """A temporary folder on the disk that also holds the volumes of a study, with room for so many bytes."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(parent).free) < needed:
-            raise OutputError(f"{parent}: the benchmark needs {needed / 1e9:.0f} GB for a while and {free / 1e9:.1f} GB are "
-                              "free: free some, or pass OUTPUT=folder on another disk")
+            raise OutputError(f"the benchmark needs {needed / 1e9:.0f} GB for a while and {free / 1e9:.1f} GB are free",
+                              where=parent, remedy="free some, or pass OUTPUT=folder on another disk")
         return tempfile.TemporaryDirectory(dir=parent, prefix="bench-")
     except OSError as error:
         raise cannot_write(parent, error) from error

@@ -2,42 +2,58 @@
 
 import argparse
 import io
+import logging
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+import lib.log
+from lib import REPOSITORY
 from lib.data.workers import cores
 from lib.errors import PaperError, StudyError
 from lib.study.config import Simulation, Study, load_study
-from lib.workflow import pipeline
-from lib.workflow.process import run
+from lib.study.runs import Run
+from lib.workflow import make
+from lib.workflow.stages import stages
+
+log = logging.getLogger("lib.command")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lib", description="Perceptual Influence, from DICOM to Table 4.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    paper = commands.add_parser("paper", help="bring every figure and table of a profile up to date (make paper)",
+    speech = argparse.ArgumentParser(add_help=False)
+    speech.add_argument("-v", "--verbose", action="count", default=0, help="show what the log holds, too")
+    speech.add_argument("-q", "--quiet", action="count", default=0, help="show warnings and errors only")
+    paper = commands.add_parser("paper", parents=[speech],
+                                help="bring every figure and table of a profile up to date (make paper)",
                                 description="Run what is out of date of 00 to 05. Options come from the environment: "
-                                "PROFILE, DATA, ENCODER, VGG19_WEIGHTS, MEDICAL_WEIGHTS, LAMBDA, OUTPUT.")
-    paper.add_argument("--jobs", default="1", metavar="N", help="experiments to train at once (default 1)")
+                                "PROFILE, DATA, ENCODER, VGG19_WEIGHTS, MEDICAL_WEIGHTS, LAMBDA, EXPERIMENTS, SET, "
+                                "SCHEDULER, OUTPUT.")
+    paper.add_argument("--jobs", default="1", metavar="N", help="stages at once, each in a worker process (default 1)")
     paper.add_argument("--list", action="store_true", help="only say which stages are out of date")
     paper.add_argument("--unchecked", action="store_true", help="start without `check`")
-    check = commands.add_parser("check", help="what a run of a profile needs and what is there (make check)",
+    check = commands.add_parser("check", parents=[speech],
+                                help="what a run of a profile needs and what is there (make check)",
                                 description="Look at scans, encoders, devices, disk, memory and time, in under a minute and "
                                 "without training. Status 0 only if the run could start. Options as for `paper`.")
     check.add_argument("--no-burst", action="store_true", help="measure no training steps, estimate no time")
     check.add_argument("--no-scans", action="store_true", help="take the scans from the volumes that 01 has made")
-    train = commands.add_parser("train", help="train one experiment, as notebook 03 does",
+    train = commands.add_parser("train", parents=[speech], help="train one experiment, as notebook 03 does",
                                 description="For several machines: run it on each, with TF_CONFIG set and "
                                 "SET=compute.strategy=multiworker, after 02; then `paper` goes on. Options as for `paper`.")
-    train.add_argument("experiment", metavar="EXPERIMENT", help="baseline, E1, E2, E3, E4 or mse")
-    bench = commands.add_parser("bench", help="speed and memory beside a plain reference (make bench)",
+    train.add_argument("experiment", metavar="EXPERIMENT", help="baseline, E1, E2, E3, E4, mse, or one of your own")
+    train.add_argument("--seed", type=int, metavar="N", help="seed of the run (default: the study's first)")
+    bench = commands.add_parser("bench", parents=[speech], help="speed and memory beside a plain reference (make bench)",
                                 description="Simulate data, measure every part beside a plain reference in one run, and "
                                 "write artifacts/bench.json. About ten minutes on two cores; keep the machine idle.")
-    bench.add_argument("--quick", action="store_true", help="tiny sizes: tries the code, the ratios mean nothing")
-    simulate = commands.add_parser("simulate", help="simulate a paired cohort and write it as DICOM",
+    bench.add_argument("--quick", dest="tiny", action="store_true",
+                       help="tiny sizes: tries the code, the ratios mean nothing")
+    simulate = commands.add_parser("simulate", parents=[speech], help="simulate a paired cohort and write it as DICOM",
                                    description="Write simulated patients below OUT: a DICOM tree in the Mayo form, "
                                    "organ masks, and its noise beside that of real scans. A killed run goes on where "
                                    "it stopped.")
@@ -46,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in (("patients", "how many patients"), ("slices", "slices a patient at 0.8 mm spacing"),
                        ("size", "pixels along a side"), ("seed", "seed of the cohort")):
         simulate.add_argument(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
-    insert = commands.add_parser("insert", help="insert a low dose into normal-dose scans",
+    insert = commands.add_parser("insert", parents=[speech], help="insert a low dose into normal-dose scans",
                                  description="Read normal-dose CT DICOM below DATA, insert the noise of a lower dose in the "
                                  "projection domain, and write both doses below OUT. Without DATA and OUT: what DATA=folder "
                                  "INSERT=0.25 asks for. A killed run goes on where it stopped.")
@@ -56,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     insert.add_argument("--i0", type=float, metavar="N", help="photons a detector bin (default: from the scan's own noise)")
     insert.add_argument("--seed", type=int, metavar="N", help="seed of the noise (default 5)")
     insert.add_argument("--jobs", default=str(cores()), metavar="N", help="series at once (default: one a core)")
-    preprocess = commands.add_parser("preprocess", help="DICOM to HU volumes with a manifest",
+    preprocess = commands.add_parser("preprocess", parents=[speech], help="DICOM to HU volumes with a manifest",
                                      description="Read the DICOM files below DATA in any known layout, pair them, and "
                                      "write OUT/manifest.csv, OUT/problems.csv and the volumes in HU as .npy files.")
     preprocess.add_argument("data", metavar="DATA", type=Path, help="folder with DICOM files")
@@ -67,38 +83,53 @@ def _parser() -> argparse.ArgumentParser:
 
 def _jobs(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise StudyError(f"JOBS={text} is not a number of jobs: pass 1 or more")
+        raise StudyError(f"JOBS={text} is not a number of jobs", remedy="pass 1 or more")
     return int(text)
 
 
+def _scheduler() -> str | None:
+    address = os.environ.get("SCHEDULER") or None
+    if address and not re.fullmatch(r"[a-z]+://.+", address):
+        raise StudyError(f"SCHEDULER={address} is no address", remedy="for example SCHEDULER=tcp://host:8786")
+    return address
+
+
 def _paper(arguments: argparse.Namespace) -> None:
-    study, jobs = load_study(), _jobs(arguments.jobs)
+    study, jobs, scheduler = load_study(), _jobs(arguments.jobs), _scheduler()
     if arguments.list:
-        for stage in (stage for wave in pipeline.stages(study) for stage in wave):
-            print(f"{stage.name:<24}{'up to date' if stage.is_current() else 'out of date'}")
+        for stage in (stage for wave in stages(study) for stage in wave):
+            print(f"{stage.name:<32}{'up to date' if stage.is_current() else 'out of date'}")
         return
-    begin, tell = time.monotonic(), _teller()
-    if not arguments.unchecked and (due := pipeline.due(study)):
-        _check_first(study, {stage.name for stage in due}, tell)
-    ran = pipeline.make(study, jobs, tell)
+    begin, late = time.monotonic(), make.due(study)
+    if late:
+        lib.log.to_file(study.paths.log)
+    if late and not arguments.unchecked:
+        _check_first({stage.name for stage in late}, burst=scheduler is None)
+    ran = make.make(study, jobs, scheduler)
     print(f"{study.profile}: {len(ran)} stages ran, {time.monotonic() - begin:.0f} s. Figures and tables: "
           f"{study.paths.figures}")
 
 
-def _check_first(study: Study, due: set[str], tell) -> None:
+def _check_first(late: set[str], burst: bool) -> None:
     """`check` in a process of its own, as far as what is due needs it; its report goes to the log and the terminal.
 
     Raises StudyError if the run could not start.
     """
-    trains = any(name.startswith("03_train") for name in due)
-    if not due & {"01_preprocess", "02_calibrate_psi"} and not trains:
+    trains = any(name.startswith("03_train") for name in late)
+    if not late & {"01_preprocess", "02_calibrate_psi"} and not trains:
         return
-    options = [] if trains else ["--no-burst"]
-    if "01_preprocess" not in due:
-        options.append("--no-scans")
-    usage = run([sys.executable, "-m", "lib", "check", *options], study.paths.log, "check", tell, passing=True)
-    if usage.status:
-        raise StudyError("nothing was started: mend what the check says (make check shows it again), or pass "
+    options = [*(() if trains and burst else ("--no-burst",)), *(() if "01_preprocess" in late else ("--no-scans",))]
+    command = [sys.executable, "-m", "lib", "check", *options]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace") as process:
+        try:
+            for line in process.stdout:
+                log.info("%s", line.rstrip())
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise StudyError("nothing was started", remedy="mend what the check says (make check shows it again), or pass "
                          "UNCHECKED=1 to start all the same")
 
 
@@ -109,23 +140,23 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from lib.paper.published import EXPERIMENTS
-
-    if arguments.experiment not in EXPERIMENTS:
-        raise StudyError(f"{arguments.experiment} is not an experiment: choose one of {', '.join(EXPERIMENTS)}")
+    study = load_study()
+    if arguments.experiment not in study.configurations:
+        raise StudyError(f"{arguments.experiment} is not an experiment",
+                         remedy=f"choose one of {', '.join(study.configurations)}")
+    run = Run(arguments.experiment, study.seed if arguments.seed is None else arguments.seed)
     from lib.stages import calibrate, train
 
-    study = load_study()
     if study.compute.strategy == "multiworker":
         train.strategy("multiworker")  # before anything else computes
-    history = train.train(study, arguments.experiment, calibrate.lambda_used(study, arguments.experiment))
+    history = train.train(study, run, calibrate.lambda_used(study, run.experiment))
     print(history.to_string(index=False))
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    from benchmarks.whole import bench
+    from benchmarks.whole import bench, results_file, table
 
-    bench(quick=arguments.quick)
+    print(*table(bench(tiny=arguments.tiny)), results_file(), sep="\n")
 
 
 def _insert(arguments: argparse.Namespace) -> None:
@@ -136,12 +167,12 @@ def _insert(arguments: argparse.Namespace) -> None:
     if data is None:
         study = load_study()
         if study.cohort.insertion is None:
-            raise StudyError("nothing to insert into: pass DATA and OUT, or the variables DATA=folder INSERT=0.25")
+            raise StudyError("nothing to insert into", remedy="pass DATA and OUT, or the variables DATA=folder INSERT=0.25")
         data, out, options = study.cohort.data, study.paths.inserted, study.cohort.insertion.model_dump()
     elif out is None:
-        raise StudyError("no folder to write to: pass OUT after DATA")
+        raise StudyError("no folder to write to", remedy="pass OUT after DATA")
     elif not data.is_dir():
-        raise StudyError(f"{data} does not exist: pass a folder with normal-dose DICOM files")
+        raise StudyError(f"{data} does not exist", remedy="pass a folder with normal-dose DICOM files")
     for name, value in given.items():
         if value < 0 or (value == 0 and name != "seed") or (name == "dose_fraction" and value >= 1) or value != value:
             expected = {"dose_fraction": "a share of the full dose, for example 0.25", "seed": "0 or more",
@@ -151,17 +182,9 @@ def _insert(arguments: argparse.Namespace) -> None:
     print(report.drop(columns="sha256").to_string(index=False, float_format="%.4g"))
 
 
-def _teller():
-    """Prints progress over itself on a terminal, and line by line elsewhere."""
-    if not sys.stdout.isatty():
-        return lambda text: print(text, flush=True)
-    width = os.get_terminal_size().columns
-    return lambda text: print(f"\r\x1b[K{text[:width - 1]}", end="" if "%|" in text else "\n", flush=True)
-
-
 def _simulation(study: Study, arguments: argparse.Namespace) -> Simulation:
     if study.cohort.simulation is None:
-        raise StudyError("this profile reads real scans and simulates none: pass PROFILE=demo or PROFILE=smoke")
+        raise StudyError("this profile reads real scans and simulates none", remedy="pass PROFILE=demo or PROFILE=smoke")
     chosen = {name: value for name in ("patients", "slices", "size", "seed")
               if (value := getattr(arguments, name)) is not None}
     for name, value in chosen.items():
@@ -188,7 +211,7 @@ def _preprocess(arguments: argparse.Namespace) -> None:
     manifest = build_store(arguments.data, arguments.out, jobs=_jobs(arguments.jobs))
     problems = reading.load_problems(arguments.out)
     for problem in problems.itertuples(index=False):
-        print("warning:", "; ".join(str(part) for part in problem), file=sys.stderr)
+        log.warning("%s", "; ".join(str(part) for part in problem))
     print(f"{len(manifest)} slices, {len(reading.pairs(manifest))} pairs, {len(problems)} problems: "
           f"{arguments.out / 'manifest.csv'}")
 
@@ -198,6 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no text
+    lib.log.setup(parsed.verbose - parsed.quiet)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends the stages, too, as Ctrl-C does
     try:
         return COMMANDS[parsed.command](parsed) or 0

@@ -6,12 +6,20 @@ command line calls :func:`setup`; in notebooks Python's own default shows warnin
 """
 
 import logging
+import re
+import shutil
 import sys
+import time
 from pathlib import Path
 
 from tqdm import tqdm
 
 ROOT = "lib"
+LINES = "lib.workflow.tasks.lines"
+"""The logger of what stages print in processes of their own, line by line, at level DEBUG."""
+
+BAR = re.compile(r"\d+%\|.*\|")
+EVERY = 15.0  # seconds between two bars where there is no terminal to write them over each other
 
 
 def setup(verbosity: int = 0) -> None:
@@ -30,6 +38,8 @@ def setup(verbosity: int = 0) -> None:
     console.setLevel(logging.DEBUG if verbosity > 0 else logging.WARNING if verbosity < 0 else logging.INFO)
     logger.addHandler(console)
     logger.setLevel(logging.DEBUG)
+    lines = logging.getLogger(LINES)
+    lines.handlers = [Bars()] if verbosity == 0 else []
 
 
 def to_file(path: Path) -> logging.Handler:
@@ -51,3 +61,27 @@ class Console(logging.Handler):
             tqdm.write(f"{record.levelname.lower()}: {text}", file=sys.stderr)
         else:
             tqdm.write(text, file=sys.stdout)
+
+
+class Bars(logging.Handler):
+    """Progress bars of other processes, from their lines: each over the one before, or one now and then elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = float("-inf")
+        self.bar = tqdm(total=0, bar_format="{desc}", leave=False, file=sys.stdout) if sys.stdout.isatty() else None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if not BAR.search(text) or time.monotonic() - self.shown < (1.0 if self.bar else EVERY):
+            return
+        self.shown = time.monotonic()
+        if self.bar is None:
+            tqdm.write(text, file=sys.stdout)
+        else:
+            self.bar.set_description_str(text[: shutil.get_terminal_size().columns - 1])
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        super().close()

@@ -18,26 +18,27 @@ NAMES = {"store_ratio", "pipeline_ratio", "pipeline_patches_per_s", "step_ratio_
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Those of one quick run, the lines that it told, and its folder."""
-    folder, told = tmp_path_factory.mktemp("bench"), []
+    """Those of one run of tiny sizes, and its folder."""
+    folder = tmp_path_factory.mktemp("bench")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OUTPUT", str(folder))
-        found = whole.bench(quick=True, tell=told.append)
-    return found, told, folder / "artifacts"
+        return whole.bench(tiny=True), folder / "artifacts"
 
 
 def test_every_name_is_there_and_is_a_positive_number(results):
-    found, _, folder = results
+    found, folder = results
     assert json.loads((folder / "bench.json").read_text()) == json.loads(json.dumps(found, default=str))
     assert NAMES <= set(found) and all(math.isfinite(found[name]) and found[name] > 0 for name in NAMES)
     assert {"processor", "cores", "memory_gib", "gpu", "tensorflow", "commit", "date"} <= set(found["machine"])
     assert set(found["details"]) == {*whole.PARTS, "total_seconds"}
-    assert found["peak_rss_mib"] == max(found["details"][part]["peak_rss_mib"] for part in whole.PARTS[1:])
+    assert found["quick"] and found["peak_rss_mib"] == max(
+        found["details"][part]["peak_rss_mib"] for part in whole.PARTS if part != "setting")
 
 
-def test_the_table_says_what_tiny_sizes_mean_and_nothing_else_stays(results):
-    _, told, folder = results
-    assert "mean nothing" in told[0] and any("training step, block5_conv4" in line for line in told)
+def test_the_table_has_every_name_with_its_target_and_nothing_else_stays(results):
+    found, folder = results
+    lines = whole.table(found)
+    assert len(lines) == len(whole.RESULTS) + 2 and any("training step, block5_conv4" in line for line in lines)
     assert [path.name for path in folder.iterdir()] == ["bench.json"]
 
 
@@ -50,24 +51,26 @@ def test_ours_and_the_references_give_the_same(results):
         assert details[part]["loss_difference"] <= 1e-4 * details[part]["loss"]
 
 
-def test_a_part_that_fails_is_one_clear_line_and_leaves_no_file(tmp_path, monkeypatch):
+def test_a_part_that_fails_is_one_clear_line_and_leaves_no_file(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "lib")
     monkeypatch.setenv("OUTPUT", str(tmp_path))
-    monkeypatch.setattr(whole, "PARTS", ("store",))  # without its data
-    with pytest.raises(StageError, match="^make bench: the part store failed: lib.errors.CohortError: .*") as error:
-        whole.bench(quick=True, tell=lambda line: None)
+    monkeypatch.setattr(whole, "PARTS", {"store": ("store",)})  # without its data
+    with pytest.raises(StageError, match=r"^make bench: the part store failed: lib.errors.CohortError: .*") as error:
+        whole.bench(tiny=True)
+    assert caplog.messages == ["make bench, tiny sizes: the ratios mean nothing"]
     assert "\n" not in str(error.value) and list((tmp_path / "artifacts").iterdir()) == []
 
 
 def test_a_part_that_does_not_exist(tmp_path):
     with pytest.raises(StageError, match="the part nothing failed: ModuleNotFoundError"):
-        measured("nothing", Setting(tmp_path, quick=True))
+        measured({"nothing": ("nothing",)}, Setting(tmp_path, tiny=True))
 
 
 def test_no_room_is_said_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setenv("OUTPUT", str(tmp_path))
     monkeypatch.setattr(whole, "NEEDED_BYTES", 1e18)
     with pytest.raises(OutputError, match="free some"):
-        whole.bench(tell=lambda line: None)
+        whole.bench()
 
 
 def test_works_alternate_and_ratios_compare_neighbours():
@@ -89,12 +92,12 @@ def test_arithmetic_is_counted_from_the_layers():
     """97 GFLOP for a slice through the paper's U-Net (the facts say 97; 96.3 without bias, pooling, sigmoid)."""
     from benchmarks.arithmetic import flops, step_flops
     from lib.networks.unet import unet
-    from lib.networks.vgg import on_ct, vgg
+    from lib.perceptual import LossConfiguration, encoder, encoders
 
     network = unet(32, seed=1)
     assert sum(flops(network, 512).values()) == pytest.approx(96.3e9, rel=1e-2)
     image = keras.Input((8, 8, 1))
     small = keras.Model(image, keras.layers.Conv2DTranspose(3, 2, strides=2)(keras.layers.Conv2D(5, 3)(image)))
     assert list(flops(small, 8).values()) == [2 * 36 * 9 * 5, 2 * 36 * 4 * 5 * 3]
-    encoder = on_ct(vgg("vgg19"), "block1_conv1")
-    assert step_flops(small, encoder, 8) == 2 * 3240 + 3 * 4320 + 2 * (2 * 64 * 9 * 64)
+    features = encoder(LossConfiguration(layers="block1_conv1"), model=encoders.network("vgg19"))
+    assert step_flops(small, features, 8) == 2 * 3240 + 3 * 4320 + 2 * (2 * 64 * 9 * 64)

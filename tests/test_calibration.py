@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from lib.perceptual.influence import mse_loss, perceptual_loss, psi_algorithm2, psi_eq5
 
 from lib.data.patches import Patches
 from lib.networks.vgg import encoder
 from lib.paper import published
-from lib.perceptual.influence import mse_loss, perceptual_loss, psi_algorithm2, psi_eq5
 from lib.stages import calibrate
 from lib.stages.calibrate import chosen_lambda
 from lib.stages.train import load_unet, new_unet

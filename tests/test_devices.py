@@ -11,13 +11,13 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from lib.perceptual.influence import TotalLoss
 
 from lib import REPOSITORY
 from lib.denoiser.devices import precision, require_even, strategy
 from lib.denoiser.model import Denoiser
 from lib.errors import TrainingError
 from lib.networks.unet import unet
-from lib.perceptual.influence import TotalLoss
 from lib.study.config import Compute
 from lib.study.paths import Paths
 

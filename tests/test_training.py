@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from lib.perceptual.influence import TotalLoss
 
 from lib import REPOSITORY
 from lib.denoiser.callbacks import Watch
@@ -19,7 +20,6 @@ from lib.denoiser.devices import repeatable
 from lib.denoiser.model import Denoiser
 from lib.errors import StageError, TrainingError, WeightsError
 from lib.networks.unet import unet
-from lib.perceptual.influence import TotalLoss
 from lib.stages import calibrate, feature_cache, train
 from lib.study.config import load_study
 from lib.study.paths import Paths

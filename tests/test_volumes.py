@@ -19,15 +19,7 @@ from lib.data.dicom.slice import read_hu
 from lib.data.hu import denormalise, normalise
 from lib.data.store import build, parts, reading, volume_file, writing
 from lib.data.store.build import build_store
-from lib.data.store.reading import (
-    completeness,
-    count_table,
-    load_manifest,
-    load_problems,
-    load_summary,
-    open_volume,
-    pairs,
-)
+from lib.data.store.reading import completeness, count_table, load_manifest, load_problems, load_summary, open_volume, pairs
 from lib.errors import CohortError, OutputError, StageError, VolumeError
 from lib.paper import published
 from lib.stages.preprocess import prepare

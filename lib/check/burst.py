@@ -39,7 +39,8 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
         report.fail(f"out of memory at training.batch {batch}: try SET=training.batch={max(1, batch // 2)}")
         return
     for kind, loss in kinds.items():
-        report.line(f"{seconds[kind] * 1e3:8.0f} ms  a step of {batch} patches, {' + '.join(loss.layer_names) or 'MSE alone'}")
+        what = " + ".join(loss.layer_names) or "MSE alone"
+        report.line(f"{seconds[kind] * 1e3:8.0f} ms  a step of {batch} patches, {what}")
     shards = 6 * 4 * SHARD[settings.order] * settings.patch_size**2 / GIB
     report.line(f"{peak_memory_mib() / 1024 + shards:8.1f} GiB of memory at most; {available / GIB:.1f} GiB are available")
     if peak_memory_mib() / 1024 + shards > available / GIB:

@@ -100,7 +100,7 @@ def encoder(loss: LossConfiguration | Encoding, names: Sequence[str] = (), model
     if encoding.preprocessing == "none" and _is_chain(model):
         outputs = _along_the_chain(model, x, names)
     else:
-        inner = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+        inner = keras.Model(model.inputs[0], [model.get_layer(name).output for name in names])
         outputs = inner(_preprocessed(layers.Concatenate()([x, x, x]), encoding))
         outputs = outputs if isinstance(outputs, list) else [outputs]
     result = keras.Model(image, outputs[0] if len(names) == 1 else outputs, name=f"{model.name}_encoder")

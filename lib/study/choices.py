@@ -1,16 +1,24 @@
 """What the environment changes in a profile: DATA, ENCODER, LAMBDA ... (the Makefile exports them), SET for any field."""
 
 import csv
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from lib.data.patients import SUBSETS, pseudonym_unless_known
 from lib.errors import StudyError
+from lib.perceptual import presets
 from lib.simulation.contents import is_simulation
 
-ENVIRONMENT = ("DATA", "INSERT", "SPLIT", "ENCODER", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS", "LAMBDA", "SET")
+ENVIRONMENT = ("DATA", "INSERT", "SPLIT", "ENCODER", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS", "LAMBDA", "EXPERIMENTS", "SET")
+FILES = ("DATA", "SPLIT", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS", "EXPERIMENTS")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # no choice of ours, but Dask sets them to 1
+OF_EXPERIMENTS = ("losses", "experiments", "seeds")
 
 
 def apply(settings: dict, environment: Mapping[str, str]) -> None:
@@ -26,43 +34,84 @@ def apply(settings: dict, environment: Mapping[str, str]) -> None:
         settings["cohort"].pop("split", None)
     if "SPLIT" in chosen:
         settings["cohort"]["split"] = read_split(_existing("SPLIT", chosen["SPLIT"]), inserted="INSERT" in chosen)
+    _choose_encoders(settings, chosen)
+    if "LAMBDA" in chosen:
+        _choose_lambda(settings, chosen["LAMBDA"])
+    if "EXPERIMENTS" in chosen:
+        given = read_experiments(_existing("EXPERIMENTS", chosen["EXPERIMENTS"]))
+        losses = settings.get("losses", {}) | given.get("losses", {})
+        names = dict.fromkeys([*settings.get("experiments", presets.paper()), *losses])
+        settings.update({"experiments": list(names)} | given | {"losses": losses})
+    if "SET" in chosen:
+        assigned = _assignments(chosen["SET"].split())
+        settings.update(OmegaConf.to_container(OmegaConf.merge(settings, assigned)))
+
+
+def _choose_encoders(settings: dict, chosen: Mapping[str, str]) -> None:
     if "ENCODER" in chosen:
         encoders = {"vgg16": "package", "vgg19": "keras"}
         if chosen["ENCODER"] not in encoders:
-            raise StudyError(f"ENCODER={chosen['ENCODER']} is not an encoder: choose one of {', '.join(encoders)}")
+            raise StudyError(f"ENCODER={chosen['ENCODER']} is not an encoder", remedy=f"choose one of {', '.join(encoders)}")
         settings["encoder"] = {"architecture": chosen["ENCODER"], "weights": encoders[chosen["ENCODER"]]}
     if "VGG19_WEIGHTS" in chosen:
         if chosen.get("ENCODER") == "vgg16":
-            raise StudyError("ENCODER=vgg16 and VGG19_WEIGHTS exclude each other: leave one out")
+            raise StudyError("ENCODER=vgg16 and VGG19_WEIGHTS exclude each other", remedy="leave one out")
         weights = _existing("VGG19_WEIGHTS", chosen["VGG19_WEIGHTS"])
         settings["encoder"] = {"architecture": "vgg19", "weights": weights}
     if "MEDICAL_WEIGHTS" in chosen:
         settings["medical"]["weights"] = _existing("MEDICAL_WEIGHTS", chosen["MEDICAL_WEIGHTS"])
-    if "LAMBDA" in chosen:
-        state, _, rule = chosen["LAMBDA"].partition("-")
-        if state not in ("published", "untrained", "trained") or rule not in ("", "decade", "exact"):
-            raise StudyError(
-                f"LAMBDA={chosen['LAMBDA']} is not a choice: published, untrained or trained, "
-                "each alone (decade) or with -exact, for example LAMBDA=trained-exact"
-            )
-        settings["calibration"].update(state=state, rule=rule or "decade")
-    for assignment in chosen.get("SET", "").split():
-        _assign(settings, assignment)
 
 
-def _assign(settings: dict, assignment: str) -> None:
-    """Change one field by its dotted name: 'training.batch=8'."""
-    name, equals, value = assignment.partition("=")
-    *sections, field = name.split(".")
-    place = settings
-    for section in sections:
-        place = place.setdefault(section, {}) if isinstance(place, dict) else None
-    if not (equals and sections and field and isinstance(place, dict)):
-        raise StudyError(f"SET: {assignment} is no section.field=value, for example SET='training.batch=8'")
+def _choose_lambda(settings: dict, choice: str) -> None:
+    state, _, rule = choice.partition("-")
+    if state not in ("published", "untrained", "trained") or rule not in ("", "decade", "exact"):
+        raise StudyError(f"LAMBDA={choice} is not a choice", remedy="choose published, untrained or trained, each alone "
+                         "(decade) or with -exact, for example LAMBDA=trained-exact")
+    settings["calibration"].update(state=state, rule=rule or "decade")
+
+
+def portable(environment: Mapping[str, str]) -> dict[str, str | None]:
+    """The choices as another process, in another folder, must have them: paths absolute, None for what is not chosen."""
+    chosen = {name: environment.get(name) or None for name in ENVIRONMENT + THREADS}
+    return chosen | {name: str(Path(chosen[name]).expanduser().resolve()) for name in FILES if chosen[name]}
+
+
+def _assignments(texts: Sequence[str]) -> DictConfig:
+    for text in texts:
+        name, equals, _ = text.partition("=")
+        if not (equals and all(name.split("."))):  # OmegaConf would set None, or a field without a name
+            raise StudyError(f"{text} is no field=value", where="SET", remedy="for example SET='training.batch=8'")
+        try:
+            OmegaConf.from_dotlist([text])
+        except (yaml.YAMLError, OmegaConfBaseException):
+            raise StudyError(f"{text}: the value is not YAML", where="SET",
+                             remedy="for example 8, 1.0e-4 or [SIM01,SIM02]") from None
+    return OmegaConf.from_dotlist(list(texts))
+
+
+def read_experiments(path: Path) -> dict[str, Any]:
+    """The user's experiments: a YAML file with some of ``losses``, ``experiments`` and ``seeds``, as a profile has them.
+
+    Without ``experiments`` the profile's stay, and every loss of the file joins them. Raises StudyError.
+    """
+    def wrong(what: str) -> StudyError:
+        return StudyError(what, where=f"EXPERIMENTS={path}", remedy="README, Experiments of your own, has an example")
+
     try:
-        place[field] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise StudyError(f"SET: {assignment}: the value is not YAML, for example 8, 1.0e-4 or [SIM01, SIM02]") from None
+        given = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise wrong(f"not YAML ({' '.join(str(error).split()):.120})") from None
+    if not isinstance(given, dict) or not given:
+        raise wrong(f"expected a mapping with some of {', '.join(OF_EXPERIMENTS)}")
+    if unknown := [name for name in given if name not in OF_EXPERIMENTS]:
+        raise wrong(f"there is no field {unknown[0]}, choose from {', '.join(OF_EXPERIMENTS)}")
+    losses = given.get("losses", {})
+    if not isinstance(losses, dict) or not all(isinstance(loss, dict) for loss in losses.values()):
+        raise wrong("losses: expected a mapping of names to fields of a loss")
+    for name in losses:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", str(name)) or name == "ldct":
+            raise wrong(f"losses: {name} is no name for files and tables, use letters, digits and . + - _")
+    return given
 
 
 def read_split(path: Path, inserted: bool = False) -> dict[str, list[str]]:
@@ -76,8 +125,8 @@ def read_split(path: Path, inserted: bool = False) -> dict[str, list[str]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         for row in (reader := csv.DictReader(stream)):
             if {"patient", "subset"} - {name for name, value in row.items() if value} or row["subset"] not in SUBSETS:
-                raise StudyError(f"SPLIT={path}, line {reader.line_num}: expected the columns patient,subset with a "
-                                 f"subset of {', '.join(SUBSETS)}")
+                raise StudyError(f"expected the columns patient,subset with a subset of {', '.join(SUBSETS)}",
+                                 where=f"SPLIT={path}, line {reader.line_num}")
             parts[row["subset"]].append(pseudonym_unless_known(row["patient"].strip(), public=not inserted))
     return parts
 
@@ -85,5 +134,5 @@ def read_split(path: Path, inserted: bool = False) -> dict[str, list[str]]:
 def _existing(name: str, value: str, folder: bool = False) -> Path:
     path = Path(value).expanduser().resolve()
     if not (path.is_dir() if folder else path.is_file()):
-        raise StudyError(f"{name}={value} does not exist: pass a {'folder of DICOM files' if folder else 'file'}")
+        raise StudyError(f"{name}={value} does not exist", remedy=f"pass a {'folder of DICOM files' if folder else 'file'}")
     return path

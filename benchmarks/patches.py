@@ -1,9 +1,10 @@
 """Patches a second in steady state: the tf.data pipeline beside two ``np.load`` of whole float64 slices a patch.
 
-Both read from the page cache. ``pipeline-1`` and ``pipeline-7`` measure the memory alone, with so many patients.
+Both read from the page cache. The parts ``pipeline-1`` and ``pipeline-7`` measure the memory only, with so many patients.
 """
 
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from benchmarks.measure import by_turns, ratio, require_close
 from benchmarks.setting import Setting
 from lib.data.patches import Patches
 from lib.data.store.reading import open_volume, read_slice
+from lib.stages import inputs
 
 ROUNDS, EPOCHS = 5, 2
 SLICES = 24  # pairs of slices that the reference reads, in turn
@@ -21,9 +23,9 @@ IDLE_S = 0.5  # until the prefetching has filled its buffers
 def run(setting: Setting, patients: str = "") -> dict:
     """Patches a second of both, or only the memory where the number of training ``patients`` is given."""
     study = setting.study(train=int(patients or 7))
-    patches, batch = Patches(study, "train"), study.training.batch
-    batches = iter(patches.dataset(drop_remainder=True).repeat())
-    epoch = patches.batches(drop_remainder=True)
+    patches, batch = inputs.patches(study, "train", study.seed), study.training.batch
+    batches = iter(patches.dataset(batch, drop_remainder=True).repeat())
+    epoch = patches.batches(batch, drop_remainder=True)
 
     def take(count: int) -> None:
         for _ in range(count):
@@ -32,7 +34,7 @@ def run(setting: Setting, patients: str = "") -> dict:
     if patients:
         take(EPOCHS * epoch)
         return {"patches": len(patches)}
-    places, low, full = _plain_slices(setting, patches)
+    places, low, full = _plain_slices(setting, patches, study.paths.volumes)
     plain = [places[first : first + batch] for first in range(0, len(places) - batch + 1, batch)]
     side = study.training.patch_size
     differences = [require_close("patches", ours, theirs, atol=2e-7)
@@ -61,9 +63,9 @@ def run(setting: Setting, patients: str = "") -> dict:
     }
 
 
-def _plain_slices(setting: Setting, patches: Patches) -> tuple[np.ndarray, dict, dict]:
+def _plain_slices(setting: Setting, patches: Patches, store: Path) -> tuple[np.ndarray, dict, dict]:
     """The first slices of the index as the reference's files: their places, the files of both doses by pair."""
-    folder, store = setting.folder / "slices", patches.study.paths.volumes
+    folder = setting.folder / "slices"
     folder.mkdir()
     chosen = list(dict.fromkeys(patches.index[:, 0].tolist()))[: setting.pick(SLICES, 4)]
     files: dict[str, dict] = {"ldct": {}, "ndct": {}}

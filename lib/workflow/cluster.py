@@ -1,0 +1,129 @@
+"""Who does the stages: Dask's workers, here (``JOBS``) or wherever a scheduler has some (``SCHEDULER``).
+
+A worker that dies loses its task only: it is tried again, on another worker or on the one that takes its place, and
+goes on from its checkpoint.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import dask
+import psutil
+from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+
+from lib.errors import PaperError, StageError, StudyError
+from lib.workflow.stages import Stage
+from lib.workflow.tasks import KILLED, PRINTS, end, in_a_line, perform
+
+log = logging.getLogger(__name__)
+
+TRIES = 3
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": TRIES - 1,
+    "distributed.scheduler.worker-saturation": 1.0,  # a task that waits at a worker is not to blame for its death
+    "distributed.nanny.pre-spawn-environ": {},  # as many threads as the machine has cores
+}
+PATIENCE = 10.0  # seconds for a scheduler to answer
+
+
+@contextmanager
+def workers(jobs: int, scheduler: str | None, prints: Path) -> Iterator[Client]:
+    """``jobs`` workers of this machine, or those of a scheduler; on the way out those of this machine are gone.
+
+    Parameters
+    ----------
+    prints : Path
+        Where the former append what their libraries print.
+
+    Raises
+    ------
+    StudyError
+        No scheduler answers at that address.
+    """
+    if scheduler:
+        try:
+            client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise StudyError(f"no scheduler answers ({error})", where=f"SCHEDULER={scheduler}",
+                             remedy="start one with `dask scheduler`, or leave it out and pass JOBS=n") from None
+        with client:
+            if not client.scheduler_info()["workers"]:
+                log.warning("no worker at %s yet: start some with `dask worker %s --nthreads 1 --memory-limit 0`",
+                            scheduler, scheduler)
+            client.forward_logging("lib")
+            yield client
+        return
+    with TemporaryDirectory() as scratch, dask.config.set(SETTINGS), LocalCluster(
+        n_workers=jobs, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=logging.CRITICAL,
+        preload="lib.workflow.tasks", env={PRINTS: str(prints)}, local_directory=scratch,
+    ) as cluster, Client(cluster, set_as_default=False) as client:
+        client.forward_logging("lib")
+        try:
+            yield client
+        finally:
+            _end(cluster)
+
+
+def _end(cluster: LocalCluster) -> None:
+    """Kill the workers and all that they started, at once: Dask itself would wait for their tasks."""
+    for nanny in cluster.workers.values():
+        nanny.close_gracefully()  # it replaces no worker any more
+        with suppress(psutil.Error):
+            worker = psutil.Process(nanny.pid)
+            end([*worker.children(recursive=True), worker])
+
+
+def perform_all(client: Client, wave: Sequence[tuple[str, Stage]], environment: Mapping[str, str | None]) -> None:
+    """Do stages that do not need each other; those that fail do not stop the others.
+
+    Parameters
+    ----------
+    wave : sequence of (str, Stage)
+        Each with its place in the whole run, '3/11'.
+
+    Raises
+    ------
+    StageError
+        What failed: at once if a user must mend it, after three attempts otherwise.
+    """
+    futures = {
+        client.submit(_task, stage, place, dict(environment), key=f"{stage.name}-{uuid4().hex}", retries=TRIES - 1): stage
+        for place, stage in wave
+    }
+    failed: list[PaperError] = []
+    for number, future in enumerate(as_completed(futures, loop=client.loop), start=1):
+        if error := _failure(future, futures[future]):
+            failed.append(error)
+            if number < len(futures):
+                log.warning("%s; the other stages go on", error)
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        raise StageError(f"{len(failed)} stages failed: {' | '.join(map(str, failed))}")
+
+
+def _task(stage: Stage, place: str, environment: Mapping[str, str | None]) -> PaperError | None:
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def wanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is not None and task.state != "cancelled"
+
+    return perform(stage, place, environment, wanted)
+
+
+def _failure(future: Future, stage: Stage) -> PaperError | None:
+    if future.status == "finished":
+        error = future.result()
+        if error is None and not stage.is_current():
+            return StageError("was done, and its outputs are not here", where=stage.name,
+                              remedy="start the workers in this checkout, on this disk")
+        return error
+    error = future.exception()
+    what = KILLED if isinstance(error, KilledWorker) else in_a_line(error)
+    return StageError(f"{what} (it failed {TRIES} times)", where=stage.name)
