@@ -75,7 +75,8 @@ def trained(labels: Labels, history: pd.DataFrame, run: tuple[str, int]) -> str:
     name = f"{run[0]}, seed {run[1]}" if len(labels.seeds) > 1 else run[0]
     first, last, best = history.iloc[0], history.iloc[-1], history.loc[history["val_mse"].idxmin()]
     text = (f"**{name}**, {len(history)} epochs: validation {labels.experiments[run[0]].pixel} "
-            f"{number(first['val_mse'])} to {number(last['val_mse'])}, lowest in epoch {best['epoch']:.0f} ({number(best['val_mse'])})")
+            f"{number(first['val_mse'])} to {number(last['val_mse'])}, lowest in epoch {best['epoch']:.0f} "
+            f"({number(best['val_mse'])})")
     psi = pd.to_numeric(history["psi"]).dropna()
     text += f"; Ψ {psi.iloc[0]:.3f} to {psi.iloc[-1]:.3f}" if len(psi) else "; no perceptual term"
     return f"{text}. The last epoch's weights are evaluated, as the authors did.\n"
