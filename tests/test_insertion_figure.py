@@ -7,7 +7,7 @@ from PIL import Image
 from lib.report.insertion import figure_insertion
 
 
-@pytest.mark.parametrize("shape, centre", [((64, 64), None), ((33, 57), (0, 56))])
+@pytest.mark.parametrize(("shape", "centre"), [((64, 64), None), ((33, 57), (0, 56))])
 def test_the_picture_is_labelled_and_reproducible(tmp_path, shape, centre):
     generator = np.random.default_rng(0)
     ndct = generator.normal(40, 10, shape).astype(np.float32)

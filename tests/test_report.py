@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -77,14 +76,6 @@ def fake_histories(seeds=(5,)) -> dict[tuple[str, int], pd.DataFrame]:
                  for name in presets.paper() for seed in seeds}
     histories["mse", 5][["pl", "psi", "val_pl", "val_psi"]] = np.nan
     return histories
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tensorflow_imported():
-    """TensorFlow's import warns of things that are not ours."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import lib.perceptual.influence  # noqa: F401
 
 
 def draw(labels, name):
@@ -194,7 +185,7 @@ def test_p_below_the_smallest_float_is_printed():
     assert tables._p_value(0.0) == "1"
 
 
-@pytest.mark.parametrize("value, text", [(1e-5, "1e-5"), (4.36e-6, "4.36e-6"), (0.0, "0"), (0.95, "0.95"),
+@pytest.mark.parametrize(("value", "text"), [(1e-5, "1e-5"), (4.36e-6, "4.36e-6"), (0.0, "0"), (0.95, "0.95"),
                                          (422.3484, "422"), (1600, "1600"), (4e4, "4e4"), (float("nan"), "–")])
 def test_number(value, text):
     assert number(value) == text

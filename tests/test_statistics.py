@@ -103,9 +103,9 @@ def test_bootstrap_covers_and_is_reproducible():
 
 
 def test_bootstrap_does_not_touch_the_global_generator():
-    before = np.random.get_state()[1].tolist()
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
     bootstrap_interval(np.arange(4.0), np.array(list("aabb")), 50)
-    assert np.random.get_state()[1].tolist() == before
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
 
 
 def test_bootstrap_grows_when_patients_differ():

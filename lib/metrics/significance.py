@@ -42,7 +42,7 @@ def _sd(values: np.ndarray) -> float:
 
 
 def _ratio(difference: float, sd: float) -> float:
-    """difference / sd; 0 for 0 / 0, signed infinity where only the SD is zero."""
+    """The quotient; 0 for 0 / 0, signed infinity where only the SD is zero."""
     if difference == 0:
         return 0.0
     return float(difference / sd) if sd != 0 else float(np.copysign(np.inf, difference))

@@ -30,7 +30,6 @@ class Table3Row(NamedTuple):
 # Section 5.2. What the losses are is in lib.perceptual.presets.
 LAMBDAS: Final[dict[str, float]] = {"baseline": 1e-1, "E1": 1e-5, "E2": 1e-2, "E3": 1e-5, "E4": 1e-4}
 CALIBRATED: Final = ("E1", "E2", "E3", "E4")
-PSI: Final = 0.95
 
 # The authors' training logs: the epoch-10 row drew their Figure 2 and chose their lambdas.
 PUBLISHED_LOSSES: Final[dict[str, dict[int, Losses]]] = {
@@ -130,7 +129,7 @@ PATCHES_PER_SLICE: Final = 25
 ALPHA: Final = 0.05
 
 
-# ---- leaves with the lead's merge: lib/stages, lib/perceptual, lib/check, lib/study and lib/networks still read these ----
+# ---- leaves with the lead's merge: lib/check, lib/__main__, benchmarks and tests of them still read these ----
 Context = Literal["ImageNet", "Medical"]
 Depth = Literal["shallow", "deep"]
 
@@ -151,6 +150,4 @@ EXPERIMENTS: Final[dict[str, Configuration]] = {
     "E3": Configuration("Medical", "shallow", 1e-5),
     "E4": Configuration("Medical", "deep", 1e-4),
 }
-PHI: Final[dict[Depth, str]] = {"shallow": "block3_conv2", "deep": "block5_conv4"}
-TARGET_PSI: Final = PSI
 # ---- end of what leaves ----

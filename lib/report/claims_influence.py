@@ -48,7 +48,7 @@ def literature(rows: pd.DataFrame, state: str) -> str:
 
 
 def at_used(rows: pd.DataFrame, state: str, target: float) -> str:
-    """lambda of the trainings, its Psi, and lambda*."""
+    """The λ of the trainings, its Psi, and lambda*."""
     rows = rows.drop(index="baseline", errors="ignore")
     if rows.empty:
         return ""

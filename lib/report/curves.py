@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from lib.paper import published
-from lib.perceptual.influence import psi_algorithm2, psi_eq5
+from lib.perceptual.psi import psi, psi_algorithm2
 from lib.report.figures import DASHED, STYLE, legend_columns, new_figure, save_figure
 from lib.report.labels import ExperimentLabel, Labels
 
@@ -29,7 +29,7 @@ def figure2(labels: Labels, calibration: pd.DataFrame, losses: Mapping[str, pd.D
     calibration : DataFrame
         A row an experiment and state, with lambda_used and psi_alg2.
     losses : mapping of str to DataFrame
-        By state ('untrained', 'trained'), a row a training pair: mse, and the perceptual loss of each experiment.
+        By state ('untrained', 'trained'), a row a training pair, of :func:`lib.stages.calibrate.pair_losses`.
     """
     figure = new_figure(labels, 3.2)
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
@@ -39,10 +39,10 @@ def figure2(labels: Labels, calibration: pd.DataFrame, losses: Mapping[str, pd.D
         panel.set_title(title)
         table = calibration[calibration["state"] == state].set_index("experiment")
         for place, name in enumerate(name for name in names if state in losses and name in losses[state]):
-            mse, pl = (losses[state][column].to_numpy(float) for column in ("mse", name))
+            pixel, pl = losses[state].get(f"{name} pixel", losses[state]["mse"]), losses[state][name]
             colour = labels.experiments[name].colour
-            panel.plot(LAMBDAS, psi_algorithm2(mse, pl, LAMBDAS), color=colour)
-            panel.plot(LAMBDAS, psi_eq5(mse, pl, LAMBDAS), color=colour, linestyle=DASHED, linewidth=0.9)
+            panel.plot(LAMBDAS, psi_algorithm2(pixel, pl, LAMBDAS), color=colour)
+            panel.plot(LAMBDAS, psi(pixel, pl, LAMBDAS), color=colour, linestyle=DASHED, linewidth=0.9)
             _chosen(panel, labels.experiments[name], place, table.loc[name, "lambda_used"], table.loc[name, "psi_alg2"])
     axes[2].set_title("(c) authors' losses, epoch 10")
     for place, name in enumerate(published.CALIBRATED):
@@ -70,6 +70,6 @@ def figure2(labels: Labels, calibration: pd.DataFrame, losses: Mapping[str, pd.D
     return save_figure(labels, figure, "fig2")
 
 
-def _chosen(panel: Axes, style: ExperimentLabel, place: int, lambda_: float, psi: float) -> None:
-    panel.plot(lambda_, psi, style.marker, color=style.colour, markeredgecolor="black", markeredgewidth=0.6,
+def _chosen(panel: Axes, style: ExperimentLabel, place: int, lambda_: float, influence: float) -> None:
+    panel.plot(lambda_, influence, style.marker, color=style.colour, markeredgecolor="black", markeredgewidth=0.6,
                markersize=max(8.5 - 1.2 * place, 3), zorder=5, clip_on=False)  # equal ones stay visible

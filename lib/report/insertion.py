@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lib.artifacts.cache import commit
 from lib.artifacts.files import atomic
+from lib.artifacts.provenance import commit
 from lib.data.hu import WINDOW
 from lib.report.figures import DPI, FOOTER, STYLE, WIDTH, picture, symmetric_limits
 
@@ -53,7 +53,7 @@ def figure_insertion(
     body = (ndct_hu > WINDOW[0]) & (ndct_hu < WINDOW[1])
     mean = f"\nmean in soft tissue {difference[body].mean():+.2f} HU" if body.any() else ""
     panels = [
-        (f"(a) NDCT: {source.split(',')[0]}\n{full}", ndct_hu, WINDOW, "gray"),
+        (f"(a) NDCT: {source.split(',', maxsplit=1)[0]}\n{full}", ndct_hu, WINDOW, "gray"),
         (f"(b) LDCT: INSERTED, dose × {dose_fraction:g}\n{low}", ldct_hu, WINDOW, "gray"),
         (f"(c) what was inserted: (b) − (a){mean}", difference, symmetric_limits(difference), "RdBu_r"),
     ]

@@ -4,7 +4,7 @@
 ``Medical*``); the provenance line says what it stands for, and is printed on every figure and table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import pandas as pd
 
-from lib.artifacts.cache import commit, digest
+from lib.artifacts.cache import digest
 from lib.artifacts.files import file_sha256
+from lib.artifacts.provenance import commit
 from lib.data import split
 from lib.data.store.reading import load_summary
 from lib.perceptual.configuration import LossConfiguration
@@ -95,17 +96,39 @@ class Labels:
     @classmethod
     def of(cls, study: Study) -> "Labels":
         """The labels of a study as it is now."""
-        return cls(provenance_line(study), study.paths.figures, _experiments(study), study.seeds, study.simulated,
-                   study.calibration.target_psi, _settings(study))
+        chosen = [study.configurations[name] for name in study.experiments]
+        contexts = {loss.weights: context_label(loss.weights, study.encoder, study.medical)
+                    for loss in study.configurations.values() if loss.weights}
+        phis = {layer for name, loss in zip(study.experiments, chosen, strict=True) if name in STYLES
+                for layer in loss.layer_names}
+        limits = (study.training.max_patches or {}).items()
+        settings = study.training.model_dump() | study.unet.model_dump() | {
+            "seed": ", ".join(map(str, study.seeds)), "encoder": encoder_label(study.encoder),
+            "phi": ", ".join(sorted(phis)), "lambda_rule": lambda_label(study.calibration),
+            "max_patches": ", ".join(f"{count} {part}" for part, count in limits) or "all",
+        }
+        what = {"ImageNet": encoder_label(study.encoder), "Medical": medical_label(study.medical, study.simulated)}
+        what |= {name: f"weights of {_file(Path(name))}" for loss in chosen
+                 if (name := loss.weights) and name not in what and Path(name).is_file()}
+        cohort = cohort_label(study.paths.volumes, study.simulated, None if study.cohort.split else study.cohort.split_seed)
+        provenance = " | ".join([
+            f"{study.profile} profile", cohort, *(f"{contexts[name]} = {text}" for name, text in what.items()),
+            f"λ: {lambda_label(study.calibration)}", f"commit {commit()}", f"config {digest(study)[:12]}",
+        ])
+        return cls(provenance, study.paths.figures, _experiments(study.experiments, study.configurations, contexts),
+                   study.seeds, study.simulated, study.calibration.target_psi, settings)
 
 
-def _experiments(study: Study) -> dict[str, ExperimentLabel]:
-    order = dict.fromkeys((*study.experiments, *study.configurations))
-    own = [name for name in order if name not in STYLES]
+def _experiments(
+    chosen: Sequence[str], losses: Mapping[str, LossConfiguration], contexts: Mapping[str, str]
+) -> dict[str, ExperimentLabel]:
+    """'ldct', the chosen losses, then the others."""
     found = {"ldct": ExperimentLabel(PLAIN["ldct"], SHORT["ldct"], *STYLES["ldct"])}
+    order = dict.fromkeys((*chosen, *losses))
+    own = [name for name in order if name not in STYLES]
     for name in order:
-        loss = study.configurations[name]
-        context = context_label(loss.weights, study.encoder, study.medical) if loss.encoder else ""
+        loss = losses[name]
+        context = contexts[loss.weights] if loss.weights else ""
         style = STYLES.get(name) or tuple(each[own.index(name) % len(each)] for each in (FURTHER_COLOURS, FURTHER_MARKERS))
         label = PLAIN.get(name) or experiment_label(name, loss, context)
         found[name] = ExperimentLabel(label, SHORT.get(name, name), *style, context, loss.layer_names)
@@ -118,50 +141,33 @@ def experiment_label(name: str, loss: LossConfiguration, context: str) -> str:
     parts += ["L1"] * (loss.distance == "l1") + ["sum"] * (loss.reduction == "sum")
     if not loss.encoder or loss.pixel != "mse":
         parts.append("no pixel term" if loss.pixel is None else f"pixel {loss.pixel.upper()}")
+    parts += [f"Ψ = {loss.lambda_.psi:g}"] if loss.lambda_.psi else []
     return f"{name}: {', '.join(parts)}"
 
 
-def _settings(study: Study) -> dict[str, Any]:
-    """The values of Table 2, and those that it leaves open, by the names of their rows."""
-    limits = (study.training.max_patches or {}).items()
-    phis = {layer for name in study.experiments if name in STYLES for layer in study.configurations[name].layer_names}
-    return study.training.model_dump() | study.unet.model_dump() | {
-        "seed": ", ".join(map(str, study.seeds)), "encoder": encoder_label(study.encoder), "phi": ", ".join(sorted(phis)),
-        "max_patches": ", ".join(f"{count} {part}" for part, count in limits) or "all",
-        "lambda_rule": lambda_label(study.calibration),
-    }
+def cohort_label(volumes: Path, simulated: bool, split_seed: int | None) -> str:
+    """Where the scans come from, whether they are all that there should be, and how patients were divided.
 
-
-def provenance_line(study: Study) -> str:
-    """Profile, cohort, encoder, Medical context, lambda, commit and configuration, on one line.
-
-    Only names of files are given, never their folders.
+    Parameters
+    ----------
+    volumes : Path
+        The store; scans that were simulated are known by its manifest, too, wherever they lay.
+    simulated : bool
+        Whether the study simulates its scans.
+    split_seed : int or None
+        Of a random division; None where somebody chose the patients.
     """
-    contexts = {"ImageNet": encoder_label(study.encoder), "Medical": medical_label(study.medical, study.simulated)}
-    for weights in (study.configurations[name].weights for name in study.experiments):
-        if weights and weights not in contexts and Path(weights).is_file():
-            contexts[weights] = f"weights of {_file(Path(weights))}"
-    return " | ".join([
-        f"{study.profile} profile", cohort_label(study),
-        *(f"{context_label(context, study.encoder, study.medical)} = {what}" for context, what in contexts.items()),
-        f"λ: {lambda_label(study.calibration)}", f"commit {commit()}", f"config {digest(study)[:12]}",
-    ])
-
-
-def cohort_label(study: Study) -> str:
-    """Where the scans come from, whether they are all that there should be, and how patients were divided if at random;
-    a simulated tree is known by its headers, too, wherever it lies."""
     collections, partial = set(), ""
-    if study.paths.manifest.is_file():
-        collections = set(pd.read_csv(study.paths.manifest, usecols=["collection"])["collection"])
-        state = load_summary(study.paths.volumes).get("completeness")  # absent in a store of an earlier version
+    if (volumes / "manifest.csv").is_file():
+        collections = set(pd.read_csv(volumes / "manifest.csv", usecols=["collection"])["collection"])
+        state = load_summary(volumes).get("completeness")  # absent in a store of an earlier version
         partial = f", PARTIAL ({state.removeprefix('partial: ')})" if state and state.startswith("partial") else ""
-    if study.simulated or "simulated" in collections:
+    if simulated or "simulated" in collections:
         label = "SIMULATED cohort"
     else:
         label = ", ".join(sorted(COLLECTIONS.get(name, "scans of DATA") for name in collections)) or "scans of DATA"
-    return label + partial + "".join(f", {split.describe(study.cohort, name)}" for name in sorted(collections)
-                                     if study.cohort.split is None and name != "mayo2016")
+    return label + partial + "".join(f", {split.describe(None, split_seed, name)}" for name in sorted(collections)
+                                     if split_seed is not None and name != "mayo2016")
 
 
 def encoder_label(encoder: Encoder) -> str:

@@ -170,7 +170,7 @@ def table4(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _p_value(log10_p: float) -> str:
-    """p from its logarithm: also below what a float can hold."""
+    """The p value from its logarithm: also below what a float can hold."""
     if log10_p > -3:
         return f"{10**log10_p:.3g}"
     digits, _, carry = f"{10 ** (log10_p % 1):.1e}".partition("e")
