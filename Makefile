@@ -14,27 +14,31 @@ ENCODER ?=
 VGG19_WEIGHTS ?=
 MEDICAL_WEIGHTS ?=
 LAMBDA ?=
+EXPERIMENTS ?=
 SET ?=
 UNCHECKED ?=
 JOBS ?= 1
+SCHEDULER ?=
 OUTPUT ?=
-export PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA SET OUTPUT
+export PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA EXPERIMENTS SET SCHEDULER OUTPUT
 
-VARIABLES := PYTHON VENV PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA SET UNCHECKED JOBS OUTPUT
+VARIABLES := PYTHON VENV PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA EXPERIMENTS SET UNCHECKED \
+  JOBS SCHEDULER OUTPUT
 PROFILES := $(basename $(notdir $(wildcard lib/study/profiles/*.yaml)))
 
-# Mistakes are told before anything is installed.
+# Mistakes are named before anything is installed.
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(VARIABLES) MAKEFLAGS,$(GIVEN))
 $(if $(UNKNOWN),$(error there is no variable $(UNKNOWN): choose from $(VARIABLES)))
 $(if $(filter $(PROFILE),$(PROFILES)),,$(error PROFILE=$(PROFILE) is not a profile: choose one of $(PROFILES)))
-$(foreach name,DATA SPLIT VGG19_WEIGHTS MEDICAL_WEIGHTS,$(if $($(name)),$(if $(wildcard $(subst ~,$(HOME),$($(name)))),,\
+$(foreach name,DATA SPLIT VGG19_WEIGHTS MEDICAL_WEIGHTS EXPERIMENTS,$(if $($(name)),$(if $(wildcard $(subst ~,$(HOME),$($(name)))),,\
   $(error $(name)=$($(name)) does not exist: pass a $(if $(filter DATA,$(name)),folder with DICOM files,file)))))
+$(if $(SCHEDULER),$(if $(findstring ://,$(SCHEDULER)),,$(error SCHEDULER=$(SCHEDULER) is no address: pass tcp://host:8786 for example)))
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: paper check test bench faults lab board list lock clean distclean help
+.PHONY: paper check test lint bench faults lab board list lock clean distclean help
 
 paper: $(INSTALLED) ## every figure and table of PROFILE, from DICOM files to Table 4; only what is out of date runs
 	@$(BIN)/python -m lib paper --jobs "$(JOBS)" $(if $(UNCHECKED),--unchecked)
@@ -45,9 +49,14 @@ check: $(INSTALLED) ## what a run needs and what is there, in under a minute; st
 list: $(INSTALLED) ## which stages of PROFILE are out of date
 	@$(BIN)/python -m lib paper --list
 
-test: $(INSTALLED) ## pytest, then nbval over all notebooks on the smoke profile
+test: lint ## lint, pytest, then nbval over all notebooks on the smoke profile
 	$(BIN)/python -m pytest
 	PROFILE=smoke OUTPUT= $(BIN)/python -m pytest -c tests/nbval.ini --rootdir=. --nbval-lax notebooks
+
+lint: $(INSTALLED) ## ruff (rules and format, notebooks too) and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/mypy
 
 bench: $(INSTALLED) ## speed and memory beside a plain reference, about ten minutes; writes artifacts/bench.json
 	@$(BIN)/python -m lib bench
@@ -66,19 +75,20 @@ lock: ## resolve requirements.in anew into requirements.txt and environment.yml 
 	  --no-header --quiet --output-file requirements.txt
 	$(PYTHON) tests/environment_yml.py > environment.yml
 
-$(INSTALLED): requirements.txt pyproject.toml
+$(INSTALLED): requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else \
 	  f"PYTHON=$(PYTHON) is Python {v[0]}.{v[1]}: this project needs 3.11, 3.12 or 3.13, pass PYTHON=python3.12 for example")'
 	@echo "Creating the environment in $(VENV) (about 2 GB, a few minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c 'import pathlib, sys, sysconfig; \
+	  pathlib.Path(sysconfig.get_path("purelib"), "perceptual-influence-checkout.pth").write_text(sys.argv[1] + "\n")' "$(CURDIR)"
 	@touch $@
 
 clean: ## remove what was generated: artifacts, figures that are not committed, caches
-	rm -rf artifacts .pytest_cache
+	rm -rf artifacts .pytest_cache .mypy_cache .ruff_cache
 	find figures -mindepth 1 -maxdepth 1 -name smoke -o -mindepth 1 -maxdepth 1 -name paper | xargs rm -rf
-	find lib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	find lib tests benchmarks notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 distclean: clean ## the same and the environment
 	rm -rf $(VENV) *.egg-info
@@ -98,9 +108,11 @@ help: ## this text
 	@echo '  VGG19_WEIGHTS=file          VGG-19 weights of your own (.h5, .weights.h5), no download'
 	@echo '  MEDICAL_WEIGHTS=file        weights of the Medical encoder, instead of fine-tuning one'
 	@echo '  LAMBDA=published|untrained|trained[-exact]   which calibrated lambda trains (README)'
-	@echo '  SET="section.field=value"   any field of the profile, several apart by spaces: SET="training.batch=8"'
+	@echo '  EXPERIMENTS=file.yaml       losses of your own, which experiments to train, from which seeds (README)'
+	@echo '  SET="section.field=value"   any field of the profile, several apart by spaces: SET="training.batch=8 seeds=[5,6]"'
 	@echo '  UNCHECKED=1                 start without the check'
-	@echo '  JOBS=n                      experiments to train at once (default 1)'
+	@echo '  JOBS=n                      stages at once, each in a worker process (default 1)'
+	@echo '  SCHEDULER=tcp://host:8786   the workers of this Dask scheduler instead, on other machines with this disk (README)'
 	@echo '  OUTPUT=folder               where artifacts/ and figures/ go (default: here)'
 	@echo '  PYTHON=python3.12           the Python that makes the environment (3.11 to 3.13)'
 	@echo

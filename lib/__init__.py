@@ -1,7 +1,7 @@
 """Perceptual Influence: a reproduction that runs from DICOM files to the last p-value.
 
 Data flows one way: cohort -> volumes -> patches -> training -> evaluation -> statistics -> report.
-The heart of the paper (Eq. 2-5 and Algorithm 2) is :mod:`lib.perceptual.influence`.
+The heart of the paper (Eq. 2-5 and Algorithm 2) is :mod:`lib.perceptual`.
 """
 
 import os

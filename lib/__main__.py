@@ -51,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", parents=[speech], help="speed and memory beside a plain reference (make bench)",
                                 description="Simulate data, measure every part beside a plain reference in one run, and "
                                 "write artifacts/bench.json. About ten minutes on two cores; keep the machine idle.")
-    bench.add_argument("--quick", dest="tiny", action="store_true", help="tiny sizes: tries the code, the ratios mean nothing")
+    bench.add_argument("--quick", dest="tiny", action="store_true",
+                       help="tiny sizes: tries the code, the ratios mean nothing")
     simulate = commands.add_parser("simulate", parents=[speech], help="simulate a paired cohort and write it as DICOM",
                                    description="Write simulated patients below OUT: a DICOM tree in the Mayo form, "
                                    "organ masks, and its noise beside that of real scans. A killed run goes on where "

@@ -5,8 +5,10 @@ from pathlib import Path
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 HEADER = """\
-# For conda users: the same pinned packages as requirements.txt. Made by `make lock`.
-#   conda env create -f environment.yml && conda activate perceptual-influence && pip install --no-deps -e .
+# For conda users: the same pinned packages as requirements.txt. Made by `make lock`. In the checkout:
+#   conda env create -f environment.yml && conda activate perceptual-influence
+#   conda env config vars set PYTHONPATH="$PWD" && conda activate perceptual-influence
+# The last line makes `lib` importable, as the Makefile does in its environment; then `python -m lib paper` and so on.
 name: perceptual-influence
 channels: [conda-forge]
 dependencies:

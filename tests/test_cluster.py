@@ -1,5 +1,6 @@
 """Stages on workers: several at once, one that dies, one that fails again and again, and nothing left behind."""
 
+import json
 import logging
 import os
 import signal
@@ -155,7 +156,7 @@ def test_a_stage_that_forgets_an_output_is_refused(stage, do, tmp_path):
 def test_an_interrupt_ends_everything_at_once(stage, tmp_path):
     before = set(psutil.Process().children(recursive=True))
     long = [stage("long", "sleep"), stage("longer", "sleep")]
-    with pytest.raises(KeyboardInterrupt), cluster.workers(2, None, tmp_path / "prints") as client:
+    with pytest.raises(KeyboardInterrupt), cluster.workers(2, None, tmp_path / "prints") as client:  # noqa: PT012
         futures = [client.submit(cluster._task, each, "1/1", {}) for each in long]
         while not all(attempts(each.parameters["path"]) for each in long):
             time.sleep(0.1)
@@ -169,8 +170,8 @@ def scheduler(tmp_path):
     """A scheduler and a worker as a user starts them, each a process, at any free port."""
     address = tmp_path / "scheduler.json"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
-               "--no-show", "--scheduler-file", str(address)]
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
+               "--no-dashboard", "--no-show", "--scheduler-file", str(address)]
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address), "--nthreads", "1",
               "--memory-limit", "0", "--no-dashboard", "--local-directory", str(tmp_path / "scratch")]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment, "cwd": tmp_path}
@@ -178,8 +179,6 @@ def scheduler(tmp_path):
     while not address.is_file():
         time.sleep(0.1)
         assert processes[0].poll() is None
-    import json
-
     yield json.loads(address.read_text(encoding="utf-8"))["address"]
     for process in reversed(processes):
         for each in [*psutil.Process(process.pid).children(recursive=True), process]:
@@ -197,14 +196,16 @@ def test_the_workers_of_a_scheduler_elsewhere_do_the_same(stage, scheduler, tmp_
 
 def test_work_that_nobody_waits_for_any_more_ends_elsewhere_too(stage, scheduler, tmp_path):
     long = stage("long", "sleep")
-    with pytest.raises(KeyboardInterrupt), cluster.workers(1, scheduler, tmp_path / "prints") as client:
+    with pytest.raises(KeyboardInterrupt), cluster.workers(1, scheduler, tmp_path / "prints") as client:  # noqa: PT012
         future = client.submit(cluster._task, long, "1/1", {})
         while not (pids := attempts(long.parameters["path"])) or not psutil.Process(pids[0]).children():
             time.sleep(0.1)
         child = psutil.Process(pids[0]).children()[0]
         raise KeyboardInterrupt
     assert future is not None
-    psutil.wait_procs([child], timeout=ENDED)
+    deadline = time.monotonic() + ENDED
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert not alive(child)
 
 

@@ -5,6 +5,7 @@ import yaml
 
 from lib.errors import StudyError
 from lib.paper import published
+from lib.study.choices import portable
 from lib.study.config import Split, load_study, profiles
 from lib.study.paths import PROFILES
 
@@ -13,26 +14,27 @@ def test_every_profile_is_valid_and_paper_is_table_2(monkeypatch, tmp_path):
     assert profiles() == ["smoke", "demo", "paper"]
     monkeypatch.setenv("DATA", str(tmp_path))
     study = load_study("paper")
-    settings = study.training.model_dump() | {"channels": study.unet.channels}
-    assert {name: settings[name] for name, _, _ in published.TABLE_2} == {name: value for name, _, value in published.TABLE_2}
+    settings = study.training.model_dump() | {"channels": study.unet.channels, "seed": study.seed}
+    assert [settings[name] for name, _, _ in published.TABLE_2] == [value for _, _, value in published.TABLE_2]
     assert study.cohort.split is None and not study.compute.deterministic
     assert study.unet.output_bias == "zero" and study.calibration.state == "published"
-    assert [study.phi(name) for name in ("E1", "E2", "mse")] == ["block3_conv2", "block5_conv4", None]
+    layers = {name: study.configurations[name].layer_names for name in ("E1", "E2", "mse")}
+    assert layers == {"E1": ("block3_conv2",), "E2": ("block5_conv4",), "mse": ()}
 
 
 def test_demo_is_the_default_and_splits_7_1_2():
     study = load_study()
     assert study.profile == "demo" and study.simulated
     assert [len(part) for part in study.cohort.split.parts().values()] == [7, 1, 2]
-    assert study.phi("E4") == "block5_conv3"
+    assert study.configurations["E4"].layer_names == ("block5_conv3",)
 
 
 @pytest.mark.parametrize(("name", "value", "message"), [
     ("PROFILE", "dmeo", "PROFILE=dmeo is not a profile: choose one of smoke, demo, paper"),
-    ("DATA", "/no/such/folder", "DATA=/no/such/folder does not exist: pass a folder"),
-    ("VGG19_WEIGHTS", "/no/such.h5", "VGG19_WEIGHTS=/no/such.h5 does not exist: pass a file"),
-    ("ENCODER", "resnet", "ENCODER=resnet is not an encoder: choose one of vgg16, vgg19"),
-    ("LAMBDA", "exact", "LAMBDA=exact is not a choice: published, untrained or trained"),
+    ("DATA", "/no/such/folder", "DATA=/no/such/folder does not exist; pass a folder"),
+    ("VGG19_WEIGHTS", "/no/such.h5", "VGG19_WEIGHTS=/no/such.h5 does not exist; pass a file"),
+    ("ENCODER", "resnet", "ENCODER=resnet is not an encoder; choose one of vgg16, vgg19"),
+    ("LAMBDA", "exact", "LAMBDA=exact is not a choice; choose published, untrained or trained"),
 ])
 def test_wrong_choices_are_named_with_the_right_ones(monkeypatch, name, value, message):
     monkeypatch.setenv(name, value)
@@ -94,14 +96,86 @@ def test_insertion_reads_the_scans_of_data_and_makes_a_cohort_of_its_own(monkeyp
         load_study("demo")
 
 
-def test_set_changes_any_field_and_refuses_what_is_none(monkeypatch):
-    monkeypatch.setenv("SET", "training.batch=8 compute.precision=mixed_bfloat16 cohort.simulation.seed=7")
+def test_set_changes_any_field(monkeypatch):
+    monkeypatch.setenv("SET", "training.batch=8 compute.precision=mixed_bfloat16 cohort.simulation.seed=7 seeds=[6,5] "
+                       "training.lr=2e-3 cohort.split.test=[SIM04] training.max_patches.train=8")
     study = load_study("smoke")
     assert (study.training.batch, study.compute.precision, study.cohort.simulation.seed) == (8, "mixed_bfloat16", 7)
-    for text, message in {"training.bacth=8": "field training.bacth: .*not permitted", "batch=8": "no section.field=value",
-                          "training.batch": "no section.field=value", "training.lr=[": "the value is not YAML",
-                          "training.lr.a=1": "no section.field=value",
-                          "training.batch=zero": "field training.batch"}.items():
-        monkeypatch.setenv("SET", text)
-        with pytest.raises(StudyError, match=message):
-            load_study("smoke")
+    assert study.seeds == (6, 5) and study.training.max_patches == {"train": 8, "validation": 8}
+    assert study.training.lr == 2e-3 and study.cohort.split.test == ("SIM04",)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("training.bacth=8", "field training.bacth: .*not permitted"),
+    ("trianing.batch=8", "field trianing: .*not permitted"),
+    ("batch=8", "field batch: .*not permitted"),
+    ("training.lr.a=1", "field training.lr: .*valid number"),
+    ("training.batch=zero", "field training.batch: "),
+    ("training.batch", "SET: training.batch is no field=value; for example"),
+    ("=8", "SET: =8 is no field=value"),
+    ("training..batch=8", "is no field=value"),
+    ("training.lr=[", "the value is not YAML"),
+    ("training.lr=${", "the value is not YAML"),
+    ("training=8", "field training: "),
+])
+def test_set_refuses_what_is_no_field_or_no_value(monkeypatch, text, message):
+    monkeypatch.setenv("SET", f"seeds=[5] {text}")
+    with pytest.raises(StudyError, match=message) as caught:
+        load_study("smoke")
+    assert "\n" not in str(caught.value)
+
+
+def own(tmp_path, monkeypatch, text):
+    path = tmp_path / "own.yaml"
+    path.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("EXPERIMENTS", str(path))
+    return load_study("smoke")
+
+
+def test_experiments_of_the_users_own(tmp_path, monkeypatch):
+    study = own(tmp_path, monkeypatch, """
+losses:
+  several: {layers: {block2_conv2: 1, block4_conv3: 0.5}, distance: l1, lambda: {psi: 0.9}}
+  fixed: {layers: [block1_conv1], lambda: 0.01}
+seeds: [5, 6]
+""")
+    assert study.experiments == ("mse", "baseline", "E1", "E2", "E3", "E4", "several", "fixed")
+    several = study.configurations["several"]
+    assert several.layers == (("block2_conv2", 1.0), ("block4_conv3", 0.5)) and several.distance == "l1"
+    assert several.encoder == "vgg16" and several.lambda_.psi == 0.9 and study.configurations["fixed"].lambda_.value == 0.01
+    assert len(study.runs()) == 16 and str(study.runs()[-1]) == "fixed, seed 6"
+    study = own(tmp_path, monkeypatch, "experiments: [E1, mse]")
+    assert study.experiments == ("E1", "mse") and study.seeds == (5,)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("loses: {}", "own.yaml: there is no field loses, choose from losses, experiments, seeds"),
+    ("- a", "expected a mapping"),
+    ("", "expected a mapping"),
+    ("losses: {x: [", "not YAML"),
+    ("losses: [x]", "losses: expected a mapping of names"),
+    ("losses: {a/b: {layers: [block1_conv1]}}", "a/b is no name"),
+    ("losses: {ldct: {layers: [block1_conv1]}}", "ldct is no name"),
+    ("losses: {x: {layer: [block1_conv1]}}", "layer: no field of a loss, choose from"),
+    ("losses: {x: {layers: []}}", "profile smoke: losses.x.layers: name at least one"),
+    ("losses: {x: {layers: 5}}", "losses.x"),
+    ("losses: {x: {layers: [block1_conv1], pixel_weight: heavy}}", "losses.x"),
+    ("losses: {x: {layers: [block1_conv1], encoder: vgg11}}", "losses.x.encoder: vgg11"),
+    ("losses: {x: {layers: [block1_conv1], lambda: much}}", "lambda: 'much', expected a number"),
+    ("experiments: [E9]", "E9 is no loss"),
+    ("experiments: []", "expected at least one"),
+    ("seeds: [5, 5]", "seeds: expected at least one, each once"),
+    ("seeds: [five]", "field seeds"),
+])
+def test_experiments_that_cannot_be_are_one_line(tmp_path, monkeypatch, text, message):
+    with pytest.raises(StudyError, match=message) as caught:
+        own(tmp_path, monkeypatch, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_choices_travel_with_absolute_paths(tmp_path, monkeypatch):
+    (tmp_path / "own.yaml").write_text("seeds: [7]", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    taken = portable({"EXPERIMENTS": "own.yaml", "LAMBDA": "trained", "SET": "", "HOME": "/elsewhere"})
+    assert taken["EXPERIMENTS"] == str(tmp_path / "own.yaml") and taken["LAMBDA"] == "trained"
+    assert taken["SET"] is None and taken["DATA"] is None and "HOME" not in taken

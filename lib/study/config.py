@@ -245,9 +245,14 @@ class Study(Section):
     @cached_property
     def configurations(self) -> dict[str, LossConfiguration]:
         """Every loss that has a name here: the paper's six on this study's encoder, and those of ``losses``."""
-        own = {name: LossConfiguration.from_dict({"encoder": self.encoder.architecture} | dict(loss))
-               for name, loss in self.losses.items()}
+        own = {name: self._loss(name, loss) for name, loss in self.losses.items()}
         return presets.paper(self.encoder.architecture) | own
+
+    def _loss(self, name: str, fields: dict[str, Any]) -> LossConfiguration:
+        try:
+            return LossConfiguration.from_dict({"encoder": self.encoder.architecture} | fields)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"losses.{name}.{error}") from None
 
     @property
     def seed(self) -> int:
@@ -298,5 +303,7 @@ def load_study(profile: str | None = None) -> Study:
         return Study(profile=profile, **settings)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "study"
-        raise StudyError(f"profile {profile}, field {field}: {first['msg']} (got {first['input']!r:.80})") from None
+        if not first["loc"]:  # what does not fit together: the message names the field
+            raise StudyError(first["msg"].removeprefix("Value error, "), where=f"profile {profile}") from None
+        field = ".".join(map(str, first["loc"]))
+        raise StudyError(f"{first['msg']} (got {first['input']!r:.80})", where=f"profile {profile}, field {field}") from None

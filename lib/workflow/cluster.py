@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import dask
@@ -56,18 +57,15 @@ def workers(jobs: int, scheduler: str | None, prints: Path) -> Iterator[Client]:
             client.forward_logging("lib")
             yield client
         return
-    with dask.config.set(SETTINGS), LocalCluster(
-        jobs, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=logging.CRITICAL,
-        preload="lib.workflow.tasks", env={PRINTS: str(prints)},
+    with TemporaryDirectory() as scratch, dask.config.set(SETTINGS), LocalCluster(
+        n_workers=jobs, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=logging.CRITICAL,
+        preload="lib.workflow.tasks", env={PRINTS: str(prints)}, local_directory=scratch,
     ) as cluster, Client(cluster, set_as_default=False) as client:
         client.forward_logging("lib")
         try:
             yield client
-        except PaperError:
-            raise  # everything has ended
-        except BaseException:
+        finally:
             _end(cluster)
-            raise
 
 
 def _end(cluster: LocalCluster) -> None:

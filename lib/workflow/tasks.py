@@ -21,6 +21,7 @@ import nbformat
 import papermill
 import psutil
 from nbclient.exceptions import DeadKernelError
+from tqdm import tqdm
 
 import lib.errors
 from lib.artifacts.files import write_text
@@ -40,6 +41,7 @@ LOOKS = 1.0  # seconds between two looks at memory and at whether the task is st
 def dask_setup(worker: object) -> None:
     """Of a worker on this machine: leave Ctrl-C to the process that started it, and the terminal, too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # its own would outlive a worker that is killed
     with open(os.environ[PRINTS], "ab") as stream:
         for number in (1, 2):
             os.dup2(stream.fileno(), number)
