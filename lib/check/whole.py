@@ -18,10 +18,8 @@ def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
     Parameters
     ----------
     study : Study
-    burst : bool
-        Measure a few training steps, and estimate the run's time.
-    scans : bool
-        Look at the scans; False uses the volumes that 01 has made.
+    burst : bool, measure a few training steps, and estimate the run's time
+    scans : bool, look at the scans; False uses the volumes that 01 has made
     """
     report = Report()
     if scans:

@@ -75,8 +75,7 @@ def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
 
     Raises
     ------
-    StageError
-        The pilot has not been trained.
+    StageError : the pilot has not been trained
     """
     step = losses_step(study)
     files = _files(study.paths.calibration)
@@ -143,8 +142,7 @@ def chosen_lambda(experiment: str, rule: LambdaRule, setting: CalibrationSetting
 
     Raises
     ------
-    StudyError
-        The published lambdas are asked for, and the paper has no such experiment.
+    StudyError : the published lambdas are asked for, and the paper has no such experiment
     """
     if rule.value is not None:
         return rule.value
@@ -198,8 +196,7 @@ def lambda_used(study: Study, experiment: str) -> float:
 
     Raises
     ------
-    StageError
-        Notebook 02 has not run, or it ran with other settings (LAMBDA, the experiments, the scans, the code).
+    StageError : notebook 02 has not run, or it ran with other settings (LAMBDA, the experiments, the scans, the code)
     """
     rule = study.configurations[experiment].lambda_
     if rule.value is not None:

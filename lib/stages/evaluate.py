@@ -43,8 +43,7 @@ def evaluate(study: Study, run: Run | None) -> pd.DataFrame:
 
     Raises
     ------
-    StageError
-        The run has not been trained.
+    StageError : the run has not been trained
     """
     paths, name, contents = study.paths, run.file if run else LDCT, {"manifest": study.paths.manifest}
     if run:

@@ -63,12 +63,9 @@ def target_features(study: Study, encoding: Encoding, patches: Patches, seed: in
     Parameters
     ----------
     study : Study
-    encoding : Encoding
-        One of the study's experiments'.
-    patches : Patches
-        The training patches.
-    seed : int
-        Of the run, which decides their order.
+    encoding : Encoding, one of the study's experiments'
+    patches : Patches, the training patches
+    seed : int, of the run, which decides their order
     """
     size = {name: each for (of, name), each in kept_in(study, len(patches)).items() if of == encoding}
     folder = study.paths.features / f"seed-{seed}"

@@ -131,8 +131,7 @@ def linear_probe(study: Study) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame
-        A row per encoder, phi and task: encoder, phi, task, accuracy, chance (of the most frequent class).
+    DataFrame : a row per encoder, phi and task: encoder, phi, task, accuracy, chance (of the most frequent class)
     """
     count, file = study.medical.probe_patches, study.paths.medical / "probe.csv"
     architecture = study.encoder.architecture

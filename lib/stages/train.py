@@ -68,12 +68,9 @@ def train(
     Parameters
     ----------
     study : Study
-    run : Run
-        Experiment, a name of ``study.configurations``, and seed.
-    lambda_ : float
-        Weight of the perceptual term at the start.
-    callbacks : sequence
-        Further Keras callbacks; one may assign ``model.lambda_``.
+    run : Run, experiment, a name of ``study.configurations``, and seed
+    lambda_ : float, weight of the perceptual term at the start
+    callbacks : sequence, further Keras callbacks; one may assign ``model.lambda_``
 
     Returns
     -------
