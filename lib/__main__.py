@@ -15,8 +15,9 @@ import lib.log
 from lib import REPOSITORY
 from lib.data.workers import cores
 from lib.errors import PaperError, StudyError
-from lib.study.config import Simulation, Study, load_study
+from lib.study.config import Study, load_study
 from lib.study.runs import Run
+from lib.study.sections import Simulation
 from lib.workflow import make
 from lib.workflow.stages import stages
 

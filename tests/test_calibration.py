@@ -71,8 +71,10 @@ def test_lambda_setting_decides(monkeypatch, setting, expected):
 ])
 def test_a_loss_may_bring_its_own_rule(study, rule, expected):
     mine = {"layers": "block3_conv2", "lambda": rule}
-    study = type(study)(**study.model_dump() | {"losses": {"E1": mine}})
-    assert of(study, "E1") == pytest.approx(expected)
+    study = type(study)(**study.model_dump() | {"losses": {"mine": mine}})
+    losses = {state: table.assign(mine=table["E1"]) for state, table in LOSSES.items()}
+    found = chosen_lambda("mine", study.configurations["mine"].lambda_, study.calibration, losses)
+    assert found == pytest.approx(expected)
 
 
 def test_a_lambda_that_nobody_published_is_refused(study):

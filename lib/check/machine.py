@@ -15,7 +15,8 @@ from lib.networks import vgg
 from lib.networks.unet import unet
 from lib.perceptual import balance
 from lib.stages import feature_cache, inputs
-from lib.study.config import ARCHITECTURE_NAMES, Study, Training
+from lib.study.config import ARCHITECTURE_NAMES, Study
+from lib.study.sections import Training
 
 GIB = 1024**3
 FEATURES = "features of the targets, if there is room"

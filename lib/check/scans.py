@@ -14,7 +14,7 @@ from lib.paper import published
 from lib.simulation.cohort import SPACING_MM, patient_names
 from lib.simulation.kernels import ROLL_OFF
 from lib.simulation.series import THICKNESSES_MM, thicken
-from lib.study.config import Cohort, Simulation
+from lib.study.sections import Cohort, Simulation
 
 
 def find_scans(cohort: Cohort, report: Report) -> pd.DataFrame | None:

@@ -9,7 +9,8 @@ from lib.check.scans import check_split, find_scans
 from lib.data import split
 from lib.data.store.reading import load_manifest
 from lib.errors import PaperError
-from lib.study.config import Cohort, Study
+from lib.study.config import Study
+from lib.study.sections import Cohort
 
 
 def check(study: Study, burst: bool = True, scans: bool = True) -> bool:

@@ -19,7 +19,8 @@ from lib.artifacts.provenance import commit
 from lib.data import split
 from lib.data.store.reading import load_summary
 from lib.perceptual.configuration import LossConfiguration
-from lib.study.config import ARCHITECTURE_NAMES, Calibration, Encoder, Medical, Study
+from lib.study.config import ARCHITECTURE_NAMES, Study
+from lib.study.sections import Calibration, Encoder, Medical
 
 # Okabe-Ito: told apart by colour-blind readers. An experiment of the paper has one colour and one marker everywhere.
 STYLES: Final = {

@@ -20,8 +20,8 @@ from lib.perceptual.psi import decade, lambda_star, psi, psi_algorithm2
 from lib.stages import inputs
 from lib.stages.feature_cache import target_features
 from lib.stages.train import load_unet, new_unet
-from lib.study.config import Calibration as CalibrationSetting
 from lib.study.config import Study
+from lib.study.sections import Calibration as CalibrationSetting
 
 STATES = ("untrained", "trained")
 COLUMNS = ["experiment", "seed", "state", "context", "phi", "mse", "pl", "psi_eq5", "psi_alg2", "lambda_exact",

@@ -26,8 +26,9 @@ from lib.networks.unet import logit, unet
 from lib.perceptual import TotalLoss
 from lib.stages import inputs
 from lib.stages.feature_cache import target_features
-from lib.study.config import Study, Training, UNet
+from lib.study.config import Study
 from lib.study.runs import Run
+from lib.study.sections import Training, UNet
 
 LOGS = {"loss": "total", "mse": "mse", "pl": "pl", "psi": "psi"}
 
