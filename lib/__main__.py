@@ -144,6 +144,8 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.experiment not in study.configurations:
         raise StudyError(f"{arguments.experiment} is not an experiment",
                          remedy=f"choose one of {', '.join(study.configurations)}")
+    if arguments.seed is not None and arguments.seed < 0:
+        raise StudyError(f"--seed {arguments.seed} is too small")
     run = Run(arguments.experiment, study.seed if arguments.seed is None else arguments.seed)
     from lib.stages import calibrate, train
 
