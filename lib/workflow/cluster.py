@@ -91,8 +91,9 @@ def perform_all(client: Client, wave: Sequence[tuple[str, Stage]], environment: 
         What failed: at once if a user must mend it, after three attempts otherwise.
     """
     futures = {
-        client.submit(_task, stage, place, dict(environment), key=f"{stage.name}-{uuid4().hex}", retries=TRIES - 1): stage
-        for place, stage in wave
+        client.submit(_task, stage, place, dict(environment), key=f"{stage.name}-{uuid4().hex}", retries=TRIES - 1,
+                      priority=-number): stage
+        for number, (place, stage) in enumerate(wave)
     }
     failed: list[PaperError] = []
     for number, future in enumerate(as_completed(futures, loop=client.loop), start=1):
