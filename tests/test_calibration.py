@@ -1,46 +1,51 @@
-"""Algorithm 2 in one pass, against the plain way; and the one setting that chooses lambda."""
+"""Algorithm 2 in one pass, against the plain way; which setting chooses lambda; and no lambda of another calibration."""
+
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
-from lib.perceptual.influence import mse_loss, perceptual_loss, psi_algorithm2, psi_eq5
 
-from lib.data.patches import Patches
-from lib.networks.vgg import encoder
+from lib.errors import StageError, StudyError
 from lib.paper import published
-from lib.stages import calibrate
-from lib.stages.calibrate import chosen_lambda
+from lib.perceptual.losses import distance
+from lib.perceptual.psi import psi, psi_algorithm2
+from lib.stages import calibrate, inputs
+from lib.stages.calibrate import chosen_lambda, lambda_used
 from lib.stages.train import load_unet, new_unet
-from lib.study.config import load_study
+from lib.study import load_study
 
+PAPER = tuple(published.PUBLISHED_LOSSES)
 LOSSES = {
-    "untrained": pd.DataFrame({"mse": [0.02, 0.04], **{name: [3.0, 5.0] for name in published.CALIBRATED}}),
-    "trained": pd.DataFrame({"mse": [1e-4, 3e-4], **{name: [0.1, 0.3] for name in published.CALIBRATED}}),
+    "untrained": pd.DataFrame({"mse": [0.02, 0.04], **{name: [3.0, 5.0] for name in PAPER}}),
+    "trained": pd.DataFrame({"mse": [1e-4, 3e-4], **{name: [0.1, 0.3] for name in PAPER}}),
 }
 
 
 def test_one_pass_gives_what_one_configuration_at_a_time_gives(smoke_study):
-    patches = Patches(smoke_study, "train")
+    patches = inputs.patches(smoke_study, "train", 5)
     ldct, ndct = (patches.images(patches.index, dose) for dose in ("ldct", "ndct"))
     found = calibrate.pair_losses(smoke_study)
-    for state, network in {"untrained": new_unet(smoke_study), "trained": load_unet(smoke_study, "mse")}.items():
+    networks = {"untrained": new_unet(smoke_study, 5, patches), "trained": load_unet(smoke_study, smoke_study.pilot)}
+    for state, network in networks.items():
         output = network(ldct)
-        np.testing.assert_allclose(found[state]["mse"], mse_loss(output, ndct), rtol=1e-4)
-        for name in published.CALIBRATED:
-            features = encoder(smoke_study, published.EXPERIMENTS[name].context, smoke_study.phi(name))
-            np.testing.assert_allclose(found[state][name], perceptual_loss(features(output), features(ndct)), rtol=2e-3)
+        np.testing.assert_allclose(found[state]["mse"], distance(output, ndct), rtol=1e-4)
+        for name in PAPER:
+            loss = smoke_study.configurations[name]
+            features = inputs.encoder(smoke_study, loss.encoding, *loss.layer_names)
+            np.testing.assert_allclose(found[state][name], distance(features(output), features(ndct)), rtol=2e-3)
     assert len(found["trained"]) == len(patches)
 
 
 def test_the_table_holds_both_definitions_at_the_lambda_used(smoke_study):
     losses, table = calibrate.pair_losses(smoke_study), pd.read_csv(smoke_study.paths.calibrated)
-    assert table.groupby("experiment").size().to_dict() == dict.fromkeys(["baseline", *published.CALIBRATED], 2)
+    assert table.groupby("experiment").size().to_dict() == dict.fromkeys(["baseline", *PAPER], 2)
+    assert set(table["seed"]) == {5}
     for row in table.itertuples():
         pairs = losses[row.state]
-        column = "E2" if row.experiment == "baseline" else row.experiment
-        assert row.psi_alg2 == pytest.approx(float(psi_algorithm2(pairs["mse"], pairs[column], row.lambda_used)))
-        assert row.psi_eq5 == pytest.approx(float(psi_eq5(pairs["mse"], pairs[column], row.lambda_used)))
-        assert psi_algorithm2(pairs["mse"], pairs[column], row.lambda_exact) == pytest.approx(0.95, abs=1e-12)
+        assert row.psi_alg2 == pytest.approx(float(psi_algorithm2(pairs["mse"], pairs[row.experiment], row.lambda_used)))
+        assert row.psi_eq5 == pytest.approx(float(psi(pairs["mse"], pairs[row.experiment], row.lambda_used)))
+        assert psi_algorithm2(pairs["mse"], pairs[row.experiment], row.lambda_exact) == pytest.approx(0.95, abs=1e-12)
         assert row.lambda_used == (0.1 if row.experiment == "baseline" else
                                    table.set_index(["experiment", "state"])["lambda_decade"][row.experiment, "untrained"])
 
@@ -56,7 +61,49 @@ def test_lambda_setting_decides(monkeypatch, setting, expected):
     assert chosen_lambda(study, "baseline", LOSSES) == 0.1 and chosen_lambda(study, "mse", LOSSES) == 0.0
 
 
-def test_calibration_trains_no_second_pilot(smoke_study, monkeypatch):
+@pytest.mark.parametrize(("rule", "expected"), [
+    (2e-3, 2e-3), ({"psi": 0.5, "state": "trained", "rounding": "exact"}, 1e-3), ({"state": "trained"}, 1e-2),
+])
+def test_a_loss_may_bring_its_own_rule(study, rule, expected):
+    mine = {"layers": "block3_conv2", "lambda": rule}
+    study = type(study)(**study.model_dump() | {"losses": {"E1": mine}})
+    assert chosen_lambda(study, "E1", LOSSES) == pytest.approx(expected)
+
+
+def test_a_lambda_that_nobody_published_is_refused(study):
+    study = type(study)(**study.model_dump() | {"losses": {"mine": {"layers": "block3_conv2"}}, "experiments": ["mse", "mine"]})
+    published_ones = study.model_copy(update={"calibration": study.calibration.model_copy(update={"state": "published"})})
+    with pytest.raises(StudyError, match="losses.mine.lambda: the paper has no lambda for mine; give a number"):
+        chosen_lambda(published_ones, "mine", LOSSES)
+
+
+def test_calibration_measures_nothing_twice(smoke_study, monkeypatch):
     monkeypatch.setattr(calibrate, "_measure", None)
-    monkeypatch.setattr("lib.stages.train.Patches", None)
     assert set(calibrate.pair_losses(smoke_study)) == {"untrained", "trained"}
+
+
+def test_without_a_pilot_it_says_where_to_get_one(study):
+    with pytest.raises(StageError, match="the pilot, the trained state of the network, is not trained; run notebook 02"):
+        calibrate.pair_losses(study)
+
+
+@pytest.mark.parametrize(("section", "changed"), [
+    ("calibration", {"state": "trained"}), ("calibration", {"target_psi": 0.9}), ("training", {"lr": 5e-4}),
+])
+def test_a_lambda_of_another_calibration_is_refused(smoke_study, section, changed):
+    """`python -m lib train E1` after a change of LAMBDA once trained with the old one, silently."""
+    other = smoke_study.model_copy(update={section: getattr(smoke_study, section).model_copy(update=changed)})
+    assert lambda_used(smoke_study, "E1") > 0
+    with pytest.raises(StageError, match="calibration.csv: this calibration was made with other settings, .*run notebook 02"):
+        lambda_used(other, "E1")
+    assert lambda_used(other, "baseline") == 0.1 and lambda_used(other, "mse") == 0.0, "they need none"
+
+
+def test_a_calibration_of_another_pilot_is_refused(smoke, tmp_path):
+    for name in ("volumes", "medical", "calibration", "training"):
+        shutil.copytree(smoke / "artifacts" / "smoke" / name, tmp_path / "artifacts" / "smoke" / name)
+    study = load_study("smoke")
+    assert lambda_used(study, "E1") > 0
+    shutil.copy(study.paths.weights(study.runs()[1]), study.paths.weights(study.pilot))
+    with pytest.raises(StageError, match="made with other settings"):
+        lambda_used(study, "E1")

@@ -7,13 +7,15 @@ import pandas as pd
 import pytest
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
-from lib.data import slices
+from lib.data import split
 from lib.data.hu import denormalise, normalise
+from lib.data.slices import example_row
 from lib.denoiser.inference import denoise
 from lib.errors import StageError, TrainingError
 from lib.metrics.image_quality import Scores, authors_metrics, window_metrics
-from lib.stages.evaluate import evaluate, example_row, load_examples
-from lib.study.config import load_study
+from lib.stages.evaluate import evaluate, load_examples
+from lib.study import load_study
+from lib.study.runs import Run
 
 
 @pytest.fixture
@@ -109,14 +111,14 @@ def study(tmp_path, monkeypatch):
                      for index in range(3)]
     table = pd.DataFrame(rows)
     table.to_csv(study.paths.manifest, index=False)
-    monkeypatch.setattr(slices, "subsets", lambda study: {
-        name: table[table["patient"].isin(part)] for name, part in study.cohort.split.parts().items()})
+    monkeypatch.setattr(split, "subsets", lambda store, chosen, seed: {
+        name: table[table["patient"].isin(part)] for name, part in chosen.items()})
     return study
 
 
 def test_evaluate_gives_a_row_a_slice_and_the_example(study):
-    table = evaluate(study, "ldct")
-    assert list(table.columns) == ["experiment", "patient", "kernel", "thickness_mm", "index", "z_mm", "ssim", "psnr",
+    table = evaluate(study, None)
+    assert list(table.columns) == ["experiment", "seed", "patient", "kernel", "thickness_mm", "index", "z_mm", "ssim", "psnr",
                                    "nrmse", "ssim_window", "psnr_window", "nrmse_window"]
     assert table["patient"].unique().tolist() == ["SIM04"] and len(table) == 6
     low, full = (np.load(study.paths.volumes / f"SIM04_D45_{name}.npy")[2] for name in ("ldct", "ndct"))
@@ -127,19 +129,19 @@ def test_evaluate_gives_a_row_a_slice_and_the_example(study):
 
 
 def test_evaluation_is_cached_and_follows_its_inputs(study):
-    evaluate(study, "ldct")
+    evaluate(study, None)
     stamp = study.paths.evaluation / "ldct.json"
     first = stamp.stat().st_mtime_ns
-    evaluate(study, "ldct")
+    evaluate(study, None)
     assert stamp.stat().st_mtime_ns == first
     study.paths.manifest.write_text(study.paths.manifest.read_text() + "\n")
-    evaluate(study, "ldct")
+    evaluate(study, None)
     assert stamp.stat().st_mtime_ns != first and "manifest" in json.loads(stamp.read_text())["inputs"]
 
 
 def test_network_without_weights_is_one_clear_line(study):
-    with pytest.raises(StageError, match="train it first"):
-        evaluate(study, "E1")
+    with pytest.raises(StageError, match="E1, seed 5 has no weights; train it first"):
+        evaluate(study, Run("E1", 5))
 
 
 def test_example_is_the_middle_slice_of_the_first_series():
@@ -156,9 +158,9 @@ def test_denormalise_inverts():
 def test_a_trained_network_is_evaluated(study):
     from lib.networks.unet import unet
 
-    weights = study.paths.weights("E1")
+    weights = study.paths.weights(Run("E1", 5))
     weights.parent.mkdir(parents=True)
     unet(study.unet.channels, seed=1).save_weights(weights)
-    table = evaluate(study, "E1")
-    assert len(table) == 6 and table["ssim"].between(-1, 1).all() and table["psnr"].notna().all()
+    table = evaluate(study, Run("E1", 5))
+    assert len(table) == 6 and set(table["seed"]) == {5} and table["ssim"].between(-1, 1).all() and table["psnr"].notna().all()
     assert load_examples(study)["E1"].shape == (20, 24)

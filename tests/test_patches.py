@@ -1,21 +1,16 @@
 """The grid, the order, and what a patch holds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from lib.data import split
-from lib.data.patches import Patches, grid, patch_index
+from lib.data.patch_index import PatchPlan, grid, patch_index
+from lib.data.patches import Patches
 from lib.errors import CohortError
 from lib.paper import published
-from lib.study.config import Training
-
-SETTINGS = {"patch_size": 8, "patch_skip": 8, "batch": 4, "epochs": 1, "lr": 1e-3, "beta_1": 0.9, "beta_2": 0.999,
-            "seed": 5, "schedule": "constant", "order": "slices", "checkpoint_steps": 1, "patience": 1, "features_gib": 0}
-
-
-def training(**changes) -> Training:
-    return Training(**(SETTINGS | changes))
+from lib.stages import inputs
 
 
 def test_25_patches_a_slice_and_the_last_32_rows_are_never_seen():
@@ -37,8 +32,10 @@ def index(pairs=5, **changes) -> np.ndarray:
     return sharded(pairs, **changes)[0]
 
 
-def sharded(pairs=5, shard=None, foreground=None, **changes) -> tuple[np.ndarray, np.ndarray]:
-    return patch_index(pd.DataFrame(index=range(pairs)), [(16, 24)] * pairs, training(**changes), "train", foreground, shard)
+def sharded(pairs=5, shard=None, foreground=None, seed=5, **changes) -> tuple[np.ndarray, np.ndarray]:
+    plan = PatchPlan(**({"size": 8, "skip": 8} | changes))
+    return patch_index(pd.DataFrame(index=range(pairs)), [(16, 24)] * pairs, plan, np.random.default_rng(seed), foreground,
+                       shard)
 
 
 def test_slices_stay_together_in_the_authors_order():
@@ -57,14 +54,18 @@ def test_patches_order_shuffles_all_and_the_seed_decides():
 
 
 def test_max_patches_draws_without_repetition_from_all_slices():
-    found = index(pairs=20, order="patches", max_patches={"train": 40})
+    found = index(pairs=20, order="patches", limit=40)
     assert len(np.unique(found, axis=0)) == 40 and len(np.unique(found[:, 0])) > 14
-    assert len(index(max_patches={"validation": 3})) == 30, "a limit of another subset"
+    assert len(index(limit=31)) == 30, "more than there are"
+
+
+def test_a_limit_is_of_its_own_subset(study):
+    assert [study.training.plan(name).limit for name in ("train", "validation", "test")] == [24, 8, None]
 
 
 def test_no_patch_at_all_is_refused():
-    with pytest.raises(CohortError, match="no patch of 32 x 32 in the train subset"):
-        index(patch_size=32)
+    with pytest.raises(CohortError, match="no patch of 32 x 32 in 5 pairs of slices; check DATA"):
+        index(size=32)
 
 
 def test_global_random_state_is_untouched():
@@ -74,7 +75,7 @@ def test_global_random_state_is_untouched():
 
 
 def test_patches_are_the_volumes_own_pixels_paired(smoke_study):
-    patches = Patches(smoke_study, "train")
+    patches = inputs.patches(smoke_study, "train", 5)
     pair, row, column = patches.index[3]
     expected = patches.pairs.iloc[pair]
     for dose in ("ldct", "ndct"):
@@ -104,55 +105,54 @@ def test_foreground_sampling_leaves_out_the_rest_of_the_grid():
 
 
 def test_foreground_of_a_study_is_where_the_body_is(smoke_study):
-    chosen = smoke_study.training.model_copy(update={"sampling": "foreground", "max_patches": None})
-    grid_only = chosen.model_copy(update={"sampling": "grid"})
-    body, everything = (Patches(smoke_study.model_copy(update={"training": each}), "train") for each in (chosen, grid_only))
+    pairs, store = inputs.subsets(smoke_study)["train"], smoke_study.paths.volumes
+    body, everything = (Patches(pairs, store, PatchPlan(32, 32, sampling=each), 5) for each in ("foreground", "grid"))
     share = [(patches.hu(patches.index, "ndct") > -500).mean(axis=(1, 2)) for patches in (body, everything)]
     assert share[0].min() >= 0.1 and len(body) == (share[1] >= 0.1).sum() and 0 < len(body) < len(everything)
 
 
 def limited(smoke_study, count: int) -> Patches:
-    settings = smoke_study.training.model_copy(update={"max_patches": {"train": count}})
-    return Patches(smoke_study.model_copy(update={"training": settings}), "train")
+    plan = replace(smoke_study.training.plan("train"), limit=count)
+    return Patches(inputs.subsets(smoke_study)["train"], smoke_study.paths.volumes, plan, [5, 0])
 
 
 def test_batches_come_in_the_same_order_every_time_and_drop_the_rest(smoke_study):
     patches = limited(smoke_study, 11)
     patches.bounds = np.array([0, 3, 5, 11])  # batches reach over the bounds of shards
-    first, again = ([np.asarray(batch[0]) for batch in patches.dataset(drop_remainder=True)] for _ in range(2))
+    first, again = ([np.asarray(batch[0]) for batch in patches.dataset(4, drop_remainder=True)] for _ in range(2))
     assert [len(batch) for batch in first] == [4, 4] and first[0].dtype == np.float32
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(np.concatenate(first), patches.images(patches.index[:8], "ldct"))
-    assert sum(len(batch[0]) for batch in patches.dataset(drop_remainder=False)) == 11
-    assert [patches.batches(True), patches.batches(False), patches.batches(False, start=4)] == [2, 3, 2]
+    assert sum(len(batch[0]) for batch in patches.dataset(4, drop_remainder=False)) == 11
+    assert [patches.batches(4, True), patches.batches(4, False), patches.batches(4, False, start=4)] == [2, 3, 2]
 
 
 @pytest.mark.parametrize("start", [0, 3, 4, 8])
 def test_a_dataset_that_starts_later_goes_on_with_the_same_patches(smoke_study, start):
     patches = limited(smoke_study, 11)
     patches.bounds = np.array([0, 3, 5, 11])
-    found = np.concatenate([np.asarray(batch[1]) for batch in patches.dataset(drop_remainder=False, start=start)])
+    found = np.concatenate([np.asarray(batch[1]) for batch in patches.dataset(4, drop_remainder=False, start=start)])
     np.testing.assert_array_equal(found, patches.images(patches.index[start:], "ndct"))
-    assert len(patches.dataset(drop_remainder=False, start=start)) == patches.batches(False, start=start)
+    assert len(patches.dataset(4, drop_remainder=False, start=start)) == patches.batches(4, False, start=start)
 
 
 def test_each_slice_is_read_once_an_epoch(smoke_study, monkeypatch):
     patches, read = limited(smoke_study, 40), []
     plane = Patches._plane
     monkeypatch.setattr(Patches, "_plane", lambda self, pair, dose: (read.append((pair, dose)), plane(self, pair, dose))[1])
-    for _ in patches.dataset(drop_remainder=False):
+    for _ in patches.dataset(4, drop_remainder=False):
         pass
     assert len(read) == len(set(read)) == 2 * len(np.unique(patches.index[:, 0]))
 
 
 def test_patches_tell_their_slices(smoke_study):
-    patches = Patches(smoke_study, "train")
+    patches = inputs.patches(smoke_study, "train", 5)
     row = patches.pairs.iloc[patches.index[3, 0]]
     assert patches.slices([3]) == f"{row['patient']} {row['kernel']} {row['thickness_mm']:g} mm {row['index']}"
 
 
 def test_no_test_or_validation_patient_is_ever_in_training(smoke_study):
-    subsets = [set(Patches(smoke_study, name).pairs["patient"]) for name in ("train", "validation")]
-    everyone = split.subsets(smoke_study)
+    subsets = [set(inputs.patches(smoke_study, name, 5).pairs["patient"]) for name in ("train", "validation")]
+    everyone = inputs.subsets(smoke_study)
     assert not subsets[0] & subsets[1] and not (subsets[0] | subsets[1]) & set(everyone["test"]["patient"])

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 
 from lib.data.patients import pseudonym
-from lib.data.split import describe, patients, random_split, split_pairs
+from lib.data.split import describe, patients, random_split, remarks, split_pairs
 from lib.errors import CohortError, StudyError
 from lib.paper import published
-from lib.study.config import Cohort, load_study
+from lib.study import load_study
 
 
 def split_table(*patients):
@@ -15,9 +15,9 @@ def split_table(*patients):
 
 
 def test_split_divides_by_patient():
-    parts = split_pairs(
-        split_table("A", "B", "C", "A"), {"train": ["A"], "validation": ["B"], "test": ["C"]}, warn=pytest.fail
-    )
+    split = {"train": ["A"], "validation": ["B"], "test": ["C"]}
+    parts = split_pairs(split_table("A", "B", "C", "A"), split)
+    assert remarks("ABC", split) == []
     assert {name: part["patient"].tolist() for name, part in parts.items()} == {
         "train": ["A", "A"],
         "validation": ["B"],
@@ -32,37 +32,40 @@ def test_split_divides_by_patient():
         ({"train": ["A", "L096"], "validation": ["B"], "test": ["L097"]}, "L096 is in both train and test"),
         ({"train": ["A"], "validation": ["B"], "test": ["Z"]}, "no pairs for test"),
         ({"train": ["A"], "validation": [], "test": ["C"]}, "no pairs for validation"),
-        ({"train": ["A"], "test": ["C"]}, "expected train, validation, test"),
     ],
 )
 def test_leakage_and_empty_subsets_are_errors(split, message):
     with pytest.raises(CohortError, match=message):
-        split_pairs(split_table("A", "B", "C", "L096"), split, warn=lambda text: None)
+        split_pairs(split_table("A", "B", "C", "L096"), split)
 
 
-def test_split_warns_of_patients_on_one_side_only():
-    told = []
-    parts = split_pairs(
-        split_table("A", "B", "C", "D"), {"train": ["A", "Q"], "validation": ["B"], "test": ["C"]}, warn=told.append
-    )
-    assert sum(map(len, parts.values())) == 3
-    assert len(told) == 2 and "Q" in told[0] and "D" in told[1]
+def test_a_split_of_other_subsets_is_a_wrong_argument():
+    with pytest.raises(ValueError, match="expected train, validation, test"):
+        split_pairs(split_table("A", "B"), {"train": ["A"], "test": ["B"]})
+
+
+def test_patients_on_one_side_only_are_remarked():
+    split = {"train": ["A", "Q"], "validation": ["B"], "test": ["C"]}
+    assert sum(map(len, split_pairs(split_table("A", "B", "C", "D"), split).values())) == 3
+    found = remarks("ABCD", split)
+    assert len(found) == 2 and "no pairs of Q" in found[0] and "D are in the data" in found[1]
 
 
 def test_split_accepts_l097_for_l096():
-    told = []
-    parts = split_pairs(
-        split_table("A", "B", "L096"), {"train": ["A"], "validation": ["B"], "test": ["L097"]}, warn=told.append
-    )
-    assert parts["test"]["patient"].tolist() == ["L096"] and "L096" in told[0]
+    split = {"train": ["A"], "validation": ["B"], "test": ["L097"]}
+    assert split_pairs(split_table("A", "B", "L096"), split)["test"]["patient"].tolist() == ["L096"]
+    assert remarks(["A", "B", "L096"], split) == ["split: L097 is read as L096 (a misprint in the paper)"]
 
 
 def test_without_a_split_mayo_gets_the_papers_and_others_the_seeds():
-    cohort, present = Cohort(split_seed=3), [f"C{number:03d}" for number in range(10)]
-    assert patients(cohort, published.SPLIT["test"], "mayo2016") == {name: list(part) for name, part in published.SPLIT.items()}
-    assert patients(cohort, present, "tcia") == random_split(present, 3)
-    assert describe(cohort, "tcia") == "patients divided at random, seed 3"
-    assert describe(cohort, "mayo2016") == "the paper's split"
+    present = [f"C{number:03d}" for number in range(10)]
+    papers = {name: list(part) for name, part in published.SPLIT.items()}
+    assert patients(None, 3, published.SPLIT["test"], "mayo2016") == papers
+    assert patients(None, 3, present, "tcia") == random_split(present, 3)
+    own = {"train": ["A"], "validation": ["B"], "test": ["C"]}
+    assert patients(own, 3, present, "mayo2016") == own and describe(own, 3, "tcia") == "split of the profile or of SPLIT"
+    assert describe(None, 3, "tcia") == "patients divided at random, seed 3"
+    assert describe(None, 3, "mayo2016") == "the paper's split"
 
 
 def test_random_split_divides_each_anatomy_alike_and_forgets_the_order_of_files():

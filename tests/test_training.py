@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from lib.perceptual.influence import TotalLoss
 
 from lib import REPOSITORY
 from lib.denoiser.callbacks import Watch
@@ -20,15 +20,18 @@ from lib.denoiser.devices import repeatable
 from lib.denoiser.model import Denoiser
 from lib.errors import StageError, TrainingError, WeightsError
 from lib.networks.unet import unet
-from lib.stages import calibrate, feature_cache, train
-from lib.study.config import load_study
+from lib.perceptual import LossConfiguration, TotalLoss
+from lib.stages import calibrate, feature_cache, inputs, train
+from lib.study import load_study
 from lib.study.paths import Paths
+from lib.study.runs import Run
 
+E1 = Run("E1", 5)
 KILLED = """
 import os, signal, keras
-from lib.stages import calibrate
-from lib.stages import train
-from lib.study.config import load_study
+from lib.stages import calibrate, train
+from lib.study import load_study
+from lib.study.runs import Run
 
 class Kill(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
@@ -36,7 +39,7 @@ class Kill(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 study = load_study("smoke")
-train.train(study, "E1", calibrate.lambda_used(study, "E1"), callbacks=[Kill()] if KILL else [])
+train.train(study, Run("E1", 5), calibrate.lambda_used(study, "E1"), callbacks=[Kill()] if KILL else [])
 """
 
 
@@ -78,15 +81,15 @@ def run(kill: bool, root) -> int:
 
 def test_killed_in_mid_epoch_it_resumes_there_to_the_same_bits(killed, smoke):
     undisturbed, paths = Paths(smoke, "smoke"), killed.paths
-    folder = paths.training("E1")
+    folder = paths.training(E1)
     assert checkpoints(folder) == ["step-000000006.weights.h5", "step-000000010.weights.h5"], "the last two"
-    assert not paths.weights("E1").exists() and not (folder / "stamp.json").exists()
+    assert not paths.weights(E1).exists() and not (folder / "stamp.json").exists()
     assert run(False, paths.root) == 0
-    same(train.load_unet(killed, "E1"), load(killed, undisturbed))
-    histories = [pd.read_csv(each.history("E1")).drop(columns="seconds") for each in (paths, undisturbed)]
+    same(train.load_unet(killed, E1), load(killed, undisturbed))
+    histories = [pd.read_csv(each.history(E1)).drop(columns="seconds") for each in (paths, undisturbed)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
     log = pd.read_csv(folder / "log.csv")
-    pd.testing.assert_frame_equal(log, pd.read_csv(undisturbed.training("E1") / "log.csv"), check_exact=True)
+    pd.testing.assert_frame_equal(log, pd.read_csv(undisturbed.training(E1) / "log.csv"), check_exact=True)
     assert log["step"].tolist() == list(range(1, 13)), "each step once, though step 11 was done twice"
     assert not list(folder.glob("step-*")) and list((folder / "tensorboard").glob("events.*"))
 
@@ -97,16 +100,16 @@ def checkpoints(folder) -> list[str]:
 
 def test_history_is_the_mean_over_the_steps_that_were_made(smoke_study):
     """Not over one batch too many, of which Keras asks if it is not told their number."""
-    history = pd.read_csv(smoke_study.paths.history("E1")).set_index("epoch")
-    log = pd.read_csv(smoke_study.paths.training("E1") / "log.csv").groupby("epoch").last()
+    history = pd.read_csv(smoke_study.paths.history(E1)).set_index("epoch")
+    log = pd.read_csv(smoke_study.paths.training(E1) / "log.csv").groupby("epoch").last()
     for name in ("mse", "pl", "psi"):
         np.testing.assert_allclose(history[name], log[name], rtol=1e-6)
     np.testing.assert_allclose(history["total"], log["loss"], rtol=1e-6)
 
 
-def load(study, paths: Paths) -> keras.Model:
+def load(study, paths: Paths, run: Run = E1) -> keras.Model:
     network = unet(study.unet.channels, seed=0)
-    network.load_weights(paths.weights("E1"))
+    network.load_weights(paths.weights(run))
     return network
 
 
@@ -125,43 +128,44 @@ def damage(path) -> None:
     (["step-000000010.weights.h5"], Position(1, 0)), (["step-000000010.json"], Position(1, 0)),
     (["step-000000010.weights.h5", "step-000000006.json"], Position(0, 0)),
 ])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(killed, smoke, monkeypatch, files, begins):
-    folder, found = killed.paths.training("E1"), []
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(killed, smoke, monkeypatch, caplog, files, begins):
+    folder, found = killed.paths.training(E1), []
     for name in files:
         damage(folder / name) if name.endswith("h5") else (folder / name).write_text("{", encoding="utf-8")
     resume = Checkpoints.resume
     monkeypatch.setattr(Checkpoints, "resume", lambda self, model: found.append(resume(self, model)))
-    with pytest.warns(UserWarning, match="step-0000000(10|06).json: the checkpoint is damaged .*from the one before"):
-        train.train(killed, "E1", calibrate.lambda_used(killed, "E1"))
+    train.train(killed, E1, calibrate.lambda_used(killed, "E1"))
+    assert re.search("step-0000000(10|06).json: the checkpoint is damaged .*from the one before", caplog.text)
     assert found == [begins]
-    same(train.load_unet(killed, "E1"), load(killed, Paths(smoke, "smoke")))
+    same(train.load_unet(killed, E1), load(killed, Paths(smoke, "smoke")))
 
 
 @pytest.mark.parametrize(("section", "changed", "told"), [
-    ("training", {"lr": 5e-4}, r"train.lr was 0.001, is 0.0005:"),
-    ("unet", {"output_bias": "zero"}, "unet.output_bias was data_mean, is zero:"),
-    ("compute", {"precision": "mixed_bfloat16"}, "compute.precision was float32, is mixed_bfloat16:"),
+    ("training", {"lr": 5e-4}, r"train.lr was 0.001, is 0.0005;"),
+    ("unet", {"output_bias": "zero"}, "unet.output_bias was data_mean, is zero;"),
+    ("compute", {"precision": "mixed_bfloat16"}, "compute.precision was float32, is mixed_bfloat16;"),
 ])
 def test_a_changed_configuration_refuses_to_resume_and_says_what_changed(killed, section, changed, told):
     other = killed.model_copy(update={section: getattr(killed, section).model_copy(update=changed)})
-    with pytest.raises(TrainingError, match=f"{told} undo the change and it goes on from step 10, or delete .*E1/step-"):
-        train.train(other, "E1", calibrate.lambda_used(killed, "E1"))
-    assert checkpoints(killed.paths.training("E1")), "nothing is lost"
+    with pytest.raises(TrainingError, match=f"{told} undo the change and it goes on from step 10, or delete .*E1/seed-5/step-"):
+        train.train(other, E1, calibrate.lambda_used(killed, "E1"))
+    assert checkpoints(killed.paths.training(E1)), "nothing is lost"
 
 
 def test_changed_code_and_data_refuse_too(killed, monkeypatch):
-    pointer = killed.paths.training("E1") / "step-000000010.json"
+    pointer = killed.paths.training(E1) / "step-000000010.json"
     known = json.loads(pointer.read_text(encoding="utf-8"))
     known["key"], known["made_from"]["code"], known["made_from"]["inputs"]["manifest"] = "other", "other", "other"
     pointer.write_text(json.dumps(known), encoding="utf-8")
-    with pytest.raises(TrainingError, match="the contents of manifest changed; the code changed: undo"):
-        train.train(killed, "E1", calibrate.lambda_used(killed, "E1"))
+    with pytest.raises(TrainingError, match="the contents of manifest changed, the code changed; undo"):
+        train.train(killed, E1, calibrate.lambda_used(killed, "E1"))
 
 
 def test_a_finished_training_is_not_done_again(smoke_study, monkeypatch):
-    monkeypatch.setattr(train, "Patches", None)  # training would need it
-    for name in smoke_study.experiments:
-        history = train.train(smoke_study, name, calibrate.lambda_used(smoke_study, name))
+    monkeypatch.setattr(inputs, "patches", None)  # training would need it
+    for run in smoke_study.runs():
+        name = run.experiment
+        history = train.train(smoke_study, run, calibrate.lambda_used(smoke_study, name))
         assert history["epoch"].tolist() == [1, 2]
         assert history[["pl", "psi", "val_pl", "val_psi"]].isna().to_numpy().all() == (name == "mse")
         np.testing.assert_allclose(
@@ -170,9 +174,11 @@ def test_a_finished_training_is_not_done_again(smoke_study, monkeypatch):
 
 
 def test_all_experiments_start_alike(smoke_study):
-    same(train.new_unet(smoke_study), train.new_unet(smoke_study))
-    patches = train.Patches(smoke_study, "train")
-    output = train.new_unet(smoke_study, patches)(patches.images(patches.index, "ldct")).numpy()
+    patches = inputs.patches(smoke_study, "train", 5)
+    same(*(train.new_denoiser(smoke_study, Run(name, 5), 0.0, patches, 12).unet for name in ("mse", "baseline")))
+    first, second = (train.new_unet(smoke_study, seed, patches) for seed in (5, 6))
+    assert any((a.numpy() != b.numpy()).any() for a, b in zip(first.weights, second.weights, strict=True))
+    output = first(patches.images(patches.index, "ldct")).numpy()
     assert output.mean() == pytest.approx(patches.mean_ndct(), rel=0.1), "the data_mean bias"
 
 
@@ -180,18 +186,18 @@ def watch(output_bias: float, patience: int, tmp_path, targets=None) -> Watch:
     images = np.random.default_rng(0).random((2, 16, 16, 1)).astype(np.float32)
     made = Watch(images, images if targets is None else targets, patience, Checkpoints(tmp_path, None, length=1000),
                  lambda batch: f"slices of batch {batch}")
-    made.set_model(Denoiser(unet(2, seed=0, output_bias=output_bias), TotalLoss(0.0)))
+    made.set_model(Denoiser(unet(2, seed=0, output_bias=output_bias), TotalLoss(LossConfiguration(None, lambda_=0.0))))
     made.on_epoch_begin(0)
     return made
 
 
-def test_a_dead_network_is_told_and_stops_when_it_does_not_recover(tmp_path, capsys):
+def test_a_dead_network_is_warned_of_and_stops_when_it_does_not_recover(tmp_path, caplog):
     dead = watch(-60.0, 8, tmp_path)
     for batch in range(9):
         dead.on_train_batch_end(batch, {"loss": 1.0})
-    assert "step 2: the network's output is constant (dead start), it has 8 steps" in capsys.readouterr().err
+    assert "step 2: the network's output is constant (dead start), it has 8 steps" in caplog.text
     with pytest.raises(TrainingError, match=r"stopped at step 10 \(epoch 1\): the network's output has been constant for "
-                       r"8 steps .*slices of batch 9; last good checkpoint: none; pass SET=unet.output_bias=data_mean"):
+                       r"8 steps .*slices of batch 9, last good checkpoint: none; pass SET=unet.output_bias=data_mean"):
         dead.on_train_batch_end(9, {"loss": 1.0})
     with pytest.raises(TrainingError, match="output is constant.*output_bias=data_mean"):
         dead.refuse(dead.model)
@@ -225,11 +231,11 @@ def test_a_loss_that_is_not_finite_stops_with_step_slices_and_checkpoint(copied)
             if self.model.optimizer.iterations == 5:
                 self.model.unet.layers[-1].bias.assign([np.nan])
 
-    with pytest.raises(TrainingError, match=r"stopped at step 6 \(epoch 1\): the loss is nan; slices of the batch: "
-                       r"SIM0\d (B30|D45) \d mm \d.*; last good checkpoint: .*E1/step-000000004.weights.h5; lower"):
-        train.train(copied, "E1", 1e-5, callbacks=[Poison()])
-    assert not copied.paths.weights("E1").exists()
-    assert checkpoints(copied.paths.training("E1")) == ["step-000000004.weights.h5"], "weights that are no numbers"
+    with pytest.raises(TrainingError, match=r"stopped at step 6 \(epoch 1\): the loss is nan, slices of the batch: "
+                       r"SIM0\d (B30|D45) \d mm \d.*, last good checkpoint: .*E1/seed-5/step-000000004.weights.h5; lower"):
+        train.train(copied, E1, 1e-5, callbacks=[Poison()])
+    assert not copied.paths.weights(E1).exists()
+    assert checkpoints(copied.paths.training(E1)) == ["step-000000004.weights.h5"], "weights that are no numbers"
 
 
 def test_out_of_memory_says_which_batch_to_try(copied):
@@ -238,13 +244,13 @@ def test_out_of_memory_says_which_batch_to_try(copied):
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[4,32,32,2]")
 
     with pytest.raises(TrainingError, match=r"out of memory at train.batch 4 \(OOM when .*SET=train.batch=2"):
-        train.train(copied, "E1", 1e-5, callbacks=[Full()])
+        train.train(copied, E1, 1e-5, callbacks=[Full()])
 
 
 @pytest.mark.parametrize(("schedule", "half", "end"), [("cosine", 5e-4, 0.0), ("constant", 1e-3, 1e-3)])
 def test_learning_rate_over_the_whole_training(study, schedule, half, end):
     settings = study.training.model_copy(update={"schedule": schedule})
-    optimizer = train.optimizer(study.model_copy(update={"training": settings}), 40)
+    optimizer = train.optimizer(settings, 40)
     for step, rate in {0: 1e-3, 20: half, 40: end}.items():
         optimizer.iterations.assign(step)
         assert float(optimizer.learning_rate) == pytest.approx(rate, abs=1e-9)
@@ -255,38 +261,40 @@ def test_before_calibration_or_training_the_error_names_the_notebook(study):
         calibrate.lambda_used(study, "E1")
     assert calibrate.lambda_used(study, "mse") == 0.0
     with pytest.raises(WeightsError, match="unet.weights.h5 does not exist"):
-        train.load_unet(study, "E1")
+        train.load_unet(study, E1)
 
 
 def test_target_features_are_the_encoders_and_keep_to_their_limit(copied, monkeypatch):
-    patches = train.Patches(copied, "train")
-    features = feature_cache.target_features(copied, "ImageNet", patches)
-    assert set(features) == set(copied.encoder.phis.values())
-    network = train.encoder(copied, "ImageNet", "block3_conv2")
-    expected = network(patches.images(patches.index[-5:], "ndct"))
+    patches, encoding = inputs.patches(copied, "train", 5), copied.configurations["E1"].encoding
+    features = feature_cache.target_features(copied, encoding, patches, 5)
+    assert set(features) == {"block3_conv2", "block5_conv3"}
+    expected = inputs.encoder(copied, encoding, "block3_conv2")(patches.images(patches.index[-5:], "ndct"))
     np.testing.assert_allclose(features["block3_conv2"].read(19, 24), expected, rtol=1e-3, atol=1e-2)
-    batches = list(patches.dataset(True, features["block3_conv2"], start=4))
+    both = [features[name] for name in ("block3_conv2", "block5_conv3")]
+    batches = list(patches.dataset(4, True, both, start=4))
     assert len(batches) == 5
-    ldct, (ndct, given) = batches[1]
-    np.testing.assert_array_equal(given, features["block3_conv2"].read(8, 12))
+    ldct, (ndct, *given) = batches[1]
+    for found, stored in zip(given, both, strict=True):
+        np.testing.assert_array_equal(found, stored.read(8, 12))
     np.testing.assert_array_equal(ndct, patches.images(patches.index[8:12], "ndct"))
     np.testing.assert_array_equal(ldct, patches.images(patches.index[8:12], "ldct"))
     monkeypatch.setattr(feature_cache, "_compute", None)  # computing them again would need it
-    assert len(feature_cache.target_features(copied, "ImageNet", patches)["block3_conv2"]) == len(patches)
-    both = 2 * sum(feature_cache.sizes(copied, len(patches)).values())
-    for gib, phis in {both / 2**30: ["block5_conv3", "block3_conv2"], (both - 1) / 2**30: ["block5_conv3"], 0: []}.items():
-        limited = copied.model_copy(update={"training": copied.training.model_copy(update={"features_gib": gib})})
-        assert feature_cache.kept(limited, len(patches)) == phis
+    assert len(feature_cache.target_features(copied, encoding, patches, 5)["block3_conv2"]) == len(patches)
+    sizes = feature_cache.sizes(feature_cache.needed(copied), len(patches), 32)
+    assert len(sizes) == 4, "two contexts, two layers"
+    for limit, layers in {sum(sizes.values()): ["block5_conv3"] * 2 + ["block3_conv2"] * 2,
+                          sum(sizes.values()) - 1: ["block5_conv3"] * 2 + ["block3_conv2"], 0: []}.items():
+        assert [name for _, name in feature_cache.kept(sizes, limit)] == layers
 
 
 def test_training_is_the_same_with_and_without_kept_features(copied, smoke):
     """Computing the targets' features once is less work, not another result."""
     without = copied.model_copy(update={"training": copied.training.model_copy(update={"features_gib": 0})})
-    assert train.training_step(copied, "E1", 1e-2).key == train.training_step(without, "E1", 1e-2).key
-    train.train(without, "E1", calibrate.lambda_used(copied, "E1"))
-    histories = [pd.read_csv(each.history("E1")).drop(columns="seconds") for each in (copied.paths, Paths(smoke, "smoke"))]
+    assert train.training_step(copied, E1, 1e-2).key == train.training_step(without, E1, 1e-2).key
+    train.train(without, E1, calibrate.lambda_used(copied, "E1"))
+    histories = [pd.read_csv(each.history(E1)).drop(columns="seconds") for each in (copied.paths, Paths(smoke, "smoke"))]
     pd.testing.assert_frame_equal(*histories, rtol=2e-5)
-    for a, b in zip(train.load_unet(copied, "E1").weights, load(copied, Paths(smoke, "smoke")).weights, strict=True):
+    for a, b in zip(train.load_unet(copied, E1).weights, load(copied, Paths(smoke, "smoke")).weights, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-3, atol=2e-5)
 
 

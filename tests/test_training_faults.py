@@ -13,9 +13,12 @@ import pandas as pd
 import pytest
 
 from lib import REPOSITORY
-from lib.study.config import load_study
+from lib.study import load_study
 from lib.study.paths import Paths
+from lib.study.runs import Run
 from tests.test_training import load, same
+
+RUN = Run("baseline", 5)
 
 
 @pytest.fixture
@@ -26,20 +29,20 @@ def moments(request) -> list[float]:
 
 
 def begin(root) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "lib", "train", "E1"], cwd=REPOSITORY, stdout=subprocess.DEVNULL,
+    return subprocess.Popen([sys.executable, "-m", "lib", "train", "baseline"], cwd=REPOSITORY, stdout=subprocess.DEVNULL,
                             stderr=subprocess.PIPE, text=True,
                             env={**os.environ, "PROFILE": "smoke", "OUTPUT": str(root), "SET": "training.epochs=6"})
 
 
 def finish(root) -> None:
     process = begin(root)
-    _, told = process.communicate()
-    assert process.returncode == 0, told[-2000:]
+    _, error = process.communicate()
+    assert process.returncode == 0, error[-2000:]
 
 
 def state(paths: Paths) -> tuple[int, bool]:
     """The newest step that a checkpoint holds, and whether the training is done; every file is whole."""
-    folder = paths.training("E1")
+    folder = paths.training(RUN)
     for path in folder.glob("step-*.json"):
         assert json.loads(path.read_text(encoding="utf-8"))["sha256"], "half-written"
     assert len(list(folder.glob("step-*.json"))) <= 3
@@ -49,9 +52,9 @@ def state(paths: Paths) -> tuple[int, bool]:
 
 @pytest.fixture
 def roots(smoke, tmp_path):
-    """Two folders with all that E1's training needs, one for the undisturbed training."""
+    """Two folders with all that the baseline's training needs (its lambda needs no calibration), one for the undisturbed training."""
     for name in ("disturbed", "undisturbed"):
-        for part in ("volumes", "medical", "calibration"):
+        for part in ("volumes", "medical"):
             shutil.copytree(smoke / "artifacts" / "smoke" / part, tmp_path / name / "artifacts" / "smoke" / part)
     return [Paths(tmp_path / name, "smoke") for name in ("disturbed", "undisturbed")]
 
@@ -69,24 +72,24 @@ def test_killed_at_random_moments_it_ends_as_undisturbed(roots, moments):
         kills += process.returncode != 0
         assert done or step >= known, "a checkpoint was lost"
         if done:  # it was quicker: begin anew, so that every moment is tried
-            shutil.rmtree(disturbed.training("E1"))
+            shutil.rmtree(disturbed.training(RUN))
         known = 0 if done else step
     assert kills
     finish(disturbed.root)
     study = load_study("smoke")
-    same(*(load(study, each) for each in roots))
-    histories = [pd.read_csv(each.history("E1")).drop(columns="seconds") for each in roots]
+    same(*(load(study, each, RUN) for each in roots))
+    histories = [pd.read_csv(each.history(RUN)).drop(columns="seconds") for each in roots]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
-    logs = [(each.training("E1") / "log.csv").read_text(encoding="utf-8") for each in roots]
+    logs = [(each.training(RUN) / "log.csv").read_text(encoding="utf-8") for each in roots]
     assert logs[0] == logs[1]
 
 
 def test_a_second_training_of_the_same_experiment_says_so_and_stops(roots):
     first = begin(roots[0].root)
-    while not (roots[0].training("E1") / ".lock").is_file() and first.poll() is None:
+    while not (roots[0].training(RUN) / ".lock").is_file() and first.poll() is None:
         time.sleep(0.05)
     second = begin(roots[0].root)
-    _, told = second.communicate()
+    _, error = second.communicate()
     first.kill()
     first.communicate()
-    assert second.returncode == 1 and "error: another run is at work in" in told and "Traceback" not in told
+    assert second.returncode == 1 and "error: another run is at work in" in error and "Traceback" not in error

@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 
 from lib import REPOSITORY
-from lib.data import split
 from lib.data.store import reading
-from lib.networks.vgg import vgg
 from lib.paper import published
-from lib.report import labels
-from lib.stages import calibrate, evaluate, train
+from lib.perceptual import encoders
+from lib.report.labels import Labels
+from lib.stages import calibrate, evaluate, inputs, train
 from lib.stages.preprocess import prepare
-from lib.study.config import load_study
+from lib.study import load_study
 from lib.study.paths import Paths
-from lib.workflow import pipeline
+from lib.study.runs import Run
+from lib.workflow.stages import stages
 from tests import trees
 
 TABLES = ("table1", "table2", "table3", "table4", "calibration")
@@ -36,14 +36,14 @@ def second(tmp_path_factory) -> Paths:
                            text=True, check=False, capture_output=True,
                            env={**os.environ, "PROFILE": "smoke", "OUTPUT": str(root)})
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "smoke: 11 stages ran" in ended.stdout
+    assert "smoke: 17 stages ran" in ended.stdout
     return Paths(root, "smoke")
 
 
 def test_two_runs_give_identical_weights_and_tables(smoke, second):
     first = Paths(smoke, "smoke")
-    for name in published.EXPERIMENTS:
-        one, other = (json.loads((paths.training(name) / "stamp.json").read_text()) for paths in (first, second))
+    for run in load_study("smoke").runs():
+        one, other = (json.loads((paths.training(run) / "stamp.json").read_text()) for paths in (first, second))
         assert one["key"] == other["key"] and one["outputs"]["unet.weights.h5"][2] == other["outputs"]["unet.weights.h5"][2]
     for name in ("metrics", "calibrated", "manifest"):
         assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
@@ -67,7 +67,7 @@ def test_every_file_that_others_rely_on_is_there(second):
     assert table["experiment"].tolist() == ["ldct", "mse", "baseline", "E1", "E2", "E3", "E4"]
     scores = ["ssim_mean", "ssim_sd", "psnr_mean", "psnr_sd", "nrmse_mean", "nrmse_sd", "rank"]
     assert table.columns[1:8].tolist() == scores and {f"paper_{name}" for name in scores} <= set(table.columns)
-    states = pd.read_csv(second.figures / "calibrate.csv")
+    states = pd.read_csv(second.figures / "calibration.csv")
     assert {"mse", "pl", "psi_eq5", "psi_alg2", "lambda_exact", "lambda_decade", "lambda_used"} <= set(states.columns)
     assert set(states["state"]) == {"untrained", "trained"}
     metrics = pd.read_csv(second.metrics)
@@ -84,21 +84,23 @@ def test_the_paper_profile_on_a_tree_in_mayo_form(tmp_path, monkeypatch):
     for name, seed in {"VGG19_WEIGHTS": 1, "MEDICAL_WEIGHTS": 2}.items():
         keras.utils.set_random_seed(seed)
         path = tmp_path / f"{name}.weights.h5"
-        vgg("vgg19").save_weights(path)
+        encoders.network("vgg19").save_weights(path)
         monkeypatch.setenv(name, str(path))
     monkeypatch.setenv("DATA", str(data))
     study = load_study("paper")
     study = study.model_copy(update={"training": study.training.model_copy(update={"epochs": 2})})
     manifest = prepare(study)
     assert len(manifest) == 60 and set(manifest["collection"]) == {"mayo2016"}
+    train.train(study, study.pilot, 0.0)
     table = calibrate.calibrate(study).set_index(["experiment", "state"])
-    used = {name: table["lambda_used"][name, "trained"] for name in ("baseline", *published.CALIBRATED)}
-    assert used == {name: published.EXPERIMENTS[name].lambda_ for name in used}, "the published four"
+    used = {name: table["lambda_used"][name, "trained"] for name in published.LAMBDAS}
+    assert used == published.LAMBDAS, "the published four, and the literature's"
     assert table["phi"]["E4", "trained"] == "block5_conv4" and table["context"]["E4", "trained"] == "Medical"
-    history = train.train(study, "E4", calibrate.lambda_used(study, "E4"))
+    run = Run("E4", 5)
+    history = train.train(study, run, calibrate.lambda_used(study, "E4"))
     assert len(history) == 2 and np.isfinite(history.to_numpy()).all()
-    assert train.load_unet(study, "E4").count_params() == published.UNET_PARAMETERS
-    scores = evaluate.evaluate(study, "E4")
+    assert train.load_unet(study, run).count_params() == published.UNET_PARAMETERS
+    scores = evaluate.evaluate(study, run)
     assert set(scores["patient"]) == {"L096", "L506"} and len(scores) == 6 and scores["ssim"].between(-1, 1).all()
 
 
@@ -115,16 +117,16 @@ def test_normal_dose_scans_of_unknown_patients_become_a_paired_cohort(tmp_path, 
     manifest = prepare(study, jobs=1)
     assert set(manifest["collection"]) == {"inserted"} and manifest["paired"].all() and len(manifest) == 12
     assert manifest.groupby("dose")["dose_fraction"].unique().map(list).to_dict() == {"full": [1.0], "quarter": [0.1]}
-    parts = split.subsets(study)
+    parts = inputs.subsets(study)
     assert [part["patient"].nunique() for part in parts.values()] == [1, 1, 1]
     row = parts["test"].iloc[0]
-    low, full = (reading.open_volume(study.paths.volumes, row[dose])[row["index"]].astype(float)
+    low, full = (reading.open_volume(study.paths.volumes, row[dose]).slice(row["index"]).astype(float)
                  for dose in ("ldct", "ndct"))
     inside = np.hypot(rows, columns) < 11
     assert (low - full)[inside].std() > 2 * full[inside].std(), "nine tenths of the photons are gone"
-    line = labels.provenance_line(study)
+    line = Labels.of(study).provenance
     assert "low dose INSERTED by simulation, patients divided at random, seed 5" in line
-    stage = [stage.name for wave in pipeline.stages(study) for stage in wave][0]
+    stage = [stage.name for wave in stages(study) for stage in wave][0]
     assert stage == "00_insert"
     text = "".join(path.read_text(encoding="utf-8", errors="replace") + str(path.relative_to(study.paths.root))
                    for path in study.paths.artifacts.rglob("*") if path.is_file())
