@@ -2,6 +2,7 @@
 
 import json
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -61,6 +63,12 @@ def sleep(path: Path) -> None:
     write(path)
     with subprocess.Popen([sys.executable, "-c", "import time; print(1, flush=True); time.sleep(300)"]):
         time.sleep(300)
+
+
+def delegate(path: Path) -> None:
+    """Work that starts processes of its own, as the reading of many files does."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        write(path, str(pool.submit(os.getpid).result()))
 
 
 def attempts(path: Path) -> list[int]:
@@ -140,6 +148,12 @@ def test_what_fails_thrice_is_reported_and_the_others_finish(stage, do, caplog):
     assert len(attempts(dead.parameters["path"])) == len(attempts(broken.parameters["path"])) == 3
     assert other.is_current() and not dead.is_current() and not broken.is_current()
     assert "Traceback" in caplog.text, "the log says more"
+
+
+def test_a_stage_may_start_processes_of_its_own(stage, do):
+    busy = stage("busy", "delegate")
+    do(busy, jobs=1)
+    assert int(busy.parameters["path"].read_text(encoding="utf-8")) != attempts(busy.parameters["path"])[0]
 
 
 def test_what_fails_once_ends_well(stage, do):
