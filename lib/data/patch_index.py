@@ -42,8 +42,7 @@ def grid(rows: int, columns: int, size: int, skip: int) -> np.ndarray:
     Patches that would leave the slice are left out: 5 x 5 = 25 patches of 96 at stride 96 in 512 x 512, so that the
     last 32 rows and columns are never seen.
 
-    Returns
-    -------
+    Returns:
         int array (patches, 2) of (row, column), row by row; empty for a slice smaller than a patch.
     """
     tops, lefts = np.arange(0, rows - size + 1, skip), np.arange(0, columns - size + 1, skip)

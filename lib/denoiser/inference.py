@@ -19,12 +19,10 @@ def denoise(unet: "keras.Model", ldct_hu: np.ndarray) -> np.ndarray:
     Args:
         ldct_hu: (rows, columns) or (slices, rows, columns), HU.
 
-    Returns
-    -------
+    Returns:
         The same shape, HU, float32.
 
-    Raises
-    ------
+    Raises:
         TrainingError: the network answers with values that are no numbers.
     """
     stack = ldct_hu[None] if ldct_hu.ndim == 2 else ldct_hu
