@@ -83,7 +83,7 @@ def test_editing_the_loss_retrains_and_editing_a_figure_does_not(smoke_study, me
     assert out_of_date(smoke_study) == {"01_preprocess", "02_calibrate_psi", "04_evaluate", "05_stats"}
     meaning("lib.stages.statistics")
     assert not any(retrains()) and out_of_date(smoke_study) >= {"04_evaluate", "05_stats"}
-    assert not {"00_simulate", "01_preprocess"} & out_of_date(smoke_study)
+    assert not [name for name in out_of_date(smoke_study) if name.startswith(("00", "03", "04_evaluate_"))]
     meaning("lib.perceptual.losses")
     assert all(retrains())
     assert not {"00_simulate", "01_preprocess"} & out_of_date(smoke_study)
