@@ -15,7 +15,7 @@ import lib.log
 from lib import REPOSITORY
 from lib.data.workers import cores
 from lib.errors import PaperError, StudyError
-from lib.study.config import Simulation, Study, load_study
+from lib.study.config import Simulation, load_study
 from lib.study.runs import Run
 from lib.workflow import make
 from lib.workflow.stages import stages
@@ -184,22 +184,22 @@ def _insert(arguments: argparse.Namespace) -> None:
     print(report.drop(columns="sha256").to_string(index=False, float_format="%.4g"))
 
 
-def _simulation(study: Study, arguments: argparse.Namespace) -> Simulation:
-    if study.cohort.simulation is None:
+def _simulation(default: Simulation | None, arguments: argparse.Namespace) -> Simulation:
+    if default is None:
         raise StudyError("this profile reads real scans and simulates none", remedy="pass PROFILE=demo or PROFILE=smoke")
     chosen = {name: value for name in ("patients", "slices", "size", "seed")
               if (value := getattr(arguments, name)) is not None}
     for name, value in chosen.items():
         if value < (least := {"seed": 0, "slices": 2, "size": 16, "patients": 1}[name]):
-            raise StudyError(f"--{name} {value} is too small: pass {least} or more")
-    return study.cohort.simulation.model_copy(update=chosen)
+            raise StudyError(f"--{name} {value} is too small", remedy=f"pass {least} or more")
+    return default.model_copy(update=chosen)
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
     from lib.simulation.cohort import simulate
 
     study = load_study()
-    simulation = _simulation(study, arguments)
+    simulation = _simulation(study.cohort.simulation, arguments)
     out = arguments.out or study.paths.cohort
     noise = simulate(out, **simulation.model_dump())
     print(noise.to_string(index=False, float_format="%.2f"))
