@@ -12,7 +12,7 @@ from benchmarks import reference
 from benchmarks.measure import by_turns, ratio, require_close
 from benchmarks.setting import Setting
 from lib.data.patches import Patches
-from lib.data.store.reading import open_volume, read_slice
+from lib.data.store.reading import open_volume
 from lib.stages import inputs
 
 ROUNDS, EPOCHS = 5, 2
@@ -73,5 +73,5 @@ def _plain_slices(setting: Setting, patches: Patches, store: Path) -> tuple[np.n
         row = patches.pairs.iloc[pair]
         for dose, found in files.items():
             found[pair] = folder / f"{pair}_{dose}.npy"
-            np.save(found[pair], read_slice(open_volume(store, row[dose]), row["index"]).astype(np.float64))
+            np.save(found[pair], open_volume(store, row[dose]).slice(row["index"]).astype(np.float64))
     return patches.index[np.isin(patches.index[:, 0], chosen)], files["ldct"], files["ndct"]

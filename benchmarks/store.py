@@ -49,12 +49,12 @@ def run(setting: Setting) -> dict:
 
 def _compare(setting: Setting, files, out, plain) -> float:
     """Largest difference in HU of some slices: there must be none."""
-    from lib.data.store.reading import load_manifest, open_volume, read_slice
+    from lib.data.store.reading import load_manifest, open_volume
 
     rows = load_manifest(out).set_index("source_sha256")
     differences = []
     for number in np.linspace(0, len(files) - 1, setting.pick(50, 5)).astype(int):
         found = rows.loc[[file_sha256(files[number])]].iloc[0]
-        ours = read_slice(open_volume(out, found["volume"]), found["index"])
+        ours = open_volume(out, found["volume"]).slice(found["index"])
         differences.append(require_close("HU in the store", ours, np.load(plain / f"{number}.npy")))
     return max(differences)

@@ -156,7 +156,7 @@ def _source(name: str, data: bytes) -> Source:
         ds = pydicom.dcmread(io.BytesIO(data))
     values = []
     for part in (ds.file_meta,) if name == "deflated" else (ds.file_meta, ds):
-        for tag in part.keys():
+        for tag in part.keys():  # noqa: SIM118 - the elements themselves would be converted
             element = part.get_item(tag)
             raw = isinstance(element, RawDataElement)
             vr = element.VR or (pydicom.datadict.dictionary_VR(tag) if pydicom.datadict.dictionary_has_tag(tag) else "UN")

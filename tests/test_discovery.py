@@ -7,8 +7,10 @@ from collections import Counter
 import pytest
 
 from lib.data import workers
-from lib.data.dicom.discovery import PairKey, SeriesKey, discover
-from lib.errors import CohortError
+from lib.data.dicom.discovery import discover
+from lib.data.dicom.identity import Problem, counts
+from lib.data.dicom.pairing import PairKey, SeriesKey
+from lib.errors import CohortError, DicomError
 from tests import trees
 
 LAYOUTS = {  # (full, quarter) folder, and the form of the file names
@@ -40,7 +42,7 @@ def both_doses(root, layout, z=(0.0, 0.8), **changes):
 
 
 def kinds(found) -> dict:
-    return found.counts()
+    return counts(found.problems)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -222,7 +224,7 @@ def test_other_matrix_size_in_one_series(tmp_path):
 
 def test_doses_of_other_matrix_sizes_are_not_paired(tmp_path):
     trees.mayo(tmp_path, "full", dose="full")
-    for i, path in enumerate(trees.mayo(tmp_path, "quarter", dose="quarter")):
+    for path in trees.mayo(tmp_path, "quarter", dose="quarter"):
         trees.edit(path, Rows=6, Columns=80)
     found = discover(tmp_path)
     assert not found.pairs and "(24, 20) at full dose, (6, 80) at quarter dose" in found.problems[0].what
@@ -231,7 +233,7 @@ def test_doses_of_other_matrix_sizes_are_not_paired(tmp_path):
 @pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept", "ImagePositionPatient"])
 def test_missing_header_field_is_a_problem_with_the_file(tmp_path, name):
     both_doses(tmp_path, "flat thickness", z=(0.0, 0.8, 1.6))
-    path = sorted(tmp_path.rglob("*_QD_*.IMA"))[0]
+    path = min(tmp_path.rglob("*_QD_*.IMA"))
     trees.edit(path, **{name: None})
     found = discover(tmp_path)
     assert len(found.pairs["L067", "B30", 1.0]) == 2 and kinds(found) == {"no partner": 1, "unreadable": 1}
@@ -241,7 +243,7 @@ def test_missing_header_field_is_a_problem_with_the_file(tmp_path, name):
 
 def test_truncated_file_and_a_dcm_that_is_none_are_problems(tmp_path):
     both_doses(tmp_path, "flat thickness")
-    path = sorted(tmp_path.rglob("*.IMA"))[0]
+    path = min(tmp_path.rglob("*.IMA"))
     path.write_bytes(path.read_bytes()[:-200])
     (tmp_path / "report.dcm").write_text("not DICOM")
     found = discover(tmp_path)
@@ -349,6 +351,16 @@ def test_symbolic_links_are_followed_once(tmp_path):
 def test_processes_give_the_same_result(tmp_path, monkeypatch):
     both_doses(tmp_path, "flat thickness", z=[i * 0.8 for i in range(40)])
     (tmp_path / "bad.dcm").write_text("no")
+    trees.one(tmp_path / "other.dcm", Modality="MR")
     monkeypatch.setattr(workers, "POOL_FROM", 1)
     one, two = discover(tmp_path), discover(tmp_path, jobs=2)
     assert one.series == two.series and one.pairs == two.pairs and one.problems == two.problems
+    assert one.ignored == two.ignored == {"modality MR": 1} and kinds(two) == {"unreadable": 1, "other image": 1}
+
+
+def test_a_problem_keeps_the_parts_of_its_error(tmp_path):
+    error = DicomError("two; parts", where=tmp_path, remedy="do this; or that")
+    problem = Problem.of(error, tmp_path)
+    assert (problem.kind, problem.what, problem.remedy) == ("unreadable", "two; parts", "do this; or that")
+    assert str(problem) == str(error) == f"{tmp_path}: two; parts; do this; or that"
+    assert Problem.of(error, tmp_path, "undecodable").kind == "undecodable"

@@ -276,10 +276,12 @@ def test_rq3_does_not_compare_e2_with_itself(labels):
     assert "cannot tell" in line_of(text, "E2's λ came out as the baseline's (0.1)")
 
 
-def test_trained_shows_a_late_rise():
+def test_trained_shows_a_late_rise(labels, study):
     history = fake_histories()["E1", 5].assign(val_mse=[1e-4, 2e-4])
-    assert "1e-4 to 2e-4, lowest in epoch 1 (1e-4); Ψ 0.900 to 0.500" in claims.trained(history, "E1")
-    assert "no perceptual term" in claims.trained(fake_histories()["mse", 5], "mse")
+    assert "1e-4 to 2e-4, lowest in epoch 1 (1e-4); Ψ 0.900 to 0.500" in claims.trained(labels, history, ("E1", 5))
+    assert "no perceptual term" in claims.trained(labels, fake_histories()["mse", 5], ("mse", 5))
+    other = changed(study, losses=OWN, experiments=("plain",), seeds=(5, 6))
+    assert "**plain, seed 6**, 2 epochs: validation L1 1e-4" in claims.trained(other, history, ("plain", 6))
 
 
 def test_own_experiments_have_labels_and_colours_of_their_own(study):
@@ -346,7 +348,7 @@ def test_one_experiment_has_an_empty_table_4(study):
 def test_several_seeds_are_shown_and_said(study):
     labels, metrics, calibration = changed(study, seeds=(5, 6, 7)), fake_metrics(seeds=(5, 6, 7)), fake_calibration()
     third, fourth = table3(metrics, calibration), table4(metrics, 50)
-    assert tables.table3(labels, third)["Seeds"].tolist() == ["0", *["3"] * 6]
+    assert tables.table3(labels, third)["Seeds"].tolist() == ["–", *["3"] * 6]
     assert set(tables.table4(labels, fourth)["Seeds"]) == {"3"}
     assert "SD of SSIM over seeds" in (labels.figures / "table3.md").read_text(encoding="utf-8")
     assert "| 5, 6, 7" in tables.table2(labels, calibration).to_markdown()

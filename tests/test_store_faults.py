@@ -127,7 +127,7 @@ def test_a_full_disk_is_one_line_and_freeing_space_goes_on(cohort, tmp_path, sha
         SPACE=int(share * needed), OUT=tmp_path / "out", COPY=tmp_path / "copy",
         RUN=" ".join(command(cohort / "data", tmp_path / "out")),
     )  # fmt: skip
-    *shown, error, status = first.strip().splitlines()
+    *_, error, status = first.strip().splitlines()
     assert status == "status 1" and error.startswith("error: ") and message in error and "free" in error
     assert "Traceback" not in first and "manifest.csv" not in files and TEMPORARY not in files
     assert (".npy" in files) == (share == 1.0)

@@ -4,9 +4,10 @@ import pydicom
 import pytest
 
 from lib.data.dicom import discovery
-from lib.data.dicom.discovery import PairKey, discover
-from lib.data.dicom.identity import identify
+from lib.data.dicom.discovery import discover
+from lib.data.dicom.identity import counts, identify
 from lib.data.dicom.mayo import write_slice
+from lib.data.dicom.pairing import PairKey
 from lib.data.dicom.slice import NotCtImageError, read_header
 from tests import trees
 
@@ -81,15 +82,15 @@ def test_a_general_electric_patient_has_full_dose_images_only(tmp_path):
         if "Low" in path.parent.name:
             path.unlink()
     found = discover(tmp_path)
-    assert list(found.pairs) == [PAIR] and found.counts() == {"no partner": 2}
+    assert list(found.pairs) == [PAIR] and counts(found.problems) == {"no partner": 2}
 
 
-@pytest.mark.parametrize("patient, low", [("C002", 0.1), ("L004", 0.25), ("N012", 0.25)])
+@pytest.mark.parametrize(("patient", "low"), [("C002", 0.1), ("L004", 0.25), ("N012", 0.25)])
 def test_dose_fraction_of_tcia(tmp_path, patient, low):
     trees.tcia(tmp_path, patient)
     found = discover(tmp_path)
     assert {header.dose: header.dose_fraction for header in found.headers.values()} == {"full": 1.0, "quarter": low}
-    assert ("tenth dose" in found.counts()) == (patient[0] == "C")
+    assert ("tenth dose" in counts(found.problems)) == (patient[0] == "C")
 
 
 @pytest.mark.parametrize("make", [trees.simulated, lambda root: [trees.mayo(root, d, dose=d) for d in ("full", "quarter")]])

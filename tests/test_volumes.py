@@ -86,7 +86,7 @@ def test_pairs_share_index_and_z(store):
 def test_partners_are_partners_when_slices_are_missing_and_shuffled(tmp_path):
     trees.mayo(tmp_path / "data", "a", dose="full", z=[2.4, 0.0, 1.6, 0.8], name="{i}.IMA")
     low = trees.mayo(tmp_path / "data", "b", dose="quarter", z=[0.8, 5.0, 2.4], name="{i}.IMA")
-    for path, value in zip(low, (8, 50, 24)):
+    for path, value in zip(low, (8, 50, 24), strict=True):
         trees.edit(path, PixelData=np.full((24, 20), value + 1024, "<u2").tobytes())
     manifest = build_store(tmp_path / "data", tmp_path / "out")
     table = pairs(manifest)
@@ -324,7 +324,7 @@ def test_a_damaged_store_is_refused(store):
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    ("change", "message"),
     [
         (lambda text: text.replace("z_mm", "depth"), "z_mm are missing"),
         (lambda text: text.replace("True", "perhaps", 1), "not a manifest"),
@@ -373,7 +373,8 @@ def mayo_manifest(patients: dict[str, tuple[int, int]], kernels=("B30", "D45"), 
     """Rows as of a store: (1 mm, 3 mm) pairs by patient."""
     rows = [
         (patient, dose, kernel, thickness, index, index * 1.0, f"{patient}_{dose}_{kernel}_{thickness:g}mm.npy", True)
-        for patient, counts in patients.items() for kernel in kernels for thickness, count in zip((1.0, 3.0), counts)
+        for patient, counts in patients.items() for kernel in kernels
+        for thickness, count in zip((1.0, 3.0), counts, strict=True)
         for dose in ("full", "quarter") for index in range(count)
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=list(reading.COLUMNS)[:8]).assign(collection=collection)
@@ -381,12 +382,14 @@ def mayo_manifest(patients: dict[str, tuple[int, int]], kernels=("B30", "D45"), 
 
 def test_completeness_compares_with_the_published_counts():
     size = paper_size()
-    whole = dict(zip(published.SLICES_3MM_BY_PATIENT, zip(size["slices_1mm"], size["slices_3mm"])))
+    counts = zip(size["slices_1mm"], size["slices_3mm"], strict=True)
+    whole = dict(zip(published.SLICES_3MM_BY_PATIENT, counts, strict=True))
     assert sum(published.SLICES_3MM_BY_PATIENT.values()) == published.SLICES_3MM
-    assert sum(published.PAIRS_BY_SERIES.values()) == published.PAIRS == published.KERNELS * (published.SLICES_1MM + published.SLICES_3MM)
+    assert sum(published.PAIRS_BY_SERIES.values()) == published.PAIRS
+    assert published.PAIRS == published.KERNELS * (published.SLICES_1MM + published.SLICES_3MM)
     assert completeness(mayo_manifest(whole)) == "complete: 10 patients, 16,628 pairs"
     assert completeness(mayo_manifest(whole, collection="simulated")) is None
-    two = {name: (600, 0) for name in ("L067", "L506")}
+    two = dict.fromkeys(("L067", "L506"), (600, 0))
     assert completeness(mayo_manifest(two, kernels=["B30"])) == (
         "partial: 2 of 10 patients, 1 mm B30 only, 1,200 of 16,628 pairs")
     assert completeness(mayo_manifest(whole, kernels=["D45"])) == (

@@ -6,6 +6,7 @@ import pandas as pd
 from lib.check.report import Report
 from lib.data import split
 from lib.data.dicom.discovery import Discovery, discover
+from lib.data.doses import DOSES, FULL
 from lib.data.patients import SUBSETS, pseudonym_unless_known
 from lib.data.workers import cores
 from lib.errors import CohortError
@@ -71,11 +72,11 @@ def simulated_pairs(simulation: Simulation) -> pd.DataFrame:
 def counts(found: Discovery) -> pd.DataFrame:
     """Slices by patient (rows), series and dose (columns 'B30 1 mm', 'full'), with totals and what Mayo's should be."""
     rows = [(key.patient, f"{key.kernel} {key.thickness_mm:g} mm", dose, len(slices))
-            for dose, group in (("full", found.series), ("quarter", found.series), ("pairs", found.pairs))
+            for dose, group in (*((dose, found.series) for dose in DOSES), ("pairs", found.pairs))
             for key, slices in group.items() if getattr(key, "dose", dose) == dose]
     table = pd.DataFrame(rows, columns=["patient", "series", "dose", "slices"]).pivot_table(
         index="patient", columns=["series", "dose"], values="slices", aggfunc="sum", fill_value=0)
-    order = {name: place for place, name in enumerate(("full", "quarter", "pairs"))}
+    order = {name: place for place, name in enumerate((*DOSES, "pairs"))}
     table = table[sorted(table.columns, key=lambda column: (column[0], order[column[1]]))]
     table.columns.names, table.index.name = [None, None], None
     table.loc["total"] = table.sum()
@@ -87,7 +88,7 @@ def counts(found: Discovery) -> pd.DataFrame:
 def _pairs(found: Discovery, inserted: bool) -> pd.DataFrame:
     places = [(key, slices[0][1], len(slices)) for key, slices in found.pairs.items()]
     if inserted:
-        places = [(key, slices[0][1], len(slices)) for key, slices in found.series.items() if key.dose == "full"]
+        places = [(key, slices[0][1], len(slices)) for key, slices in found.series.items() if key.dose == FULL]
     rows = [(key.patient, key.kernel, key.thickness_mm, found.headers[first].rows, found.headers[first].columns)
             for key, first, count in places for _ in range(count)]
     return pd.DataFrame(rows, columns=["patient", "kernel", "thickness_mm", "rows", "columns"])

@@ -5,7 +5,7 @@ Improving the Perceptual Loss Design for Low-Dose CT Enhancement*. What its text
 epoch, the reading of L097, the number of parameters) was read from the authors' public code and logs.
 """
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 
 class Losses(NamedTuple):
@@ -127,27 +127,3 @@ SLICES_3MM_BY_PATIENT: Final = {"L067": 224, "L096": 330, "L109": 128, "L143": 2
 UNET_PARAMETERS: Final = 7_759_521
 PATCHES_PER_SLICE: Final = 25
 ALPHA: Final = 0.05
-
-
-# ---- leaves with the lead's merge: lib/check, lib/__main__, benchmarks and tests of them still read these ----
-Context = Literal["ImageNet", "Medical"]
-Depth = Literal["shallow", "deep"]
-
-
-class Configuration(NamedTuple):
-    """One experiment's perceptual loss: encoder context c, depth of phi, and the published lambda."""
-
-    context: Context | None
-    depth: Depth | None
-    lambda_: float
-
-
-EXPERIMENTS: Final[dict[str, Configuration]] = {
-    "mse": Configuration(None, None, 0.0),
-    "baseline": Configuration("ImageNet", "deep", 1e-1),
-    "E1": Configuration("ImageNet", "shallow", 1e-5),
-    "E2": Configuration("ImageNet", "deep", 1e-2),
-    "E3": Configuration("Medical", "shallow", 1e-5),
-    "E4": Configuration("Medical", "deep", 1e-4),
-}
-# ---- end of what leaves ----

@@ -133,7 +133,7 @@ class TotalLoss(keras.losses.Loss):
         return self.parts(y_true, y_pred).total
 
     def get_config(self) -> dict:
-        return {"name": self.name, "configuration": self.configuration.as_dict(), "lambda_": float(self.lambda_)}
+        return {"name": self.name, "configuration": self.configuration.as_dict(), "lambda_": float(self.lambda_.numpy())}
 
 
 class PerceptualInfluence(keras.metrics.Metric):

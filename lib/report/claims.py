@@ -62,19 +62,21 @@ def rq3(labels: Labels, table3: pd.DataFrame, calibration: pd.DataFrame) -> str:
     return _answer(labels, "RQ3", lines, _seeds(labels))
 
 
-def trained(history: pd.DataFrame, name: str) -> str:
-    """What one training did: validation MSE, its best epoch, Psi on the training set, first epoch against last.
+def trained(labels: Labels, history: pd.DataFrame, run: tuple[str, int]) -> str:
+    """What one training did: pixel term on the validation set, its best epoch, Psi on the training set, first against last.
 
     Parameters
     ----------
     history : DataFrame
         A row an epoch, as :mod:`lib.stages.train` writes it.
-    name : str
-        Of the experiment or the run.
+    run : (str, int)
+        Its experiment and seed.
     """
+    name = f"{run[0]}, seed {run[1]}" if len(labels.seeds) > 1 else run[0]
     first, last, best = history.iloc[0], history.iloc[-1], history.loc[history["val_mse"].idxmin()]
-    text = (f"**{name}**, {len(history)} epochs: validation MSE {number(first['val_mse'])} to "
-            f"{number(last['val_mse'])}, lowest in epoch {best['epoch']:.0f} ({number(best['val_mse'])})")
+    text = (f"**{name}**, {len(history)} epochs: validation {labels.experiments[run[0]].pixel} "
+            f"{number(first['val_mse'])} to {number(last['val_mse'])}, lowest in epoch {best['epoch']:.0f} "
+            f"({number(best['val_mse'])})")
     psi = pd.to_numeric(history["psi"]).dropna()
     text += f"; Ψ {psi.iloc[0]:.3f} to {psi.iloc[-1]:.3f}" if len(psi) else "; no perceptual term"
     return f"{text}. The last epoch's weights are evaluated, as the authors did.\n"

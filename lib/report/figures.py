@@ -123,7 +123,7 @@ def figure3(labels: Labels, examples: Mapping[str, np.ndarray]) -> Path:
     for panel, (name, error) in zip(axes.flat[1:], errors.items(), strict=False):
         layers, _, rest = labels.experiments[name].label.partition(", ")
         rmse = f"RMSE {np.sqrt(np.mean(error**2)):.1f} HU"
-        title = f"{textwrap.fill(layers, 30)}\n{', '.join(filter(None, (rest, rmse)))}"
+        title = "\n".join(textwrap.fill(each, 30) for each in (layers, ", ".join(filter(None, (rest, rmse)))))
         shown = picture(panel, error, limits, title, "RdBu_r")
     for panel in axes.flat[len(errors) + 1 :]:
         panel.set_axis_off()
@@ -142,7 +142,9 @@ def figure_training(labels: Labels, histories: Mapping[tuple[str, int], pd.DataF
     """
     figure = new_figure(labels, 5.2)
     axes = figure.subplots(2, 2, sharex=True)
-    titles = {"total": "total loss (Eq. 4)", "mse": "MSE", "pl": "perceptual loss", "psi": "Ψ at the λ used"}
+    shown = [labels.experiments[name] for name in dict.fromkeys(name for name, _ in histories)]
+    titles = {"total": "total loss (Eq. 4)", "mse": ", ".join(dict.fromkeys(each.pixel for each in shown)),
+              "pl": "perceptual loss", "psi": "Ψ at the λ used"}
     for panel, (column, title) in zip(axes.flat, titles.items(), strict=True):
         for (name, _), history in histories.items():
             for prefix, line in (("", "-"), ("val_", DASHED)):
@@ -153,7 +155,6 @@ def figure_training(labels: Labels, histories: Mapping[tuple[str, int], pd.DataF
     for panel in axes[1]:
         panel.set_xlabel("epoch")
         panel.xaxis.get_major_locator().set_params(integer=True)
-    shown = [labels.experiments[name] for name in dict.fromkeys(name for name, _ in histories)]
     handles = [Line2D([], [], color=each.colour, marker=each.marker, markersize=4, label=each.label) for each in shown]
     handles += [Line2D([], [], color="0.2", linestyle=line, label=label)
                 for label, line in (("training", "-"), ("validation", DASHED))]

@@ -53,6 +53,8 @@ class ExperimentLabel:
         Whose weights the encoder has, with an asterisk where they are a substitute; empty without an encoder.
     layers : tuple of str
         Keras names of the encoder's layers phi.
+    pixel : str
+        The pixel term: 'MSE', 'L1' or 'no pixel term'.
     """
 
     label: str
@@ -61,6 +63,7 @@ class ExperimentLabel:
     marker: str
     context: str = ""
     layers: tuple[str, ...] = ()
+    pixel: str = "MSE"
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def _experiments(
         context = contexts[loss.weights] if loss.weights else ""
         style = STYLES.get(name) or tuple(each[own.index(name) % len(each)] for each in (FURTHER_COLOURS, FURTHER_MARKERS))
         label = PLAIN.get(name) or experiment_label(name, loss, context)
-        found[name] = ExperimentLabel(label, SHORT.get(name, name), *style, context, loss.layer_names)
+        found[name] = ExperimentLabel(label, SHORT.get(name, name), *style, context, loss.layer_names, pixel_label(loss))
     return found
 
 
@@ -140,9 +143,14 @@ def experiment_label(name: str, loss: LossConfiguration, context: str) -> str:
     parts = [" + ".join(loss.layer_names), context] if loss.encoder else []
     parts += ["L1"] * (loss.distance == "l1") + ["sum"] * (loss.reduction == "sum")
     if not loss.encoder or loss.pixel != "mse":
-        parts.append("no pixel term" if loss.pixel is None else f"pixel {loss.pixel.upper()}")
+        parts.append(f"pixel {pixel_label(loss)}" if loss.pixel else pixel_label(loss))
     parts += [f"Ψ = {loss.lambda_.psi:g}"] if loss.lambda_.psi else []
     return f"{name}: {', '.join(parts)}"
+
+
+def pixel_label(loss: LossConfiguration) -> str:
+    """'MSE', 'L1' or 'no pixel term'."""
+    return loss.pixel.upper() if loss.pixel else "no pixel term"
 
 
 def cohort_label(volumes: Path, simulated: bool, split_seed: int | None) -> str:

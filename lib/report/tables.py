@@ -128,7 +128,7 @@ def table3(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
     for state in ("untrained", "trained"):
         shown[f"Ψ {state}"] = frame[f"psi_{state}"].map("{:.3f}".format).replace("nan", "–")
     if (frame["seeds"] > 1).any():
-        shown["Seeds"] = frame["seeds"]
+        shown["Seeds"] = frame["seeds"].map(lambda count: str(count or "–"))
         shown["SD of SSIM over seeds"] = frame["ssim_seed_sd"].map("{:.4f}".format).replace("nan", "–")
     shown = shown.map(_cell)
     lacking = listed(frame.loc[frame["paper_rank"].isna(), "experiment"].tolist())
@@ -183,9 +183,10 @@ def _holm(p: float) -> str:
 
 def calibration_table(labels: Labels, calibration: pd.DataFrame) -> pd.DataFrame:
     """Save the losses, Psi and lambda of each experiment and state; returns the table to display."""
+    pixel = ", ".join(dict.fromkeys(labels.experiments[name].pixel for name in calibration["experiment"]))
     shown = calibration.drop(columns="seed" if len(labels.seeds) == 1 else []).rename(columns={
-        "experiment": "Experiment", "seed": "Seed", "state": "State", "context": "Context", "phi": "ϕ", "mse": "MSE",
-        "pl": "PL", "psi_eq5": "Ψ Eq. 5", "psi_alg2": "Ψ Alg. 2", "lambda_exact": "λ* exact",
+        "experiment": "Experiment", "seed": "Seed", "state": "State", "context": "Context", "phi": "ϕ",
+        "mse": pixel or "MSE", "pl": "PL", "psi_eq5": "Ψ Eq. 5", "psi_alg2": "Ψ Alg. 2", "lambda_exact": "λ* exact",
         "lambda_decade": "λ* decade", "lambda_used": "λ used"})
     shown["Context"] = [labels.experiments[name].context for name in calibration["experiment"]]
     for column in shown.columns:

@@ -167,9 +167,6 @@ def _batches(slices, failures: list[DicomError]) -> Iterator[list[tuple[int, flo
             batch.append((index, z_mm, read_hu(path).astype(np.float32)))
         except DicomError as error:
             failures.append(error)
-        except OSError as error:
-            remedy = "check the file's permissions and the disk"
-            failures.append(DicomError(f"cannot be read ({error.strerror})", where=path, remedy=remedy))
         if len(batch) == SLICES_AT_ONCE:
             yield batch
             batch = []

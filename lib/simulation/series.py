@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from lib.data.doses import FULL, LOW
 from lib.simulation.exposure import expose
 from lib.simulation.scanner import Scanner
 
-DOSES = {"full": "full", "low": "quarter"}
-"""Doses, and Mayo's names for them, which files and tables keep whatever the low dose's fraction is."""
+DOSES = {"full": FULL, "low": LOW}
+"""Doses, and their names in files and tables."""
 
 THICKNESSES_MM = (1.0, 3.0)
 THICK_SPACING_MM = 2.0

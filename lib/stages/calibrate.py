@@ -22,6 +22,8 @@ from lib.stages.train import load_unet, new_unet
 from lib.study.config import Study
 
 STATES = ("untrained", "trained")
+COLUMNS = ["experiment", "seed", "state", "context", "phi", "mse", "pl", "psi_eq5", "psi_alg2", "lambda_exact",
+           "lambda_decade", "lambda_used"]  # also of a study without perceptual terms
 BATCH = 16  # pairs at a time: each has its own losses, so that the batch changes the speed only
 
 
@@ -182,7 +184,7 @@ def calibrate(study: Study) -> pd.DataFrame:
                 "psi_eq5": float(psi(mse, pl, used)), "psi_alg2": float(psi_algorithm2(mse, pl, used)),
                 "lambda_exact": exact, "lambda_decade": decade(exact), "lambda_used": used,
             })
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=COLUMNS)
     with step.making(seed=study.seed), atomic(study.paths.calibrated) as temporary:
         table.to_csv(temporary, index=False)
     return table

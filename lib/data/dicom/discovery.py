@@ -52,13 +52,6 @@ class Discovery:
     problems: list[Problem]
     ignored: dict[str, int]
 
-    def counts(self) -> dict[str, int]:
-        """How many files each kind of problem concerns."""
-        totals: Counter[str] = Counter()
-        for problem in self.problems:
-            totals[problem.kind] += problem.count
-        return dict(sorted(totals.items()))
-
 
 def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> Discovery:
     """Find, group, order and pair every CT slice below `folder`; `jobs` processes, or `workers`, read the headers.
@@ -76,11 +69,10 @@ def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> 
         headers, problems, ignored = _read_headers(root, parallel)
     if not headers:
         seen = ", ".join(f"{count} {kind}" for kind, count in ignored.items()) or "no files"
-        first = f"; first unusable file: {problems[0]}" if problems else ""
+        what = f"no usable CT slice below it (found {seen}{f'; first unusable file: {problems[0]}' if problems else ''})"
         hint = "unzip the archives first, then " if any(".zip" in kind for kind in ignored) else ""
         images = "DICOM CT images (.IMA, .dcm or no extension) at any depth"
-        raise CohortError(f"no usable CT slice below it (found {seen}{first})", where=root,
-                          remedy=f"expected {images}, {hint}pass their folder as DATA=...")
+        raise CohortError(what, where=root, remedy=f"expected {images}, {hint}pass their folder as DATA=...")
     headers, odd = consistent(headers)
     problems += odd
     collection = _one_collection(headers, root)

@@ -81,7 +81,7 @@ class Elements:
                     decoded = convert_raw_data_element(element, encoding=self._dataset.original_character_set).value
                 several = isinstance(decoded, (list, tuple, MultiValue))
                 values = [str(part).strip(" \0") for part in (decoded if several else [decoded])]
-            except Exception:  # pydicom raises many kinds for damaged bytes
+            except Exception:  # noqa: BLE001 - pydicom raises many kinds for damaged bytes
                 raise self.error(f"{label(name)} cannot be decoded") from None
         return values if len(values) > 1 else values[0]
 

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,12 +42,21 @@ class Problem:
         return f"{self.file}: {self.what}; {self.remedy}"
 
 
+def counts(problems: Iterable[Problem]) -> dict[str, int]:
+    """How many files each kind of problem concerns."""
+    totals: Counter[str] = Counter()
+    for problem in problems:
+        totals[problem.kind] += problem.count
+    return dict(sorted(totals.items()))
+
+
 def identify(header: Header, path: Path, root: Path) -> tuple[Problem | None, Header | None]:
     """Fill in from the path what the header leaves open; a problem if that does not suffice, or if it was a guess."""
     folders = [root.resolve().name, *path.relative_to(root).parts[:-1]][::-1]  # the nearest first
     named = MAYO_NAME.match(path.name)
     patient, collection, dose = header.patient, header.collection, header.dose
     tcia_folder = any(TCIA_DOSE.search(name) for name in folders)
+    mayo_path = named or any(_MAYO_FOLDER.search(name) for name in folders)
     if not header.identified:
         token = named[1].upper() if named else _token(_PATIENT_TOKEN, folders)
         written = header.collection if header.collection in OWN_MANUFACTURERS else None
@@ -57,9 +67,8 @@ def identify(header: Header, path: Path, root: Path) -> tuple[Problem | None, He
         elif token:
             patient = token
             collection = "tcia" if TCIA_ID.match(token) and (tcia_folder or token[0] in "NC") else "mayo2016"
-    elif collection == "tcia" and patient[0] == "L" and not tcia_folder:
-        if named or any(_MAYO_FOLDER.search(name) for name in folders):
-            collection = "mayo2016"  # a copy of Mayo's data whose PatientName was rewritten
+    elif collection == "tcia" and patient[0] == "L" and mayo_path and not tcia_folder:
+        collection = "mayo2016"  # a copy of Mayo's data whose PatientName was rewritten
     in_name = (DOSE_OF_WORD[named[2].lower()], float(named[3])) if named else (None, None)
     dose = dose or in_name[0] or _DOSE_OF_TOKEN.get(_token(_DOSE_TOKEN, folders, fold=True))
     thickness = header.thickness_mm or in_name[1] or float(_token(_THICKNESS_TOKEN, folders) or 0)

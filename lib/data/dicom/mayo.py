@@ -67,8 +67,8 @@ def write_slice(
     """
     path, hu = Path(path), np.asarray(hu)
     if not re.fullmatch(r"SIM\d{2,}|P[0-9a-f]{8}", patient) or dose not in DOSES or collection not in OWN_MANUFACTURERS:
-        raise ValueError(f"patient {patient!r}, dose {dose!r}, collection {collection!r}: expected SIM01 or P1a2b3c4d, "
-                         f"one of {DOSES}, one of {tuple(OWN_MANUFACTURERS)}")
+        expected = f"SIM01 or P1a2b3c4d, one of {DOSES}, one of {tuple(OWN_MANUFACTURERS)}"
+        raise ValueError(f"patient {patient!r}, dose {dose!r}, collection {collection!r}: expected {expected}")
     if hu.ndim != 2 or 0 in hu.shape or not np.isfinite(hu).all():
         raise ValueError(f"HU of shape {hu.shape}: expected finite numbers of shape (rows, columns)")
     bits = 16 if collection == "inserted" else 12
@@ -175,9 +175,8 @@ def _mark_inserted(ds: Dataset, dose: str, dose_fraction: float) -> None:
     ds.DerivationDescription = ds.PatientComments = ds.ImageComments = statement
     ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", *(["SIMULATED"] if dose == LOW else [])]
     ds.DeidentificationMethod = "header not copied"
-    for name in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "StudyTime", "SeriesTime",
-                 "AcquisitionTime", "ContentTime", "KVP", "PatientPosition"):
-        setattr(ds, name, "")
+    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = ""
+    ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = ds.KVP = ds.PatientPosition = ""
     ds.BitsStored, ds.HighBit = 16, 15
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID"):
         setattr(ds, name, _uid("inserted", dose_fraction, ds[name].value))

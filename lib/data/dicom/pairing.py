@@ -60,8 +60,8 @@ def ordered(
             clash += [(z, path, len(found)) for _, path in found]
         else:
             copies += [path for _, path in found[1:]]
-    for path in copies:
-        problems.append(Problem(path, "copy", f"the same file twice in series {key}", "nothing to do, one is kept"))
+    what, remedy = f"the same file twice in series {key}", "nothing to do, one is kept"
+    problems += [Problem(path, "copy", what, remedy) for path in copies]
     for z, path, count in clash:
         what = f"{count} different slices at z = {z:g} mm in series {key}, so the series is left out"
         problems.append(Problem(path, "same z", what, "keep one reconstruction of the series in the folder"))

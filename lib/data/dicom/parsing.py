@@ -74,7 +74,7 @@ def parse(data: bytes, path: Path, tags: list[int] | None = None, size: int | No
             dataset = read_dataset(file, *NATIVE.get(syntax, ENCAPSULATED), stop_when=watch, specific_tags=tags)
     except (DicomError, MemoryError):
         raise
-    except Exception as error:  # pydicom raises many kinds for damaged bytes
+    except Exception as error:  # noqa: BLE001 - pydicom raises many kinds for damaged bytes
         text = " ".join(str(error).split())[:80] or type(error).__name__
         raise unusable(path, f"truncated or damaged DICOM file ({text})", "copy it again") from None
     return Elements(dataset, data, size, syntax, watch.pixels, path)

@@ -63,10 +63,9 @@ def pixel_form(elements: Elements) -> PixelForm:
     allocated, stored = elements.unsigned("BitsAllocated"), elements.unsigned("BitsStored")
     high, sign = elements.unsigned("HighBit"), elements.unsigned("PixelRepresentation")
     if allocated != 16 or not 8 <= stored <= 16 or high != stored - 1 or sign > 1:
-        raise elements.error(
-            f"{allocated} bits allocated, {stored} stored, high bit {high}, PixelRepresentation {sign}, where CT "
-            "has 16, 12 to 16, one less, 0 or 1", "damaged, or export it with 16 bits"
-        )
+        found = f"{allocated} bits allocated, {stored} stored, high bit {high}, PixelRepresentation {sign}"
+        what = f"{found}, where CT has 16, 12 to 16, one less, 0 or 1"
+        raise elements.error(what, "damaged, or export it with 16 bits")
     slope = elements.decimals("RescaleSlope", 1, required=True)[0]
     intercept = elements.decimals("RescaleIntercept", 1, required=True)[0]
     if not SLOPES[0] <= slope <= SLOPES[1]:
@@ -101,7 +100,7 @@ def check_range(elements: Elements, form: PixelForm, lowest: int, highest: int) 
     if not (limits[0] <= lowest and highest < limits[1]):
         raise elements.error(f"stored values beyond the {form.bits_stored} bits stored", "damaged, or export it again")
     ends = lowest * form.slope + form.intercept, highest * form.slope + form.intercept
-    if not (-LARGEST_HU <= ends[0] and ends[1] <= LARGEST_HU):
+    if not (ends[0] >= -LARGEST_HU and ends[1] <= LARGEST_HU):
         raise elements.error(f"{ends[0]:g} to {ends[1]:g} HU, no CT scale", "damaged pixels or rescale, copy it again")
     return ends
 
@@ -157,7 +156,7 @@ def _decompressed(elements: Elements, form: PixelForm) -> np.ndarray:
             )  # fmt: skip
     except MemoryError:
         raise
-    except Exception as error:  # pydicom's decoders raise many kinds
+    except Exception as error:  # noqa: BLE001 - pydicom's decoders raise many kinds
         text = " ".join(str(error).split())[:120]
         raise elements.error(f"the pixel data cannot be decoded ({text})") from None
     if stored.shape != (form.rows, form.columns) or stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:

@@ -54,7 +54,6 @@ class Header:
     pixel_spacing_mm: tuple[float, float] | None  # between rows, between columns
     series_uid: str
     instance: int | None
-    modality: str
     dose_fraction: float | None = None  # of the full dose, 1.0 for it; None where it is not known
     rescale: tuple[float, float] | None = None  # slope, intercept
 
@@ -84,7 +83,7 @@ def read_header(path: Path) -> Header:
     for name, sane in (
         ("ImagePositionPatient", max(map(abs, position)) <= 10_000),
         ("SliceThickness", thickness is None or 0.01 <= thickness <= 100),
-        ("PixelSpacing", spacing is None or (0.001 <= min(spacing) and max(spacing) <= 20)),
+        ("PixelSpacing", spacing is None or (min(spacing) >= 0.001 and max(spacing) <= 20)),
         ("ConvolutionKernel", kernel is None or (len(kernel) <= 32 and kernel.isprintable())),
         ("DerivationDescription", fraction is None or 0 < fraction <= 1),
     ):
@@ -103,7 +102,6 @@ def read_header(path: Path) -> Header:
         pixel_spacing_mm=spacing,
         series_uid=str(elements.get("SeriesInstanceUID") or ""),
         instance=elements.integer("InstanceNumber"),
-        modality="CT",
         dose_fraction=fraction,
         rescale=(form.slope, form.intercept),
     )

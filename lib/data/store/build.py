@@ -9,7 +9,6 @@ import math
 import os
 import shutil
 import time
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from lib.artifacts.files import cannot_write, file_sha256, single_writer, write_text
 from lib.data.dicom.discovery import Discovery, discover
-from lib.data.dicom.identity import Problem
+from lib.data.dicom.identity import Problem, counts
 from lib.data.store.parts import Part, Record, planned, resume
 from lib.data.store.reading import COLUMNS, completeness, count_table, load_manifest
 from lib.data.store.writing import write
@@ -69,7 +68,7 @@ def build_counted(data: Path, out: Path, jobs: int) -> dict[str, float]:
     seconds = time.monotonic() - begin
     speed = {"slices": new, "kept": kept, "seconds": round(seconds, 2), "slices_per_s": round(new / seconds, 1)}
     already = f", {kept:,} were there already" if kept else ""
-    log.info(f"{new:,} slices in {seconds:.1f} s: {speed['slices_per_s']:,.0f} slices/s{already}")
+    log.info("%s slices in %.1f s: %.0f slices/s%s", f"{new:,}", seconds, speed["slices_per_s"], already)
     return speed
 
 
@@ -135,9 +134,6 @@ def _problem_table(found: Discovery, problems: list[Problem]) -> pd.DataFrame:
 
 
 def _summary(found: Discovery, problems: list[Problem], manifest: pd.DataFrame) -> dict:
-    counts: Counter[str] = Counter()
-    for problem in problems:
-        counts[problem.kind] += problem.count
     state = completeness(manifest)
     return {
         "collection": found.collection,
@@ -150,5 +146,5 @@ def _summary(found: Discovery, problems: list[Problem], manifest: pd.DataFrame) 
         "complete": None if state is None else state.startswith("complete"),
         "completeness": state,
         "ignored": found.ignored,
-        "problems": dict(sorted(counts.items())),
+        "problems": counts(problems),
     }

@@ -122,10 +122,7 @@ def load_summary(out: Path) -> dict:
 def pairs(manifest: pd.DataFrame) -> pd.DataFrame:
     """One row per pair: patient, kernel, thickness_mm, index, z_mm, ldct and ndct (volume file names).
 
-    Raises
-    ------
-    VolumeError
-        A slice that is marked as paired has no partner at its index and z.
+    Raises VolumeError if a slice that is marked as paired has no partner at its index and z.
     """
     keys = ["patient", "kernel", "thickness_mm", "index"]
     paired = manifest[manifest["paired"]]
@@ -134,8 +131,9 @@ def pairs(manifest: pd.DataFrame) -> pd.DataFrame:
     wrong = both["z_mm"].isna() | both["z_mm_full"].isna() | ((both["z_mm"] - both["z_mm_full"]).abs() > 0.0100001)
     if wrong.any():
         first = both[wrong].iloc[0]
-        raise _error("manifest", f"{wrong.sum()} slice(s) marked as paired have no partner at their index and z, the first "
-                     f"is {first['patient']} {first['kernel']} {first['thickness_mm']:g} mm index {first['index']}")
+        name = f"{first['patient']} {first['kernel']} {first['thickness_mm']:g} mm index {first['index']}"
+        what = f"{wrong.sum()} slice(s) marked as paired have no partner at their index and z, the first is {name}"
+        raise _error("manifest", what)
     both = both.rename(columns={"volume": "ldct", "volume_full": "ndct"})
     return both[[*keys, "z_mm", "ldct", "ndct"]].sort_values(keys, ignore_index=True)
 
@@ -160,9 +158,9 @@ def completeness(manifest: pd.DataFrame) -> str | None:
         return None
     counts = count_table(manifest)
     found, patients = counts.loc["total"], counts.index.drop("total")
-    thick = {name: counts[name].drop("total").to_dict() == published.SLICES_3MM_BY_PATIENT
-             for name in published.PAIRS_BY_SERIES if name.endswith("3 mm") and name in counts}
-    if found.drop("total").to_dict() == published.PAIRS_BY_SERIES and all(thick.values()):
+    thick = [counts[name].drop("total").to_dict() for name in counts if name.endswith("3 mm")]
+    whole = all(each == published.SLICES_3MM_BY_PATIENT for each in thick)
+    if whole and found.drop("total").to_dict() == published.PAIRS_BY_SERIES:
         return f"complete: {len(patients)} patients, {published.PAIRS:,} pairs"
     lacking = []
     everyone = list(published.SLICES_3MM_BY_PATIENT)

@@ -69,15 +69,8 @@ def allocate(path: Path, shape: tuple[int, int, int], dtype: str) -> Target:
 def write_slices(target: Target, first: int, sources: list[Path]) -> list[Written | DicomError] | None:
     """Decode DICOM files and write their HU to the slices from `first` on. Runs in a worker.
 
-    Returns
-    -------
-    list or None
-        What was written for each file, or what is wrong with it; None if INT16 would lose something.
-
-    Raises
-    ------
-    OSError
-        The volume cannot be written.
+    Returns what was written for each file, or what is wrong with it; None if INT16 would lose something. Raises OSError if
+    the volume cannot be written.
     """
     written: list[Written | DicomError] = []
     offset = len(target.header) + first * target.slice_bytes
@@ -103,17 +96,8 @@ def write_slices(target: Target, first: int, sources: list[Path]) -> list[Writte
 def settle(target: Target, checksums: list[int]) -> list:
     """Wait until a volume is on the disk, read it back from there and compare it with what was handed over.
 
-    Returns
-    -------
-    list
-        Size, modification time in ns and SHA-256 of the file, as `lib.artifacts.files.fingerprint`.
-
-    Raises
-    ------
-    VolumeError
-        The disk holds something else.
-    OSError
-        The disk refuses.
+    Returns size, modification time in ns and SHA-256 of the file, as `lib.artifacts.files.fingerprint`. Raises VolumeError
+    if the disk holds something else, OSError if it refuses.
     """
     target.temporary.chmod(0o644)
     sync(target.temporary)
@@ -122,8 +106,9 @@ def settle(target: Target, checksums: list[int]) -> list:
     index, place, checksum = 0, 0, 0
     for block in _from_disk(target.temporary):
         whole.update(block)
-        while block and index < len(sums):
-            piece, block = block[: ends[index] - place], block[ends[index] - place :]
+        left = block
+        while left and index < len(sums):
+            piece, left = left[: ends[index] - place], left[ends[index] - place :]
             place, checksum = place + len(piece), zlib.crc32(piece, checksum)
             if place == ends[index]:
                 if checksum != sums[index]:
