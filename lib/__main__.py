@@ -13,6 +13,7 @@ from pathlib import Path
 
 import lib.log
 from lib import REPOSITORY
+from lib.artifacts.files import cannot_write
 from lib.data.workers import cores
 from lib.errors import PaperError, StudyError
 from lib.study.config import Simulation, load_study
@@ -102,7 +103,10 @@ def _paper(arguments: argparse.Namespace) -> None:
         return
     begin, late = time.monotonic(), make.due(study)
     if late:
-        lib.log.to_file(study.paths.log)
+        try:
+            lib.log.to_file(study.paths.log)
+        except OSError as error:
+            raise cannot_write(study.paths.log, error) from error
     if late and not arguments.unchecked:
         _check_first({stage.name for stage in late}, burst=scheduler is None)
     ran = make.make(study, jobs, scheduler)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -101,20 +102,32 @@ def test_make_help_names_every_target_and_variable():
         assert word in text
 
 
-def test_killed_it_ends_its_stages(tmp_path):
-    """`kill` on the command must not leave a notebook training on."""
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_killed_it_ends_its_stages(tmp_path, how):
+    """`kill` and Ctrl-C on the command must not leave a notebook training on; nor must kill -9."""
     environment = {**os.environ, "PROFILE": "smoke", "OUTPUT": str(tmp_path)}
     process = subprocess.Popen([sys.executable, "-m", "lib", "paper", "--unchecked"], cwd=REPOSITORY, env=environment,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert "00_simulate" in process.stdout.readline()
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
-    process.terminate()
-    begin = time.monotonic()
+    process.send_signal(how)
+    deadline = time.monotonic() + 10
     _, error = process.communicate(timeout=30)
-    assert process.returncode == 130 and error == "stopped; the same command goes on from here\n"
-    assert time.monotonic() - begin < 10 and not list(tmp_path.rglob(".lock"))
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    if how != signal.SIGKILL:
+        assert process.returncode == 130 and error == "stopped; the same command goes on from here\n"
+        assert not list((tmp_path / "artifacts" / "smoke").glob(".lock"))
+    while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    monkeypatch.setenv("OUTPUT", str(tmp_path / "file"))
+    assert main(["paper", "--unchecked"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "cannot be written" in error and error.count("\n") == 1
 
 
 def test_paper_checks_first_and_starts_nothing_that_cannot_end(tmp_path):
