@@ -13,9 +13,10 @@ from pathlib import Path
 
 import lib.log
 from lib import REPOSITORY
+from lib.artifacts.files import cannot_write
 from lib.data.workers import cores
 from lib.errors import PaperError, StudyError
-from lib.study.config import Study, load_study
+from lib.study.config import load_study
 from lib.study.runs import Run
 from lib.study.sections import Simulation
 from lib.workflow import make
@@ -103,7 +104,10 @@ def _paper(arguments: argparse.Namespace) -> None:
         return
     begin, late = time.monotonic(), make.due(study)
     if late:
-        lib.log.to_file(study.paths.log)
+        try:
+            lib.log.to_file(study.paths.log)
+        except OSError as error:
+            raise cannot_write(study.paths.log, error) from error
     if late and not arguments.unchecked:
         _check_first({stage.name for stage in late}, burst=scheduler is None)
     ran = make.make(study, jobs, scheduler)
@@ -145,6 +149,8 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.experiment not in study.configurations:
         raise StudyError(f"{arguments.experiment} is not an experiment",
                          remedy=f"choose one of {', '.join(study.configurations)}")
+    if arguments.seed is not None and arguments.seed < 0:
+        raise StudyError(f"--seed {arguments.seed} is too small")
     run = Run(arguments.experiment, study.seed if arguments.seed is None else arguments.seed)
     from lib.stages import calibrate, train
 
@@ -183,22 +189,22 @@ def _insert(arguments: argparse.Namespace) -> None:
     print(report.drop(columns="sha256").to_string(index=False, float_format="%.4g"))
 
 
-def _simulation(study: Study, arguments: argparse.Namespace) -> Simulation:
-    if study.cohort.simulation is None:
+def _simulation(default: Simulation | None, arguments: argparse.Namespace) -> Simulation:
+    if default is None:
         raise StudyError("this profile reads real scans and simulates none", remedy="pass PROFILE=demo or PROFILE=smoke")
     chosen = {name: value for name in ("patients", "slices", "size", "seed")
               if (value := getattr(arguments, name)) is not None}
     for name, value in chosen.items():
         if value < (least := {"seed": 0, "slices": 2, "size": 16, "patients": 1}[name]):
-            raise StudyError(f"--{name} {value} is too small: pass {least} or more")
-    return study.cohort.simulation.model_copy(update=chosen)
+            raise StudyError(f"--{name} {value} is too small", remedy=f"pass {least} or more")
+    return default.model_copy(update=chosen)
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
     from lib.simulation.cohort import simulate
 
     study = load_study()
-    simulation = _simulation(study, arguments)
+    simulation = _simulation(study.cohort.simulation, arguments)
     out = arguments.out or study.paths.cohort
     noise = simulate(out, **simulation.model_dump())
     print(noise.to_string(index=False, float_format="%.2f"))

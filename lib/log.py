@@ -18,7 +18,7 @@ ROOT = "lib"
 LINES = "lib.workflow.tasks.lines"
 """The logger of what stages print in processes of their own, line by line, at level DEBUG."""
 
-BAR = re.compile(r"\d+%\|.*\|")
+BAR = re.compile(r".*?\d+%\|.*?\|[^[]*\[[^]]*\]")  # a line of tqdm, without what another wrote behind it
 EVERY = 15.0  # seconds between two bars where there is no terminal to write them over each other
 
 
@@ -72,14 +72,14 @@ class Bars(logging.Handler):
         self.bar = tqdm(total=0, bar_format="{desc}", leave=False, file=sys.stdout) if sys.stdout.isatty() else None
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if not BAR.search(text) or time.monotonic() - self.shown < (1.0 if self.bar else EVERY):
+        found = BAR.match(record.getMessage())
+        if not found or time.monotonic() - self.shown < (1.0 if self.bar else EVERY):
             return
         self.shown = time.monotonic()
         if self.bar is None:
-            tqdm.write(text, file=sys.stdout)
+            tqdm.write(found[0], file=sys.stdout)
         else:
-            self.bar.set_description_str(text[: shutil.get_terminal_size().columns - 1])
+            self.bar.set_description_str(found[0][: shutil.get_terminal_size().columns - 1])
 
     def close(self) -> None:
         if self.bar is not None:

@@ -20,7 +20,7 @@ def pytest_addoption(parser):
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
     """Each test writes below its own folder and sees no PROFILE, DATA, LAMBDA ... of the shell."""
-    for name in (*ENVIRONMENT, "PROFILE", "JOBS"):
+    for name in (*ENVIRONMENT, "PROFILE", "JOBS", "SCHEDULER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OUTPUT", str(tmp_path))
 

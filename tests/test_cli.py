@@ -1,6 +1,8 @@
 """The command line and the Makefile, as a user types them."""
 
+import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ import pandas as pd
 import psutil
 import pytest
 
+import lib.log
 from lib import REPOSITORY
 from lib.__main__ import main
 from tests import trees
@@ -41,10 +44,28 @@ def test_help(command, capsys):
     assert ended.value.code == 0 and f"python -m lib {command}" in capsys.readouterr().out
 
 
+@pytest.fixture(autouse=True)
+def smoke_profile(monkeypatch):
+    monkeypatch.setenv("PROFILE", "smoke")
+
+
+@pytest.fixture(autouse=True)
+def silence():
+    """No handler of one test's command line is left to the next."""
+    yield
+    for name in (lib.log.ROOT, lib.log.LINES):
+        logging.getLogger(name).handlers.clear()
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["preprocess", "/no/such", "OUT"], "/no/such"),
     (["paper", "--jobs", "two"], "JOBS=two is not a number"),
     (["simulate", "OUT", "--slices", "1"], "--slices 1 is too small"),
+    (["train", "E9"], "E9 is not an experiment; choose one of mse, baseline, E1"),
+    (["train", "E1", "--seed", "-1"], "--seed -1 is too small"),
+    (["insert"], "nothing to insert into; pass DATA and OUT"),
+    (["insert", "/tmp"], "no folder to write to; pass OUT after DATA"),
+    (["insert", "/no/such", "OUT"], "/no/such does not exist; pass a folder"),
 ])
 def test_mistakes_are_one_line_and_status_1(arguments, message, tmp_path, capsys):
     assert main([str(tmp_path / "out") if each == "OUT" else each for each in arguments]) == 1
@@ -66,6 +87,8 @@ def test_preprocess_prints_what_it_left_out(tmp_path, capsys):
     ("PROFLE=demo", "there is no variable PROFLE: choose from"),
     ("DATA=/no/such", "DATA=/no/such does not exist: pass a folder with DICOM files"),
     ("VGG19_WEIGHTS=/no/such.h5", "VGG19_WEIGHTS=/no/such.h5 does not exist: pass a file"),
+    ("EXPERIMENTS=/no/such.yaml", "EXPERIMENTS=/no/such.yaml does not exist: pass a file"),
+    ("SCHEDULER=host:8786", "SCHEDULER=host:8786 is no address: pass tcp://host:8786"),
 ])
 def test_make_tells_mistakes_before_anything_else(argument, message):
     ended = make("paper", argument)
@@ -75,23 +98,36 @@ def test_make_tells_mistakes_before_anything_else(argument, message):
 def test_make_help_names_every_target_and_variable():
     text = make("help").stdout
     for word in ("make paper", "make test", "make lab", "make clean", "PROFILE=", "DATA=", "VGG19_WEIGHTS=", "JOBS=",
-                 "LAMBDA=", "ENCODER=", "OUTPUT="):
+                 "LAMBDA=", "ENCODER=", "EXPERIMENTS=", "SCHEDULER=", "OUTPUT="):
         assert word in text
 
 
-def test_killed_it_ends_its_stages(tmp_path):
-    """`kill` on the command must not leave a notebook training on."""
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_killed_it_ends_its_stages(tmp_path, how):
+    """`kill` and Ctrl-C on the command must not leave a notebook training on; nor must kill -9."""
     environment = {**os.environ, "PROFILE": "smoke", "OUTPUT": str(tmp_path)}
     process = subprocess.Popen([sys.executable, "-m", "lib", "paper", "--unchecked"], cwd=REPOSITORY, env=environment,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert "00_simulate" in process.stdout.readline()
-    while not (children := psutil.Process(process.pid).children(recursive=True)):
-        time.sleep(0.05)
-    time.sleep(1.0)
-    process.terminate()
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.send_signal(how)
+    deadline = time.monotonic() + 10
     _, error = process.communicate(timeout=30)
-    assert process.returncode == 130 and "the same command goes on from here" in error
-    assert not any(child.is_running() for child in children)
+    if how != signal.SIGKILL:
+        assert process.returncode == 130 and error == "stopped; the same command goes on from here\n"
+        assert not list((tmp_path / "artifacts" / "smoke").glob(".lock"))
+    while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    monkeypatch.setenv("OUTPUT", str(tmp_path / "file"))
+    assert main(["paper", "--unchecked"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "cannot be written" in error and error.count("\n") == 1
 
 
 def test_paper_checks_first_and_starts_nothing_that_cannot_end(tmp_path):
@@ -101,18 +137,30 @@ def test_paper_checks_first_and_starts_nothing_that_cannot_end(tmp_path):
     ended = subprocess.run([sys.executable, "-m", "lib", "paper"], cwd=REPOSITORY, env=environment, text=True,
                            capture_output=True, check=False)
     assert ended.returncode == 1 and "the run cannot start: 1 error" in ended.stdout
-    assert ended.stderr.startswith("error: nothing was started: mend what the check says")
+    assert ended.stderr.startswith("error: nothing was started; mend what the check says")
     assert not (tmp_path / "artifacts" / "smoke" / "cohort").exists()
 
 
-def test_train_names_the_experiments_and_insert_what_it_lacks(tmp_path):
-    for arguments, message in {("train", "E9"): "E9 is not an experiment: choose one of mse, baseline, E1",
-                               ("insert",): "nothing to insert into: pass DATA and OUT",
-                               ("insert", str(tmp_path)): "no folder to write to: pass OUT after DATA",
-                               ("insert", "/no/such", "out"): "/no/such does not exist: pass a folder"}.items():
-        ended = subprocess.run([sys.executable, "-m", "lib", *arguments], cwd=REPOSITORY, text=True, capture_output=True,
-                               check=False, env={**os.environ, "PROFILE": "smoke"})
-        assert ended.returncode == 1 and ended.stderr.startswith(f"error: {message}") and ended.stderr.count("\n") == 1
+@pytest.mark.parametrize("address", ["host:8786", "8786"])
+def test_a_scheduler_without_an_address_is_one_line(address, monkeypatch, capsys):
+    monkeypatch.setenv("SCHEDULER", address)
+    assert main(["paper"]) == 1
+    assert capsys.readouterr().err == f"error: SCHEDULER={address} is no address; for example SCHEDULER=tcp://host:8786\n"
+
+
+def test_quiet_and_verbose(monkeypatch, tmp_path, capsys):
+    trees.simulated(tmp_path / "data", z=(0.0, 0.8))
+    (tmp_path / "data" / "broken.IMA").write_bytes(b"not a DICOM")
+    for options, chatter in {(): False, ("-q",): False, ("-v",): True}.items():
+        assert main(["preprocess", *options, str(tmp_path / "data"), str(tmp_path / "out")]) == 0
+        logging.getLogger("lib.tests").debug("chatter")
+        captured = capsys.readouterr()
+        assert "warning: " in captured.err and ("chatter" in captured.out) is chatter
+    logging.getLogger("lib.tests").info("to be seen")
+    assert main(["simulate", "-q", "OUT", "--slices", "1"]) == 1
+    logging.getLogger("lib.tests").info("not to be seen")
+    captured = capsys.readouterr()
+    assert "to be seen" in captured.out and "not to be seen" not in captured.out
 
 
 def test_python_of_a_wrong_version_is_named(tmp_path):

@@ -2,21 +2,31 @@
 
 import json
 import logging
+import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import h5py
+import numpy as np
 import psutil
 import pytest
 
 from lib import REPOSITORY
 from lib.errors import OutputError, StageError, StudyError
+from lib.study.choices import portable
+from lib.study.config import load_study
+from lib.study.paths import Paths
+from lib.study.runs import Run
 from lib.workflow import cluster
 from lib.workflow.make import make
-from lib.workflow.stages import Stage
+from lib.workflow.stages import Stage, stages
 
 ENDED = 20.0  # seconds that a process may take to be gone, on a busy machine
 
@@ -55,6 +65,12 @@ def sleep(path: Path) -> None:
         time.sleep(300)
 
 
+def delegate(path: Path) -> None:
+    """Work that starts processes of its own, as the reading of many files does."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        write(path, str(pool.submit(os.getpid).result()))
+
+
 def attempts(path: Path) -> list[int]:
     file = path.with_suffix(".attempts")
     return [int(line) for line in file.read_text(encoding="utf-8").split()] if file.is_file() else []
@@ -77,6 +93,7 @@ def do(tmp_path):
 
     def perform(*wave: Stage, jobs: int = 2, environment=None) -> None:
         with cluster.workers(jobs, None, tmp_path / "prints") as client:
+            assert len(client.scheduler_info()["workers"]) == jobs
             cluster.perform_all(client, [(f"{number}/9", each) for number, each in enumerate(wave)], environment or {})
 
     yield perform
@@ -103,11 +120,11 @@ def alive(process: psutil.Process) -> bool:
 def test_stages_run_at_once_with_the_choices_of_whoever_asked(stage, do, monkeypatch, caplog):
     monkeypatch.setenv("CHOSEN", "here")
     caplog.set_level(logging.DEBUG, logger="lib")
-    stages = [stage(name, "write") for name in "abc"]
-    do(*stages, environment={"CHOSEN": "there", "LAMBDA": None})
-    assert all(each.is_current() for each in stages)
-    assert {each.parameters["path"].read_text(encoding="utf-8") for each in stages} == {"there"}
-    pids = {pid for each in stages for pid in attempts(each.parameters["path"])}
+    three = [stage(name, "write") for name in "abc"]
+    do(*three, environment={"CHOSEN": "there", "LAMBDA": None})
+    assert all(each.is_current() for each in three)
+    assert {each.parameters["path"].read_text(encoding="utf-8") for each in three} == {"there"}
+    pids = {pid for each in three for pid in attempts(each.parameters["path"])}
     assert os.getpid() not in pids and len(pids) == 2
     assert "[0/9] a" in caplog.messages and any(line.startswith("[0/9] a done in ") for line in caplog.messages)
 
@@ -131,6 +148,12 @@ def test_what_fails_thrice_is_reported_and_the_others_finish(stage, do, caplog):
     assert len(attempts(dead.parameters["path"])) == len(attempts(broken.parameters["path"])) == 3
     assert other.is_current() and not dead.is_current() and not broken.is_current()
     assert "Traceback" in caplog.text, "the log says more"
+
+
+def test_a_stage_may_start_processes_of_its_own(stage, do):
+    busy = stage("busy", "delegate")
+    do(busy, jobs=1)
+    assert int(busy.parameters["path"].read_text(encoding="utf-8")) != attempts(busy.parameters["path"])[0]
 
 
 def test_what_fails_once_ends_well(stage, do):
@@ -187,11 +210,11 @@ def scheduler(tmp_path):
 
 
 def test_the_workers_of_a_scheduler_elsewhere_do_the_same(stage, scheduler, tmp_path):
-    stages = [stage("a", "write"), stage("b", "fail", times=1)]
+    two = [stage("a", "write"), stage("b", "fail", times=1)]
     with cluster.workers(1, scheduler, tmp_path / "prints") as client:
-        cluster.perform_all(client, [("1/2", stages[0]), ("2/2", stages[1])], {"CHOSEN": "there"})
-    assert all(each.is_current() for each in stages)
-    assert stages[0].parameters["path"].read_text(encoding="utf-8") == "there"
+        cluster.perform_all(client, [("1/2", two[0]), ("2/2", two[1])], {"CHOSEN": "there"})
+    assert all(each.is_current() for each in two)
+    assert two[0].parameters["path"].read_text(encoding="utf-8") == "there"
 
 
 def test_work_that_nobody_waits_for_any_more_ends_elsewhere_too(stage, scheduler, tmp_path):
@@ -207,6 +230,44 @@ def test_work_that_nobody_waits_for_any_more_ends_elsewhere_too(stage, scheduler
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not alive(child)
+
+
+def test_a_worker_killed_in_mid_training_costs_what_follows_the_last_checkpoint(smoke, tmp_path, monkeypatch, caplog):
+    """The machine dies, with worker and kernel; another attempt ends with the very weights of an undisturbed run."""
+    caplog.set_level(logging.INFO, logger="lib")
+    undisturbed = Paths(smoke, "smoke")
+    disturbed = Paths(tmp_path, "smoke")
+    left_out = shutil.ignore_patterns("E1", "E2", "E3", "E4", "cohort")
+    shutil.copytree(undisturbed.artifacts, disturbed.artifacts, ignore=left_out)
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
+    study, run = load_study("smoke"), Run("E1", 5)
+    training = next(stage for wave in stages(study) for stage in wave if stage.name == "03_train_E1_seed-5")
+    folder = disturbed.training(run)
+
+    def kill(worker: psutil.Process) -> None:
+        while not any(folder.glob("step-*.json")):
+            time.sleep(0.001)
+        for process in [*worker.children(recursive=True), worker]:
+            process.kill()
+        killed.append((folder / "stamp.json").is_file())
+
+    killed: list[bool] = []
+    with cluster.workers(1, None, tmp_path / "prints") as client:
+        killer = threading.Thread(target=kill, args=(psutil.Process(client.submit(os.getpid).result()),), daemon=True)
+        killer.start()
+        cluster.perform_all(client, [("1/1", training)], {**portable(os.environ), "OUTPUT": str(tmp_path)})
+    assert killed == [False] and training.is_current()
+    assert caplog.messages.count("[1/1] 03_train_E1_seed-5") == 2
+    one, other = (arrays(paths.weights(run)) for paths in (undisturbed, disturbed))
+    assert one and set(one) == set(other) and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    """The weights in a file, by name."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
+    return found
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch, tmp_path):

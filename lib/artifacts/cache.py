@@ -82,7 +82,7 @@ class Step:
         """The stamp, or None where there is none that can be read."""
         try:
             known = json.loads(self.stamp.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
         return known if isinstance(known, dict) and {"key", "outputs"} <= set(known) else None
 

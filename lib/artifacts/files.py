@@ -147,6 +147,3 @@ def _locked(path: Path) -> BaseFileLock:
         lock = SoftFileLock(path.with_suffix(".held"))  # a file system without locks: the library does so at ENOSYS only
         lock.acquire(timeout=MOMENT, poll_interval=MOMENT / 4)
     return lock
-
-
-alone = single_writer  # until every caller says so

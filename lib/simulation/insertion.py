@@ -18,7 +18,7 @@ from lib.artifacts.cache import Step, digest
 from lib.artifacts.files import atomic, single_writer
 from lib.data.dicom.discovery import Discovery, SeriesKey, discover
 from lib.data.patients import pseudonym
-from lib.data.workers import Workers
+from lib.data.workers import Workers, cores
 from lib.errors import CohortError, DicomError
 from lib.simulation.contents import INSERTION_REPORT
 from lib.simulation.low_dose_series import Dose, Scan, insert_series
@@ -31,7 +31,8 @@ READS_A_SLICE = 50  # reads of a file that take as long as the insertion into on
 
 
 def insert(
-    data: Path, out: Path, *, dose_fraction: float = 0.25, seed: int = 5, i0: float | None = None, jobs: int = 1
+    data: Path, out: Path, *, dose_fraction: float = 0.25, seed: int = 5, i0: float | None = None,
+    jobs: int | None = None
 ) -> pd.DataFrame:
     """Insert a low dose into every full-dose series below `data` and write both doses below `out` in the Mayo form.
 
@@ -44,7 +45,7 @@ def insert(
     dose_fraction : low dose as a share of the full dose, between 0 and 1
     seed : of the noise, 0 or more
     i0 : photons per detector bin at full dose; None takes them from the noise of each series
-    jobs : series at once
+    jobs : series at once, by default one per processor core
 
     Returns
     -------
@@ -60,7 +61,7 @@ def insert(
     if not 0.0 < dose_fraction < 1.0 or seed < 0 or (i0 is not None and not i0 > 0.0):
         raise ValueError(f"expected 0 < dose_fraction < 1, seed >= 0 and i0 > 0, got {dose_fraction}, {seed} and {i0}")
     _check_places(data, out)
-    with single_writer(out), Workers(jobs) as workers:
+    with single_writer(out), Workers(jobs or cores()) as workers:
         return _insert(data, out, Dose(dose_fraction, seed, i0), workers)
 
 

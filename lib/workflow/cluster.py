@@ -16,6 +16,7 @@ import psutil
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
 
 from lib.errors import PaperError, StageError, StudyError
+from lib.log import ROOT
 from lib.workflow.stages import Stage
 from lib.workflow.tasks import KILLED, PRINTS, end, in_a_line, perform
 
@@ -54,14 +55,14 @@ def workers(jobs: int, scheduler: str | None, prints: Path) -> Iterator[Client]:
             if not client.scheduler_info()["workers"]:
                 log.warning("no worker at %s yet: start some with `dask worker %s --nthreads 1 --memory-limit 0`",
                             scheduler, scheduler)
-            client.forward_logging("lib")
+            client.forward_logging(ROOT)
             yield client
         return
     with TemporaryDirectory() as scratch, dask.config.set(SETTINGS), LocalCluster(
         n_workers=jobs, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=logging.CRITICAL,
         preload="lib.workflow.tasks", env={PRINTS: str(prints)}, local_directory=scratch,
     ) as cluster, Client(cluster, set_as_default=False) as client:
-        client.forward_logging("lib")
+        client.forward_logging(ROOT)
         try:
             yield client
         finally:
@@ -91,8 +92,9 @@ def perform_all(client: Client, wave: Sequence[tuple[str, Stage]], environment: 
         What failed: at once if a user must mend it, after three attempts otherwise.
     """
     futures = {
-        client.submit(_task, stage, place, dict(environment), key=f"{stage.name}-{uuid4().hex}", retries=TRIES - 1): stage
-        for place, stage in wave
+        client.submit(_task, stage, place, dict(environment), key=f"{stage.name}-{uuid4().hex}", retries=TRIES - 1,
+                      priority=-number): stage
+        for number, (place, stage) in enumerate(wave)
     }
     failed: list[PaperError] = []
     for number, future in enumerate(as_completed(futures, loop=client.loop), start=1):
@@ -107,6 +109,7 @@ def perform_all(client: Client, wave: Sequence[tuple[str, Stage]], environment: 
 
 
 def _task(stage: Stage, place: str, environment: Mapping[str, str | None]) -> PaperError | None:
+    logging.getLogger(ROOT).setLevel(logging.DEBUG)
     worker = get_worker()
     key = worker.get_current_task()
 
@@ -124,6 +127,9 @@ def _failure(future: Future, stage: Stage) -> PaperError | None:
             return StageError("was done, and its outputs are not here", where=stage.name,
                               remedy="start the workers in this checkout, on this disk")
         return error
+    if future.status != "error":
+        return StageError(f"is {future.status}: the scheduler is gone", where=stage.name,
+                          remedy="start it again, the same command goes on from here")
     error = future.exception()
     what = KILLED if isinstance(error, KilledWorker) else in_a_line(error)
     return StageError(f"{what} (it failed {TRIES} times)", where=stage.name)

@@ -66,7 +66,6 @@ def perform(stage: Stage, place: str, environment: Mapping[str, str | None],
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
-    logging.getLogger("lib").setLevel(logging.DEBUG)
     log.info("[%s] %s", place, stage.name)
     begin = time.monotonic()
     try:
