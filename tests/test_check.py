@@ -35,8 +35,8 @@ def mayo(data, patients=("L067", "L192", "L096", "L506"), doses=("full", "quarte
 
 def scans(study):
     report = Report()
-    found = find_scans(study, report)
-    parts = check_split(study, found, report) if found is not None else None
+    found = find_scans(study.cohort, report)
+    parts = check_split(study.cohort, found, report) if found is not None else None
     return report, found, parts
 
 

@@ -83,7 +83,7 @@ def test_the_paper_profile_on_a_tree_in_mayo_form(tmp_path, monkeypatch):
     run = Run("E4", 5)
     history = train.train(study, run, calibrate.lambda_used(study, "E4"))
     assert len(history) == 2 and np.isfinite(history.to_numpy()).all()
-    assert train.load_unet(study, run).count_params() == published.UNET_PARAMETERS
+    assert train.load_unet(32, study.paths.weights(run)).count_params() == published.UNET_PARAMETERS
     scores = evaluate.evaluate(study, run)
     assert set(scores["patient"]) == {"L096", "L506"} and len(scores) == 6 and scores["ssim"].between(-1, 1).all()
 

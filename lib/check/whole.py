@@ -1,5 +1,7 @@
 """`make check`: all of it, in one report."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from lib.check.report import Report
@@ -7,7 +9,7 @@ from lib.check.scans import check_split, find_scans
 from lib.data import split
 from lib.data.store.reading import load_manifest
 from lib.errors import PaperError
-from lib.study.config import Study
+from lib.study.config import Cohort, Study
 
 
 def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
@@ -23,10 +25,10 @@ def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
     """
     report = Report()
     if scans:
-        pairs = find_scans(study, report)
-        parts = check_split(study, pairs, report) if pairs is not None else None
+        pairs = find_scans(study.cohort, report)
+        parts = check_split(study.cohort, pairs, report) if pairs is not None else None
     else:
-        parts = _made(study, report)
+        parts = _made(study.paths.volumes, study.cohort, report)
         pairs = pd.concat(parts.values()) if parts else None
     from lib.check import burst as measured  # these import TensorFlow: only now, so that the scans are shown at once
     from lib.check import machine
@@ -44,10 +46,10 @@ def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
     return report.conclude()
 
 
-def _made(study: Study, report: Report) -> dict[str, pd.DataFrame] | None:
+def _made(volumes: Path, cohort: Cohort, report: Report) -> dict[str, pd.DataFrame] | None:
     try:
-        sizes = load_manifest(study.paths.volumes).drop_duplicates("volume").set_index("volume")[["rows", "columns"]]
-        parts = split.subsets(study.paths.volumes, study.cohort.given_split, study.cohort.split_seed)
+        sizes = load_manifest(volumes).drop_duplicates("volume").set_index("volume")[["rows", "columns"]]
+        parts = split.subsets(volumes, cohort.given_split, cohort.split_seed)
         return {name: part.join(sizes, on="ndct") for name, part in parts.items()}
     except PaperError as error:
         report.fail(str(error))

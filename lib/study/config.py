@@ -255,6 +255,11 @@ class Study(Section):
             raise ValueError(f"losses.{name}.{error}") from None
 
     @property
+    def chosen(self) -> dict[str, LossConfiguration]:
+        """The losses of the experiments by name."""
+        return {name: self.configurations[name] for name in self.experiments}
+
+    @property
     def seed(self) -> int:
         """Of what the runs share: the calibration with its pilot, the Medical encoder."""
         return self.seeds[0]
@@ -266,7 +271,7 @@ class Study(Section):
 
     def uses(self, weights: str) -> bool:
         """Whether an experiment's encoder has these weights: 'ImageNet', 'Medical'."""
-        return any(self.configurations[name].weights == weights for name in self.experiments)
+        return any(loss.weights == weights for loss in self.chosen.values())
 
     def weights(self, name: str | None) -> str | Path:
         """What 'ImageNet' and 'Medical' stand for here: 'package', 'keras' or a file; another name is a file's."""
