@@ -1,6 +1,6 @@
 """04: image quality of whole test slices, one row per slice; nothing is averaged here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -81,10 +81,10 @@ def evaluate_all(study: Study) -> pd.DataFrame:
     return metrics
 
 
-def load_examples(study: Study) -> dict[str, np.ndarray]:
-    """The example slice in HU, (rows, columns): 'ndct', 'ldct' and each evaluated experiment, from the first seed."""
-    names = {"ndct": "ndct", LDCT: LDCT} | {name: Run(name, study.seed).file for name in study.experiments}
-    files = {name: study.paths.examples / f"{file}.npy" for name, file in names.items()}
+def load_examples(folder: Path, experiments: Iterable[str], seed: int) -> dict[str, np.ndarray]:
+    """The example slice in HU, (rows, columns), by name: 'ndct', 'ldct' and each experiment that was evaluated."""
+    names = {"ndct": "ndct", LDCT: LDCT} | {name: Run(name, seed).file for name in experiments}
+    files = {name: folder / f"{file}.npy" for name, file in names.items()}
     return {name: np.load(path, allow_pickle=False) for name, path in files.items() if path.is_file()}
 
 
