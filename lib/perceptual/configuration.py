@@ -22,12 +22,9 @@ class LambdaRule:
 
     Parameters
     ----------
-    value : float, optional
-        This very weight. None: lambda is calibrated.
-    psi : float, optional
-        The perceptual influence to calibrate to, in (0, 1).
-    state : str, optional
-        The state of the network that is measured, as the caller names it ('untrained', 'trained').
+    value : float, optional, this very weight. None: lambda is calibrated.
+    psi : float, optional, the perceptual influence to calibrate to, in (0, 1)
+    state : str, optional, the state of the network that is measured, as the caller names it ('untrained', 'trained')
     rounding : {'exact', 'decade'}, optional
         What becomes of lambda*: nothing, or the paper's power of ten. What is None is the caller's default.
     """
@@ -73,25 +70,18 @@ class LossConfiguration:
         Whose weights, E's context c: 'ImageNet', 'Medical' or another name that the caller knows, or a file.
     layers : mapping or sequence of str
         Keras layer names with their weights; names alone weigh 1. Keras's ``blockX_convY`` is the output after the ReLU.
-    input_range : (float, float)
-        What the image's 0 and 1 become before the encoder.
+    input_range : (float, float), what the image's 0 and 1 become before the encoder
     preprocessing : {'none', 'caffe', 'torch'}
         What follows: nothing (the paper), BGR minus the ImageNet means (Keras), or ImageNet's mean and SD (torchvision).
-    distance : {'mse', 'l1'}
-        Between features, element by element.
-    reduction : {'mean', 'sum'}
-        Over the elements of one image's features.
-    pixel : {'mse', 'l1'} or None
-        The term beside the perceptual one, always a mean over pixels.
-    pixel_weight : float
-        Its multiplier.
-    lambda_ : LambdaRule, float, mapping or 'calibrated'
-        Where the weight of the perceptual term comes from.
+    distance : {'mse', 'l1'}, between features, element by element
+    reduction : {'mean', 'sum'}, over the elements of one image's features
+    pixel : {'mse', 'l1'} or None, the term beside the perceptual one, always a mean over pixels
+    pixel_weight : float, its multiplier
+    lambda_ : LambdaRule, float, mapping or 'calibrated', where the weight of the perceptual term comes from
 
     Raises
     ------
-    ValueError
-        A field has a value that it cannot have; the message begins with the field.
+    ValueError : A field has a value that it cannot have; the message begins with the field
     """
 
     encoder: str | None = "vgg19"
@@ -128,8 +118,7 @@ class LossConfiguration:
 
         Raises
         ------
-        ValueError
-            An unknown field, or a value that a field cannot have.
+        ValueError : an unknown field, or a value that a field cannot have
         """
         known = {each.name.rstrip("_"): each.name for each in fields(cls)}
         if unknown := sorted(set(data) - set(known)):
@@ -147,11 +136,6 @@ class LossConfiguration:
     def encoding(self) -> "Encoding":
         """What one pass of an encoder depends on: losses of one encoding share it."""
         return Encoding(self.encoder, self.weights, self.input_range, self.preprocessing)
-
-    @property
-    def perceptual_part(self) -> tuple:
-        """All that decides the perceptual term before lambda: losses that share it measure the same."""
-        return self.encoding, self.layers, self.distance, self.reduction
 
     @property
     def layer_names(self) -> tuple[str, ...]:

@@ -25,15 +25,13 @@ def network(architecture: str | None, weights: str | Path | None = None) -> kera
 
     Parameters
     ----------
-    architecture : str
-        A key of ``ARCHITECTURES``.
+    architecture : str, A key of ``ARCHITECTURES``
     weights : 'ImageNet', path or None
         Keras's ImageNet weights (downloaded once), a Keras weights file saved without the top, or random ones.
 
     Raises
     ------
-    ValueError
-        An unknown architecture, or a file of another network.
+    ValueError : an unknown architecture, or a file of another network
     """
     if architecture not in ARCHITECTURES:
         raise ValueError(f"encoder: {architecture!r}, choose one of {', '.join(ARCHITECTURES)}")
@@ -49,8 +47,7 @@ def load_weights(model: keras.Model, path: Path) -> None:
 
     Raises
     ------
-    ValueError
-        The file is missing, damaged or of another network.
+    ValueError : the file is missing, damaged or of another network
     """
     try:
         with warnings.catch_warnings():  # Keras only warns where it leaves a layer as it was
@@ -69,22 +66,17 @@ def encoder(loss: LossConfiguration | Encoding, names: Sequence[str] = (), model
 
     Parameters
     ----------
-    loss : LossConfiguration or Encoding
-        Which network, whose weights, and what becomes of an image before it.
-    names : sequence of str
-        Keras layers; by default the configuration's.
-    model : keras.Model, optional
-        The network with its weights, instead of the one that ``loss`` names.
+    loss : LossConfiguration or Encoding, which network, whose weights, and what becomes of an image before it
+    names : sequence of str, Keras layers; by default the configuration's
+    model : keras.Model, optional, the network with its weights, instead of the one that ``loss`` names
 
     Returns
     -------
-    keras.Model
-        Image (batch, rows, columns, 1) in [0, 1] -> features of each layer: a tensor for one, a list for several.
+    keras.Model : image (batch, rows, columns, 1) in [0, 1] -> features of each layer: a tensor for one, a list for several
 
     Raises
     ------
-    ValueError
-        A layer that the network lacks, naming those it has; or weights that only the caller knows ('Medical').
+    ValueError : A layer that the network lacks, naming those it has; or weights that only the caller knows ('Medical')
     """
     encoding = loss.encoding if isinstance(loss, LossConfiguration) else loss
     names = tuple(names) or (loss.layer_names if isinstance(loss, LossConfiguration) else ())

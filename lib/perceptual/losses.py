@@ -20,8 +20,7 @@ def distance(a, b, kind: Distance = "mse", reduction: Reduction = "mean"):
     ----------
     a, b : tensors, shape (batch, rows, columns, channels)
     kind : {'mse', 'l1'}
-    reduction : {'mean', 'sum'}
-        Over all elements of an image. The paper's numbers are means.
+    reduction : {'mean', 'sum'}, over all elements of an image. The paper's numbers are means.
 
     Returns
     -------
@@ -47,8 +46,7 @@ class PerceptualLoss(keras.losses.Loss):
 
     Parameters
     ----------
-    configuration : LossConfiguration or mapping
-        With an encoder; the pixel term and lambda play no part here.
+    configuration : LossConfiguration or mapping, with an encoder; the pixel term and lambda play no part here
     encoder : keras.Model, optional
         Frozen, image -> features of ``configuration.layers`` in their order (:func:`perceptual.encoders.encoder`). By
         default that of ``configuration``, with Keras's ImageNet weights or from a file.
@@ -82,12 +80,9 @@ class TotalLoss(keras.losses.Loss):
 
     Parameters
     ----------
-    configuration : LossConfiguration or mapping
-        Without an encoder it is the pixel term alone.
-    lambda_ : float, optional
-        The first value of lambda; by default the configuration's, where that is a number.
-    encoder : keras.Model, optional
-        As for :class:`PerceptualLoss`.
+    configuration : LossConfiguration or mapping, without an encoder it is the pixel term alone
+    lambda_ : float, optional, the first value of lambda; by default the configuration's, where that is a number
+    encoder : keras.Model, optional, as for :class:`PerceptualLoss`
 
     Attributes
     ----------
