@@ -14,23 +14,15 @@ SHARD: Final = {"slices": 512, "patches": 4096}  # patches; about 150 MB of 96 x
 
 @dataclass(frozen=True)
 class PatchPlan:
-    """How slices become patches.
+    """How slices become patches."""
 
-    Parameters
-    ----------
-    size, skip : int, side of a patch and stride of the grid, pixels
-    order : {'slices', 'patches'}
-        The authors': slices shuffled once, a slice's patches in sequence; or the slices of all patients shuffled once, and
-        then the patches of each shard of slices.
-    sampling : {'grid', 'foreground'}, all of the grid, or without patches of air
-    limit : int, optional, so many of them, drawn at random, spread over all slices
-    """
-
-    size: int
-    skip: int
+    size: int  # side of a patch, pixels
+    skip: int  # stride of the grid, pixels
+    # the authors': slices shuffled once, a slice's patches in sequence; or the slices of all patients shuffled once, and then
+    # the patches of each shard of slices
     order: Literal["slices", "patches"] = "slices"
-    sampling: Literal["grid", "foreground"] = "grid"
-    limit: int | None = None
+    sampling: Literal["grid", "foreground"] = "grid"  # all of the grid, or without patches of air
+    limit: int | None = None  # so many of them, drawn at random, spread over all slices
 
 
 def grid(rows: int, columns: int, size: int, skip: int) -> np.ndarray:

@@ -14,19 +14,12 @@ from .psi import TARGET_PSI, lambda_star, psi, psi_algorithm2
 
 @dataclass(frozen=True)
 class Calibration:
-    """Losses of pairs in one state of the network, and the lambda that they ask for.
+    """Losses of pairs in one state of the network, and the lambda that they ask for."""
 
-    Attributes
-    ----------
-    pixel, perceptual : ndarray, shape (pairs,), the two terms of Eq. 4 before lambda.
-    lambda_star : float, algorithm 2 gives ``target`` there
-    target : float, the wanted Psi
-    """
-
-    pixel: np.ndarray
+    pixel: np.ndarray  # (pairs,), the terms of Eq. 4 before lambda
     perceptual: np.ndarray
-    lambda_star: float
-    target: float
+    lambda_star: float  # Algorithm 2 gives ``target`` there
+    target: float  # the wanted Psi
 
     def psi(self, lambda_) -> np.ndarray:
         """Eq. 5 at one weight or several."""

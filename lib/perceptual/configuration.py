@@ -18,21 +18,12 @@ Rounding = Literal["exact", "decade"]
 
 @dataclass(frozen=True)
 class LambdaRule:
-    """Where lambda, the weight of the perceptual term, comes from: a number, or a calibration.
+    """Where lambda, the weight of the perceptual term, comes from: a number, or a calibration. None: the caller's default."""
 
-    Parameters
-    ----------
-    value : float, optional, this very weight. None: lambda is calibrated.
-    psi : float, optional, the perceptual influence to calibrate to, in (0, 1)
-    state : str, optional, the state of the network that is measured, as the caller names it ('untrained', 'trained')
-    rounding : {'exact', 'decade'}, optional
-        What becomes of lambda*: nothing, or the paper's power of ten. What is None is the caller's default.
-    """
-
-    value: float | None = None
-    psi: float | None = None
-    state: str | None = None
-    rounding: Rounding | None = None
+    value: float | None = None  # this very weight; None: lambda is calibrated
+    psi: float | None = None  # the perceptual influence to calibrate to, in (0, 1)
+    state: str | None = None  # of the network that is measured, as the caller names it: 'untrained', 'trained'
+    rounding: Rounding | None = None  # of lambda*: none, or to the paper's power of ten
 
     def __post_init__(self):
         if self.value is not None and (not self.value >= 0 or self.value == float("inf")):
@@ -60,40 +51,19 @@ class Encoding(NamedTuple):
 
 @dataclass(frozen=True)
 class LossConfiguration:
-    """Eq. 4 as data. Two equal configurations are the same loss.
+    """Eq. 4 as data; equal configurations are the same loss. A field's wrong value is a ValueError that begins with its name."""
 
-    Parameters
-    ----------
-    encoder : str or None
-        Architecture of E: a key of :data:`perceptual.encoders.ARCHITECTURES`, 'vgg19' for one. None: no perceptual term.
-    weights : str or None
-        Whose weights, E's context c: 'ImageNet', 'Medical' or another name that the caller knows, or a file.
-    layers : mapping or sequence of str
-        Keras layer names with their weights; names alone weigh 1. Keras's ``blockX_convY`` is the output after the ReLU.
-    input_range : (float, float), what the image's 0 and 1 become before the encoder
-    preprocessing : {'none', 'caffe', 'torch'}
-        What follows: nothing (the paper), BGR minus the ImageNet means (Keras), or ImageNet's mean and SD (torchvision).
-    distance : {'mse', 'l1'}, between features, element by element
-    reduction : {'mean', 'sum'}, over the elements of one image's features
-    pixel : {'mse', 'l1'} or None, the term beside the perceptual one, always a mean over pixels
-    pixel_weight : float, its multiplier
-    lambda_ : LambdaRule, float, mapping or 'calibrated', where the weight of the perceptual term comes from
-
-    Raises
-    ------
-    ValueError : A field has a value that it cannot have; the message begins with the field
-    """
-
-    encoder: str | None = "vgg19"
-    weights: str | None = "ImageNet"
+    encoder: str | None = "vgg19"  # E's architecture, a key of encoders.ARCHITECTURES; None: no perceptual term
+    weights: str | None = "ImageNet"  # E's context c: 'ImageNet', a name that the caller knows ('Medical'), or a file
+    # Keras layers with their weights, or names alone (weight 1); Keras's blockX_convY is the output after the ReLU
     layers: tuple[tuple[str, float], ...] = ()
-    input_range: tuple[float, float] = (0.0, 255.0)
-    preprocessing: Preprocessing = "none"
-    distance: Distance = "mse"
-    reduction: Reduction = "mean"
-    pixel: Distance | None = "mse"
+    input_range: tuple[float, float] = (0.0, 255.0)  # what the image's 0 and 1 become before the encoder
+    preprocessing: Preprocessing = "none"  # then: nothing (the paper), BGR minus means (Keras's), mean and SD (torchvision's)
+    distance: Distance = "mse"  # between features, element by element
+    reduction: Reduction = "mean"  # over the elements of one image's features
+    pixel: Distance | None = "mse"  # the term beside the perceptual one, a mean over pixels
     pixel_weight: float = 1.0
-    lambda_: LambdaRule = field(default_factory=LambdaRule)
+    lambda_: LambdaRule = field(default_factory=LambdaRule)  # or a number, a mapping, 'calibrated'
 
     def __post_init__(self):
         set_field = object.__setattr__
@@ -114,12 +84,7 @@ class LossConfiguration:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "LossConfiguration":
-        """From plain data, as YAML or JSON hold it; the field ``lambda_`` is called ``lambda`` there.
-
-        Raises
-        ------
-        ValueError : an unknown field, or a value that a field cannot have
-        """
+        """From plain data, as YAML or JSON hold it (``lambda_`` is ``lambda`` there). Raises ValueError, also for unknown fields."""
         known = {each.name.rstrip("_"): each.name for each in fields(cls)}
         if unknown := sorted(set(data) - set(known)):
             raise ValueError(f"{unknown[0]}: no field of a loss, choose from {', '.join(known)}")
