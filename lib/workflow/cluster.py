@@ -59,7 +59,7 @@ def workers(jobs: int, scheduler: str | None, prints: Path) -> Iterator[Client]:
             yield client
         return
     with TemporaryDirectory() as scratch, dask.config.set(SETTINGS), LocalCluster(
-        n_workers=jobs, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=logging.CRITICAL,
+        n_workers=jobs, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
         preload="lib.workflow.tasks", env={PRINTS: str(prints)}, local_directory=scratch,
     ) as cluster, Client(cluster, set_as_default=False) as client:
         client.forward_logging(ROOT)
