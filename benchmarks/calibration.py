@@ -33,7 +33,7 @@ def run(setting: Setting) -> dict:
     layers = balance.encodings(chosen.values())
     known = {encoding: target_features(study, encoding, patches, study.seed) for encoding in layers}
     unets = [varied(unet(setting.channels, seed=seed)) for seed, _ in enumerate(STATES)]
-    encoders = {encoding: accelerated(inputs.encoder(study, encoding, *names)) for encoding, names in layers.items()}
+    encoders = {encoding: accelerated(inputs.encoder(study.weights, encoding, *names)) for encoding, names in layers.items()}
     shared = balance.pair_losses({state: accelerated(network) for state, network in zip(STATES, unets, strict=True)},
                                  chosen, encoders, dict.fromkeys(layers))
     first = next(iter(chosen))

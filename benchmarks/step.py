@@ -27,7 +27,7 @@ def run(setting: Setting, phi: str) -> dict:
     encoding, patches = study.configurations[training.experiment].encoding, inputs.patches(study, "train", study.seed)
     features = target_features(study, encoding, patches, study.seed)[phi]
     memory = list(patches.dataset(batch, drop_remainder=True))
-    unet, separate = train.new_unet(study, study.seed, patches), reference.features_of(study, encoding, phi)
+    unet, separate = train.new_unet(study.unet, study.seed, patches), reference.features_of(study, encoding, phi)
     lambda_ = lambda_star(*reference.losses(unet, separate, *memory[0]))  # both terms count in what is compared
     denoiser = train.new_denoiser(study, training, lambda_, patches, 1000)
     plain = reference.training_step(unet, separate, lambda_, train.optimizer(study.training, 1000))
@@ -56,7 +56,7 @@ def run(setting: Setting, phi: str) -> dict:
             seconds[name] += values
         if number % 2 == 0:
             convolve()
-    operations = batch * step_flops(unet, inputs.encoder(study, encoding, phi), size)
+    operations = batch * step_flops(unet, inputs.encoder(study.weights, encoding, phi), size)
     rate = operations / min(seconds["ours"]) / 1e9
     return {
         "step_ratio": ratio(seconds["reference"], seconds["ours"]),

@@ -16,8 +16,9 @@ from lib import REPOSITORY
 from lib.artifacts.files import cannot_write
 from lib.data.workers import cores
 from lib.errors import PaperError, StudyError
-from lib.study.config import Simulation, load_study
+from lib.study.config import load_study
 from lib.study.runs import Run
+from lib.study.sections import Simulation
 from lib.workflow import make
 from lib.workflow.stages import stages
 

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,14 +33,53 @@ def study(tmp_path) -> Study:
     return load_study("smoke")
 
 
+def pytest_collection_modifyitems(items):
+    """Tests of whole runs come last: `whole_runs` makes them meanwhile."""
+    items.sort(key=lambda item: bool({"smoke", "second"} & set(item.fixturenames)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
+    """Whole runs of smoke that the session needs, one after the other beside its other tests.
+
+    'smoke' is the repository's own, brought up to date; 'second' is one from nothing, elsewhere, with two jobs.
+
+    Yields
+    ------
+    function
+        Waits for the end of one, and returns the folder with its artifacts/smoke and figures/smoke.
+    """
+    runs = {"smoke": (REPOSITORY, "1"), "second": (tmp_path_factory.mktemp("second"), "2")}
+    plain = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "OUTPUT")}
+    needed = {name for item in request.session.items for name in item.fixturenames}
+    begun: list[subprocess.Popen] = []
+
+    def run(root: Path, jobs: str) -> Path:
+        begun.append(subprocess.Popen(
+            [sys.executable, "-m", "lib", "paper", "--jobs", jobs, "--unchecked"], cwd=REPOSITORY, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**plain, "PROFILE": "smoke", "OUTPUT": str(root)}))
+        printed, _ = begun[-1].communicate()
+        assert begun[-1].returncode == 0, printed
+        return root
+
+    with ThreadPoolExecutor(1) as pool:
+        futures = {name: pool.submit(run, *run_of) for name, run_of in runs.items() if name in needed}
+        yield lambda name: futures[name].result()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in begun:
+            process.terminate()  # of an ended one it does nothing
+
+
 @pytest.fixture(scope="session")
-def smoke() -> Path:
+def smoke(whole_runs) -> Path:
     """Folder with artifacts/smoke and figures/smoke of a whole run: the repository's, brought up to date."""
-    environment = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "OUTPUT")}
-    ended = subprocess.run([sys.executable, "-m", "lib", "paper", "--unchecked"], cwd=REPOSITORY, text=True,
-                           capture_output=True, env={**environment, "PROFILE": "smoke"}, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return REPOSITORY
+    return whole_runs("smoke")
+
+
+@pytest.fixture(scope="session")
+def second(whole_runs) -> Path:
+    """The same of a run from nothing, elsewhere, with two stages at once."""
+    return whole_runs("second")
 
 
 @pytest.fixture

@@ -22,17 +22,22 @@ LOSSES = {
 }
 
 
+def of(study, experiment: str) -> float:
+    return chosen_lambda(experiment, study.configurations[experiment].lambda_, study.calibration, LOSSES)
+
+
 def test_one_pass_gives_what_one_configuration_at_a_time_gives(smoke_study):
     patches = inputs.patches(smoke_study, "train", 5)
     ldct, ndct = (patches.images(patches.index, dose) for dose in ("ldct", "ndct"))
     found = calibrate.pair_losses(smoke_study)
-    networks = {"untrained": new_unet(smoke_study, 5, patches), "trained": load_unet(smoke_study, smoke_study.pilot)}
+    networks = {"untrained": new_unet(smoke_study.unet, 5, patches),
+                "trained": load_unet(2, smoke_study.paths.weights(smoke_study.pilot))}
     for state, network in networks.items():
         output = network(ldct)
         np.testing.assert_allclose(found[state]["mse"], distance(output, ndct), rtol=1e-4)
         for name in PAPER:
             loss = smoke_study.configurations[name]
-            features = inputs.encoder(smoke_study, loss.encoding, *loss.layer_names)
+            features = inputs.encoder(smoke_study.weights, loss.encoding, *loss.layer_names)
             np.testing.assert_allclose(found[state][name], distance(features(output), features(ndct)), rtol=2e-3)
     assert len(found["trained"]) == len(patches)
 
@@ -57,8 +62,8 @@ def test_the_table_holds_both_definitions_at_the_lambda_used(smoke_study):
 def test_lambda_setting_decides(monkeypatch, setting, expected):
     monkeypatch.setenv("LAMBDA", setting)
     study = load_study("smoke")
-    assert chosen_lambda(study, "E1", LOSSES) == pytest.approx(expected, rel=1e-9)
-    assert chosen_lambda(study, "baseline", LOSSES) == 0.1 and chosen_lambda(study, "mse", LOSSES) == 0.0
+    assert of(study, "E1") == pytest.approx(expected, rel=1e-9)
+    assert of(study, "baseline") == 0.1 and of(study, "mse") == 0.0
 
 
 @pytest.mark.parametrize(("rule", "expected"), [
@@ -66,15 +71,17 @@ def test_lambda_setting_decides(monkeypatch, setting, expected):
 ])
 def test_a_loss_may_bring_its_own_rule(study, rule, expected):
     mine = {"layers": "block3_conv2", "lambda": rule}
-    study = type(study)(**study.model_dump() | {"losses": {"E1": mine}})
-    assert chosen_lambda(study, "E1", LOSSES) == pytest.approx(expected)
+    study = type(study)(**study.model_dump() | {"losses": {"mine": mine}})
+    losses = {state: table.assign(mine=table["E1"]) for state, table in LOSSES.items()}
+    found = chosen_lambda("mine", study.configurations["mine"].lambda_, study.calibration, losses)
+    assert found == pytest.approx(expected)
 
 
 def test_a_lambda_that_nobody_published_is_refused(study):
     study = type(study)(**study.model_dump() | {"losses": {"mine": {"layers": "block3_conv2"}}, "experiments": ["mse", "mine"]})
     published_ones = study.model_copy(update={"calibration": study.calibration.model_copy(update={"state": "published"})})
     with pytest.raises(StudyError, match="losses.mine.lambda: the paper has no lambda for mine; give a number"):
-        chosen_lambda(published_ones, "mine", LOSSES)
+        of(published_ones, "mine")
 
 
 def test_calibration_measures_nothing_twice(smoke_study, monkeypatch):

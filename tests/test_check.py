@@ -35,8 +35,8 @@ def mayo(data, patients=("L067", "L192", "L096", "L506"), doses=("full", "quarte
 
 def scans(study):
     report = Report()
-    found = find_scans(study, report)
-    parts = check_split(study, found, report) if found is not None else None
+    found = find_scans(study.cohort, report)
+    parts = check_split(study.cohort, found, report) if found is not None else None
     return report, found, parts
 
 
@@ -90,7 +90,8 @@ def test_patches_are_counted_as_training_has_them(smoke_study):
     settings = smoke_study.training.model_copy(update={"max_patches": None})
     study = smoke_study.model_copy(update={"training": settings})
     parts = {name: part.assign(rows=128, columns=128) for name, part in inputs.subsets(study).items()}
-    assert machine.patches_of(settings, parts) == {name: len(inputs.patches(study, name, 5)) for name in ("train", "validation")}
+    assert machine.patches_of(settings, parts) == {name: len(inputs.patches(study, name, 5))
+                                                    for name in ("train", "validation")}
     assert machine.patches_of(smoke_study.training, parts) == {"train": 24, "validation": 8}
 
 

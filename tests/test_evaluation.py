@@ -123,7 +123,7 @@ def test_evaluate_gives_a_row_a_slice_and_the_example(study):
     assert table["patient"].unique().tolist() == ["SIM04"] and len(table) == 6
     low, full = (np.load(study.paths.volumes / f"SIM04_D45_{name}.npy")[2] for name in ("ldct", "ndct"))
     assert table.iloc[5]["ssim"] == pytest.approx(authors_metrics(normalise(low), normalise(full)).ssim)
-    examples = load_examples(study)
+    examples = load_examples(study.paths.examples, study.experiments, 5)
     assert set(examples) == {"ldct", "ndct"} and examples["ndct"].dtype == np.float32
     np.testing.assert_array_equal(examples["ldct"], np.load(study.paths.volumes / "SIM04_B30_ldct.npy")[1])
 
@@ -163,4 +163,4 @@ def test_a_trained_network_is_evaluated(study):
     unet(study.unet.channels, seed=1).save_weights(weights)
     table = evaluate(study, Run("E1", 5))
     assert len(table) == 6 and set(table["seed"]) == {5} and table["ssim"].between(-1, 1).all() and table["psnr"].notna().all()
-    assert load_examples(study)["E1"].shape == (20, 24)
+    assert load_examples(study.paths.examples, study.experiments, 5)["E1"].shape == (20, 24)

@@ -50,7 +50,7 @@ def test_package_trunk_gives_what_its_kernels_say(study):
 
 
 def test_two_depths_come_from_one_pass_and_are_frozen(study):
-    both = inputs.encoder(study, study.configurations["E1"].encoding, "block3_conv2", "block5_conv3")
+    both = inputs.encoder(study.weights, study.configurations["E1"].encoding, "block3_conv2", "block5_conv3")
     image = np.random.default_rng(2).random((1, 48, 32, 1)).astype(np.float32)
     shallow, deep = both(image)
     assert shallow.shape == (1, 12, 8, 256) and deep.shape == (1, 3, 2, 512)
@@ -59,7 +59,7 @@ def test_two_depths_come_from_one_pass_and_are_frozen(study):
 
 def test_unknown_phi_names_the_choices(study):
     with pytest.raises(StudyError, match="no layer block5_conv4, choose from block1_conv1, .*block5_conv3"):
-        inputs.encoder(study, study.configurations["E1"].encoding, "block5_conv4")
+        inputs.encoder(study.weights, study.configurations["E1"].encoding, "block5_conv4")
 
 
 @pytest.mark.parametrize("name", ["vgg19.weights.h5", "vgg19_notop.h5"])
@@ -100,4 +100,4 @@ def test_a_changed_package_file_is_refused(monkeypatch):
 
 def test_medical_weights_that_are_not_made_yet_say_so(study):
     with pytest.raises(WeightsError, match="medical.weights.h5: the file does not exist; .*run notebook 02 first"):
-        inputs.encoder(study, study.configurations["E3"].encoding, "block3_conv2")
+        inputs.encoder(study.weights, study.configurations["E3"].encoding, "block3_conv2")

@@ -6,8 +6,9 @@ import yaml
 from lib.errors import StudyError
 from lib.paper import published
 from lib.study.choices import portable
-from lib.study.config import Split, load_study, profiles
+from lib.study.config import load_study, profiles
 from lib.study.paths import PROFILES
+from lib.study.sections import Split
 
 
 def test_every_profile_is_valid_and_paper_is_table_2(monkeypatch, tmp_path):

@@ -20,7 +20,7 @@ from lib.denoiser.devices import repeatable
 from lib.denoiser.model import Denoiser
 from lib.errors import StageError, TrainingError, WeightsError
 from lib.networks.unet import unet
-from lib.perceptual import LossConfiguration, TotalLoss
+from lib.perceptual import LossConfiguration, TotalLoss, balance
 from lib.stages import calibrate, feature_cache, inputs, train
 from lib.study import load_study
 from lib.study.paths import Paths
@@ -85,7 +85,7 @@ def test_killed_in_mid_epoch_it_resumes_there_to_the_same_bits(killed, smoke):
     assert checkpoints(folder) == ["step-000000006.weights.h5", "step-000000010.weights.h5"], "the last two"
     assert not paths.weights(E1).exists() and not (folder / "stamp.json").exists()
     assert run(False, paths.root) == 0
-    same(train.load_unet(killed, E1), load(killed, undisturbed))
+    same(train.load_unet(2, killed.paths.weights(E1)), load(killed, undisturbed))
     histories = [pd.read_csv(each.history(E1)).drop(columns="seconds") for each in (paths, undisturbed)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
     log = pd.read_csv(folder / "log.csv")
@@ -137,11 +137,11 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(killed, smoke, monkey
     train.train(killed, E1, calibrate.lambda_used(killed, "E1"))
     assert re.search("step-0000000(10|06).json: the checkpoint is damaged .*from the one before", caplog.text)
     assert found == [begins]
-    same(train.load_unet(killed, E1), load(killed, Paths(smoke, "smoke")))
+    same(train.load_unet(2, killed.paths.weights(E1)), load(killed, Paths(smoke, "smoke")))
 
 
 @pytest.mark.parametrize(("section", "changed", "told"), [
-    ("training", {"lr": 5e-4}, r"train.lr was 0.001, is 0.0005;"),
+    ("training", {"lr": 5e-4}, r"training.lr was 0.001, is 0.0005;"),
     ("unet", {"output_bias": "zero"}, "unet.output_bias was data_mean, is zero;"),
     ("compute", {"precision": "mixed_bfloat16"}, "compute.precision was float32, is mixed_bfloat16;"),
 ])
@@ -176,7 +176,7 @@ def test_a_finished_training_is_not_done_again(smoke_study, monkeypatch):
 def test_all_experiments_start_alike(smoke_study):
     patches = inputs.patches(smoke_study, "train", 5)
     same(*(train.new_denoiser(smoke_study, Run(name, 5), 0.0, patches, 12).unet for name in ("mse", "baseline")))
-    first, second = (train.new_unet(smoke_study, seed, patches) for seed in (5, 6))
+    first, second = (train.new_unet(smoke_study.unet, seed, patches) for seed in (5, 6))
     assert any((a.numpy() != b.numpy()).any() for a, b in zip(first.weights, second.weights, strict=True))
     output = first(patches.images(patches.index, "ldct")).numpy()
     assert output.mean() == pytest.approx(patches.mean_ndct(), rel=0.1), "the data_mean bias"
@@ -243,7 +243,7 @@ def test_out_of_memory_says_which_batch_to_try(copied):
         def on_train_batch_end(self, batch, logs=None):
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[4,32,32,2]")
 
-    with pytest.raises(TrainingError, match=r"out of memory at train.batch 4 \(OOM when .*SET=train.batch=2"):
+    with pytest.raises(TrainingError, match=r"out of memory at training.batch 4 \(OOM when .*SET=training.batch=2"):
         train.train(copied, E1, 1e-5, callbacks=[Full()])
 
 
@@ -261,14 +261,14 @@ def test_before_calibration_or_training_the_error_names_the_notebook(study):
         calibrate.lambda_used(study, "E1")
     assert calibrate.lambda_used(study, "mse") == 0.0
     with pytest.raises(WeightsError, match="unet.weights.h5 does not exist"):
-        train.load_unet(study, E1)
+        train.load_unet(2, study.paths.weights(E1))
 
 
 def test_target_features_are_the_encoders_and_keep_to_their_limit(copied, monkeypatch):
     patches, encoding = inputs.patches(copied, "train", 5), copied.configurations["E1"].encoding
     features = feature_cache.target_features(copied, encoding, patches, 5)
     assert set(features) == {"block3_conv2", "block5_conv3"}
-    expected = inputs.encoder(copied, encoding, "block3_conv2")(patches.images(patches.index[-5:], "ndct"))
+    expected = inputs.encoder(copied.weights, encoding, "block3_conv2")(patches.images(patches.index[-5:], "ndct"))
     np.testing.assert_allclose(features["block3_conv2"].read(19, 24), expected, rtol=1e-3, atol=1e-2)
     both = [features[name] for name in ("block3_conv2", "block5_conv3")]
     batches = list(patches.dataset(4, True, both, start=4))
@@ -280,7 +280,7 @@ def test_target_features_are_the_encoders_and_keep_to_their_limit(copied, monkey
     np.testing.assert_array_equal(ldct, patches.images(patches.index[8:12], "ldct"))
     monkeypatch.setattr(feature_cache, "_compute", None)  # computing them again would need it
     assert len(feature_cache.target_features(copied, encoding, patches, 5)["block3_conv2"]) == len(patches)
-    sizes = feature_cache.sizes(feature_cache.needed(copied), len(patches), 32)
+    sizes = feature_cache.sizes(balance.encodings(copied.chosen.values()), len(patches), 32)
     assert len(sizes) == 4, "two contexts, two layers"
     for limit, layers in {sum(sizes.values()): ["block5_conv3"] * 2 + ["block3_conv2"] * 2,
                           sum(sizes.values()) - 1: ["block5_conv3"] * 2 + ["block3_conv2"], 0: []}.items():
@@ -294,7 +294,7 @@ def test_training_is_the_same_with_and_without_kept_features(copied, smoke):
     train.train(without, E1, calibrate.lambda_used(copied, "E1"))
     histories = [pd.read_csv(each.history(E1)).drop(columns="seconds") for each in (copied.paths, Paths(smoke, "smoke"))]
     pd.testing.assert_frame_equal(*histories, rtol=2e-5)
-    for a, b in zip(train.load_unet(copied, E1).weights, load(copied, Paths(smoke, "smoke")).weights, strict=True):
+    for a, b in zip(train.load_unet(2, copied.paths.weights(E1)).weights, load(copied, Paths(smoke, "smoke")).weights, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-3, atol=2e-5)
 
 

@@ -1,17 +1,12 @@
 """The whole study: two runs of smoke are identical, and the paper profile runs on a tree in Mayo's form."""
 
 import json
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pandas as pd
-import pytest
 from PIL import Image
 
-from lib import REPOSITORY
 from lib.data.store import reading
 from lib.paper import published
 from lib.perceptual import encoders
@@ -28,20 +23,8 @@ TABLES = ("table1", "table2", "table3", "table4", "calibration")
 FIGURES = ("fig1", "fig2", "fig3", "fig_training", "fig_ssim")
 
 
-@pytest.fixture(scope="module")
-def second(tmp_path_factory) -> Paths:
-    """A second run of smoke from nothing, elsewhere, with two experiments at once."""
-    root = tmp_path_factory.mktemp("second")
-    ended = subprocess.run([sys.executable, "-m", "lib", "paper", "--jobs", "2", "--unchecked"], cwd=REPOSITORY,
-                           text=True, check=False, capture_output=True,
-                           env={**os.environ, "PROFILE": "smoke", "OUTPUT": str(root)})
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "smoke: 17 stages ran" in ended.stdout
-    return Paths(root, "smoke")
-
-
 def test_two_runs_give_identical_weights_and_tables(smoke, second):
-    first = Paths(smoke, "smoke")
+    first, second = Paths(smoke, "smoke"), Paths(second, "smoke")
     for run in load_study("smoke").runs():
         one, other = (json.loads((paths.training(run) / "stamp.json").read_text()) for paths in (first, second))
         assert one["key"] == other["key"] and one["outputs"]["unet.weights.h5"][2] == other["outputs"]["unet.weights.h5"][2]
@@ -53,6 +36,7 @@ def test_two_runs_give_identical_weights_and_tables(smoke, second):
 
 
 def test_every_file_that_others_rely_on_is_there(second):
+    second = Paths(second, "smoke")
     for name in TABLES:
         for ending in ("csv", "md", "tex"):
             assert (second.figures / f"{name}.{ending}").stat().st_size > 200
@@ -77,7 +61,7 @@ def test_every_file_that_others_rely_on_is_there(second):
 def test_the_paper_profile_on_a_tree_in_mayo_form(tmp_path, monkeypatch):
     """Real code, small input: ten patients in Mayo's layout, 32 channels, 96 x 96, batch 16, a random VGG-19 file."""
     data = tmp_path / "mayo"
-    for number, patient in enumerate(sorted(sum(map(list, published.SPLIT.values()), []))):
+    for number, patient in enumerate(sorted(patient for part in published.SPLIT.values() for patient in part)):
         for dose, folder in {"full": "full_3mm", "quarter": "quarter_3mm"}.items():
             trees.mayo(data, f"3mm B30/{folder}/{patient}/{folder}", patient=patient, dose=dose, thickness_mm=3.0,
                        z=(0.0, 2.0, 4.0), hu=trees.image(number, 97, 110))
@@ -99,7 +83,7 @@ def test_the_paper_profile_on_a_tree_in_mayo_form(tmp_path, monkeypatch):
     run = Run("E4", 5)
     history = train.train(study, run, calibrate.lambda_used(study, "E4"))
     assert len(history) == 2 and np.isfinite(history.to_numpy()).all()
-    assert train.load_unet(study, run).count_params() == published.UNET_PARAMETERS
+    assert train.load_unet(32, study.paths.weights(run)).count_params() == published.UNET_PARAMETERS
     scores = evaluate.evaluate(study, run)
     assert set(scores["patient"]) == {"L096", "L506"} and len(scores) == 6 and scores["ssim"].between(-1, 1).all()
 
@@ -126,8 +110,7 @@ def test_normal_dose_scans_of_unknown_patients_become_a_paired_cohort(tmp_path, 
     assert (low - full)[inside].std() > 2 * full[inside].std(), "nine tenths of the photons are gone"
     line = Labels.of(study).provenance
     assert "low dose INSERTED by simulation, patients divided at random, seed 5" in line
-    stage = [stage.name for wave in stages(study) for stage in wave][0]
-    assert stage == "00_insert"
+    assert stages(study)[0][0].name == "00_insert"
     text = "".join(path.read_text(encoding="utf-8", errors="replace") + str(path.relative_to(study.paths.root))
                    for path in study.paths.artifacts.rglob("*") if path.is_file())
     assert "4711" not in text and "doe" not in text.lower()

@@ -89,7 +89,8 @@ def _step_seconds(study: Study, loss: LossConfiguration, features: bool) -> floa
     ldct, ndct = np.random.default_rng(0).random((2, batch, size, size, 1), np.float32)
     weights = "ImageNet" if loss.weights == "Medical" else loss.weights  # the same work, and those are there
     with chosen.scope(), precision(study.compute.precision):
-        network = inputs.encoder(study, loss.encoding._replace(weights=weights), *loss.layer_names) if loss.encoder else None
+        encoding = loss.encoding._replace(weights=weights)
+        network = inputs.encoder(study.weights, encoding, *loss.layer_names) if loss.encoder else None
         denoiser = Denoiser(unet(study.unet.channels, seed=0), TotalLoss(loss, 1e-5 if loss.encoder else 0.0, network))
         denoiser.compile(keras.optimizers.Adam(1e-5), jit_compile=study.compute.xla)
     target = (ndct, *map(np.asarray, as_list(network(ndct, training=False)))) if features else ndct

@@ -13,8 +13,10 @@ from lib.data.patch_index import grid
 from lib.denoiser.devices import device_names, require_even, strategy
 from lib.networks import vgg
 from lib.networks.unet import unet
+from lib.perceptual import balance
 from lib.stages import feature_cache, inputs
-from lib.study.config import ARCHITECTURE_NAMES, Study, Training
+from lib.study.config import ARCHITECTURE_NAMES, Study
+from lib.study.sections import Training
 
 GIB = 1024**3
 FEATURES = "features of the targets, if there is room"
@@ -23,13 +25,13 @@ FEATURES = "features of the targets, if there is room"
 def check_encoders(study: Study, report: Report) -> None:
     """Whether the weights of each encoder are there (or can be made), whole, fit their network, and its layers exist."""
     report.title("Encoders")
-    for encoding, layers in feature_cache.needed(study).items():
+    for encoding, layers in balance.encodings(study.chosen.values()).items():
         if encoding.weights == "Medical" and study.medical.weights is None:
             report.line(f"Medical context: fine-tuned here, {study.medical.steps:,} steps")
             continue
         with report.failing():
             path = vgg.weights_file(encoding.encoder, study.weights(encoding.weights))
-            inputs.encoder(study, encoding, *layers)
+            inputs.encoder(study.weights, encoding, *layers)
             name = ARCHITECTURE_NAMES.get(encoding.encoder, encoding.encoder)
             report.line(f"{name}, {encoding.weights} context: {path.name}, SHA-256 {file_sha256(path)[:16]}")
 

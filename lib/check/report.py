@@ -14,8 +14,7 @@ class Report:
 
     Attributes
     ----------
-    errors, warnings : list of str
-        What would stop the run, and what it would go on with.
+    errors, warnings : list of str, what would stop the run, and what it would go on with
     """
 
     def __init__(self):

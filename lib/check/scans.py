@@ -14,10 +14,10 @@ from lib.paper import published
 from lib.simulation.cohort import SPACING_MM, patient_names
 from lib.simulation.kernels import ROLL_OFF
 from lib.simulation.series import THICKNESSES_MM, thicken
-from lib.study.config import Simulation, Study
+from lib.study.sections import Cohort, Simulation
 
 
-def find_scans(study: Study, report: Report) -> pd.DataFrame | None:
+def find_scans(cohort: Cohort, report: Report) -> pd.DataFrame | None:
     """Find the scans of DATA, show them, and list every problem with its file.
 
     Returns
@@ -27,30 +27,30 @@ def find_scans(study: Study, report: Report) -> pd.DataFrame | None:
         collection in ``attrs``.
     """
     report.title("Scans")
-    if study.cohort.simulation is not None:
-        simulation = study.cohort.simulation
+    if cohort.simulation is not None:
+        simulation = cohort.simulation
         report.line(f"simulated here: {simulation.patients} patients, {simulation.slices} slices of 1 mm each, "
                     f"{simulation.size} x {simulation.size} pixels, two kernels, two doses")
         return simulated_pairs(simulation)
     try:
-        found = discover(study.cohort.data, jobs=cores())
+        found = discover(cohort.data, jobs=cores())
     except CohortError as error:
         report.fail(str(error))
         return None
-    report.line(f"{study.cohort.data}: collection {found.collection}, {len(found.headers):,} slices")
+    report.line(f"{cohort.data}: collection {found.collection}, {len(found.headers):,} slices")
     report.line(counts(found).to_string())
     for problem in found.problems:
         report.warn(str(problem) + (f" ({problem.count} files)" if problem.count > 1 else ""))
     for kind, count in found.ignored.items():
         report.line(f"left alone: {count:,} x {kind}")
-    pairs = _pairs(found, study.cohort.insertion is not None)
+    pairs = _pairs(found, cohort.insertion is not None)
     pairs.attrs["collection"] = found.collection
-    if study.cohort.insertion:
-        report.line(f"a low dose of {study.cohort.insertion.dose_fraction:g} is inserted into every normal-dose series")
+    if cohort.insertion:
+        report.line(f"a low dose of {cohort.insertion.dose_fraction:g} is inserted into every normal-dose series")
         pairs["patient"] = [pseudonym_unless_known(patient, public=False) for patient in pairs["patient"]]
         pairs.attrs["collection"] = "inserted"
     if pairs.empty:
-        report.fail(f"{study.cohort.data}: no slice at two doses: to insert a low dose into normal-dose scans, pass "
+        report.fail(f"{cohort.data}: no slice at two doses: to insert a low dose into normal-dose scans, pass "
                     "INSERT=0.25")
         return None
     _expected(found, pairs, report)
@@ -109,10 +109,10 @@ def _expected(found: Discovery, pairs: pd.DataFrame, report: Report) -> None:
                 report.warn(f"partial: {patient} has {here} of {count} pairs of {name}")
 
 
-def check_split(study: Study, pairs: pd.DataFrame, report: Report) -> dict[str, pd.DataFrame] | None:
+def check_split(cohort: Cohort, pairs: pd.DataFrame, report: Report) -> dict[str, pd.DataFrame] | None:
     """The pairs by subset, shown; None where a subset would be empty."""
     report.title("Split")
-    collection, chosen = pairs.attrs["collection"], (study.cohort.given_split, study.cohort.split_seed)
+    collection, chosen = pairs.attrs["collection"], (cohort.given_split, cohort.split_seed)
     try:
         names = split.patients(*chosen, pairs["patient"], collection)
         parts = split.split_pairs(pairs, names)

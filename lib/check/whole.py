@@ -1,5 +1,7 @@
 """`make check`: all of it, in one report."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from lib.check.report import Report
@@ -8,6 +10,7 @@ from lib.data import split
 from lib.data.store.reading import load_manifest
 from lib.errors import PaperError
 from lib.study.config import Study
+from lib.study.sections import Cohort
 
 
 def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
@@ -16,17 +19,15 @@ def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
     Parameters
     ----------
     study : Study
-    burst : bool
-        Measure a few training steps, and estimate the run's time.
-    scans : bool
-        Look at the scans; False uses the volumes that 01 has made.
+    burst : bool, measure a few training steps, and estimate the run's time
+    scans : bool, look at the scans; False uses the volumes that 01 has made
     """
     report = Report()
     if scans:
-        pairs = find_scans(study, report)
-        parts = check_split(study, pairs, report) if pairs is not None else None
+        pairs = find_scans(study.cohort, report)
+        parts = check_split(study.cohort, pairs, report) if pairs is not None else None
     else:
-        parts = _made(study, report)
+        parts = _made(study.paths.volumes, study.cohort, report)
         pairs = pd.concat(parts.values()) if parts else None
     from lib.check import burst as measured  # these import TensorFlow: only now, so that the scans are shown at once
     from lib.check import machine
@@ -44,10 +45,10 @@ def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
     return report.conclude()
 
 
-def _made(study: Study, report: Report) -> dict[str, pd.DataFrame] | None:
+def _made(volumes: Path, cohort: Cohort, report: Report) -> dict[str, pd.DataFrame] | None:
     try:
-        sizes = load_manifest(study.paths.volumes).drop_duplicates("volume").set_index("volume")[["rows", "columns"]]
-        parts = split.subsets(study.paths.volumes, study.cohort.given_split, study.cohort.split_seed)
+        sizes = load_manifest(volumes).drop_duplicates("volume").set_index("volume")[["rows", "columns"]]
+        parts = split.subsets(volumes, cohort.given_split, cohort.split_seed)
         return {name: part.join(sizes, on="ndct") for name, part in parts.items()}
     except PaperError as error:
         report.fail(str(error))

@@ -18,24 +18,17 @@ class Samples:
 
     Parameters
     ----------
-    pairs : DataFrame
-        A row per pair, as :func:`lib.data.store.reading.pairs` gives them.
-    store : Path
-        Folder of the volumes.
-    z_range_mm : (float, float)
-        What becomes 0 and 1 of the positions.
-    masks : Path or None
-        Folder of the organ masks of a simulated cohort.
-    size, count : int
-        Side of a patch in pixels, number of patches.
+    pairs : DataFrame, a row per pair, as :func:`lib.data.store.reading.pairs` gives them
+    store : Path, folder of the volumes
+    z_range_mm : (float, float), what becomes 0 and 1 of the positions
+    masks : Path or None, folder of the organ masks of a simulated cohort
+    size, count : int, side of a patch in pixels, number of patches
     seed : int or sequence of int
 
     Attributes
     ----------
-    rows : int array, shape (samples, 4)
-        Pair, row, column, quarter turns.
-    organs : int
-        Number of organ labels, 0 where the cohort has no masks.
+    rows : int array, shape (samples, 4), pair, row, column, quarter turns
+    organs : int, number of organ labels, 0 where the cohort has no masks
     """
 
     def __init__(self, pairs: pd.DataFrame, store: Path, z_range_mm: tuple[float, float], masks: Path | None, *, size: int,

@@ -18,15 +18,12 @@ class PatchPlan:
 
     Parameters
     ----------
-    size, skip : int
-        Side of a patch and stride of the grid, pixels.
+    size, skip : int, side of a patch and stride of the grid, pixels
     order : {'slices', 'patches'}
         The authors': slices shuffled once, a slice's patches in sequence; or the slices of all patients shuffled once, and
         then the patches of each shard of slices.
-    sampling : {'grid', 'foreground'}
-        All of the grid, or without patches of air.
-    limit : int, optional
-        So many of them, drawn at random, spread over all slices.
+    sampling : {'grid', 'foreground'}, all of the grid, or without patches of air
+    limit : int, optional, so many of them, drawn at random, spread over all slices
     """
 
     size: int
@@ -61,29 +58,21 @@ def patch_index(
 
     Parameters
     ----------
-    pairs : DataFrame
-        A row per pair of slices.
-    shapes : list of (rows, columns)
-        Of each pair.
+    pairs : DataFrame, a row per pair of slices
+    shapes : list of (rows, columns), of each pair
     plan : PatchPlan
-    random : Generator
-        Shuffles and draws.
-    foreground : function, optional
-        Says for rows of the index, sorted by pair, which ones to keep.
-    shard : int, optional
-        Most patches in a shard, ``SHARD`` unless given; a single slice may have more.
+    random : Generator, shuffles and draws
+    foreground : function, optional, says for rows of the index, sorted by pair, which ones to keep
+    shard : int, optional, most patches in a shard, ``SHARD`` unless given; a single slice may have more
 
     Returns
     -------
-    index : int array, shape (patches, 3)
-        Position of the pair in ``pairs``, row, column.
-    bounds : int array, shape (shards + 1,)
-        Of the shards in the index. No slice is in two shards.
+    index : int array, shape (patches, 3), position of the pair in ``pairs``, row, column
+    bounds : int array, shape (shards + 1,), of the shards in the index. No slice is in two shards.
 
     Raises
     ------
-    CohortError
-        No patch fits into any slice, or none is foreground.
+    CohortError : no patch fits into any slice, or none is foreground
     """
     corners = [grid(*shape, plan.size, plan.skip) for shape in shapes]
     slices = random.permutation(len(pairs))

@@ -25,20 +25,15 @@ class Patches:
 
     Parameters
     ----------
-    pairs : DataFrame
-        A row per pair, as :func:`lib.data.store.reading.pairs` gives them.
-    store : Path
-        Folder of the volumes.
+    pairs : DataFrame, a row per pair, as :func:`lib.data.store.reading.pairs` gives them
+    store : Path, folder of the volumes
     plan : PatchPlan
-    seed : int or sequence of int
-        Of the order and of what is drawn.
+    seed : int or sequence of int, of the order and of what is drawn
 
     Attributes
     ----------
-    index : int array, shape (patches, 3)
-        See :func:`lib.data.patch_index.patch_index`.
-    bounds : int array
-        Of the shards in ``index``.
+    index : int array, shape (patches, 3), see :func:`lib.data.patch_index.patch_index`
+    bounds : int array, of the shards in ``index``
     """
 
     def __init__(self, pairs: pd.DataFrame, store: Path, plan: PatchPlan, seed: int | Sequence[int]):
@@ -76,8 +71,7 @@ class Patches:
 
         Parameters
         ----------
-        index : int array
-            Rows of ``self.index``.
+        index : int array, rows of ``self.index``
         dose : {'ldct', 'ndct'}
         """
         size = self.plan.size
@@ -117,14 +111,10 @@ class Patches:
 
         Parameters
         ----------
-        batch : int
-            Patches per batch.
-        drop_remainder : bool
-            Leave out an incomplete last batch, as the authors do in training.
-        features : sequence of Features
-            Of every patch's NDCT, one per layer: batches are then (LDCT, (NDCT, features ...)).
-        start : int
-            Patches to skip, where a training goes on in mid-epoch.
+        batch : int, patches per batch
+        drop_remainder : bool, leave out an incomplete last batch, as the authors do in training
+        features : sequence of Features, of every patch's NDCT, one per layer: batches are then (LDCT, (NDCT, features ...))
+        start : int, patches to skip, where a training goes on in mid-epoch
         """
         size, dtype = self.plan.size, self._dtype
         bounds = np.array([start, *self.bounds[self.bounds > start]])

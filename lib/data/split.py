@@ -20,12 +20,9 @@ def subsets(store: Path, split: Split, seed: int) -> dict[str, pd.DataFrame]:
 
     Parameters
     ----------
-    store : Path
-        Folder of the volumes.
-    split : mapping or None
-        The patients of each subset where somebody chose them.
-    seed : int
-        Of a random division.
+    store : Path, folder of the volumes
+    split : mapping or None, the patients of each subset where somebody chose them
+    seed : int, of a random division
     """
     manifest = reading.load_manifest(store)
     table = reading.pairs(manifest)
@@ -78,10 +75,8 @@ def split_pairs(table: pd.DataFrame, split: Mapping[str, Sequence[str]]) -> dict
 
     Raises
     ------
-    CohortError
-        A patient is in two subsets, or a subset is empty.
-    ValueError
-        The split's keys are not the three subsets.
+    CohortError : a patient is in two subsets, or a subset is empty
+    ValueError : the split's keys are not the three subsets
     """
     present = set(table["patient"])
     owners = table["patient"].map(_owners(present, split))

@@ -26,14 +26,10 @@ class Watch(StepCallback):
 
     Parameters
     ----------
-    images, targets : arrays, shape (batch, rows, columns, 1)
-        One batch to look at.
-    patience : int
-        Steps for which the output may be constant (the dead start: some networks recover).
-    checkpoints : Checkpoints
-        Of this training.
-    slices : function
-        Names the slices of the step with this number in its epoch.
+    images, targets : arrays, shape (batch, rows, columns, 1), one batch to look at
+    patience : int, steps for which the output may be constant (the dead start: some networks recover)
+    checkpoints : Checkpoints, of this training
+    slices : function, names the slices of the step with this number in its epoch
     """
 
     def __init__(self, images, targets, patience: int, checkpoints: Checkpoints, slices: Callable[[int], str]):
@@ -96,14 +92,10 @@ class StepLog(StepCallback):
 
     Parameters
     ----------
-    folder : Path
-        Of the training; TensorBoard's files go below ``tensorboard``.
-    every : int
-        Steps between rows.
-    course : Course
-        Of this training, resumed. Rows of steps that it does again are replaced.
-    notes : dict
-        Columns that are the same in every row: experiment, seed.
+    folder : Path, of the training; TensorBoard's files go below ``tensorboard``
+    every : int, steps between rows
+    course : Course, of this training, resumed. Rows of steps that it does again are replaced.
+    notes : dict, columns that are the same in every row: experiment, seed
     """
 
     def __init__(self, folder: Path, every: int, course: Course, notes: dict | None = None):

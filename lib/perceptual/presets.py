@@ -20,12 +20,12 @@ def paper(encoder: str = "vgg19") -> dict[str, LossConfiguration]:
     """
     if encoder not in LAST_CONVOLUTION:
         raise ValueError(f"encoder: {encoder!r}, the paper's losses need one of {', '.join(LAST_CONVOLUTION)}")
-    deep = LAST_CONVOLUTION[encoder]
+    shallow, deep = ((SHALLOW, 1.0),), ((LAST_CONVOLUTION[encoder], 1.0),)
     return {
         "mse": LossConfiguration(encoder=None, lambda_=LambdaRule(0.0)),
-        "baseline": LossConfiguration(encoder, "ImageNet", (deep,), lambda_=LambdaRule(0.1)),
-        "E1": LossConfiguration(encoder, "ImageNet", (SHALLOW,)),
-        "E2": LossConfiguration(encoder, "ImageNet", (deep,)),
-        "E3": LossConfiguration(encoder, "Medical", (SHALLOW,)),
-        "E4": LossConfiguration(encoder, "Medical", (deep,)),
+        "baseline": LossConfiguration(encoder, "ImageNet", deep, lambda_=LambdaRule(0.1)),
+        "E1": LossConfiguration(encoder, "ImageNet", shallow),
+        "E2": LossConfiguration(encoder, "ImageNet", deep),
+        "E3": LossConfiguration(encoder, "Medical", shallow),
+        "E4": LossConfiguration(encoder, "Medical", deep),
     }

@@ -22,8 +22,7 @@ def rq1(labels: Labels, calibration: pd.DataFrame) -> str:
 
     Parameters
     ----------
-    calibration : DataFrame
-        A row an experiment with a perceptual term and state, Psi at lambda_used.
+    calibration : DataFrame, a row an experiment with a perceptual term and state, Psi at lambda_used
     """
     if calibration.empty:
         return _answer(labels, "RQ1", ["No experiment of this study has a perceptual term, so there is no Ψ."])
@@ -43,8 +42,7 @@ def rq2(labels: Labels, table3: pd.DataFrame, table4: pd.DataFrame) -> str:
 
     Parameters
     ----------
-    table3, table4 : DataFrame
-        Of :mod:`lib.stages.statistics`.
+    table3, table4 : DataFrame, of :mod:`lib.stages.statistics`
     """
     table = table3.set_index("experiment")
     perceptual = [name for name in table.index if labels.experiments[name].layers]
@@ -67,10 +65,8 @@ def trained(labels: Labels, history: pd.DataFrame, run: tuple[str, int]) -> str:
 
     Parameters
     ----------
-    history : DataFrame
-        A row an epoch, as :mod:`lib.stages.train` writes it.
-    run : (str, int)
-        Its experiment and seed.
+    history : DataFrame, a row an epoch, as :mod:`lib.stages.train` writes it
+    run : (str, int), its experiment and seed
     """
     name = f"{run[0]}, seed {run[1]}" if len(labels.seeds) > 1 else run[0]
     first, last, best = history.iloc[0], history.iloc[-1], history.loc[history["val_mse"].idxmin()]

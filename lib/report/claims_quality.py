@@ -140,10 +140,8 @@ def advice(perceptual: pd.Series, control: float | None, calibration: pd.DataFra
 
     Parameters
     ----------
-    perceptual : Series
-        Mean SSIM of the experiments with a perceptual term.
-    control : float or None
-        That of the control with lambda = 0, if it is here.
+    perceptual : Series, mean SSIM of the experiments with a perceptual term
+    control : float or None, that of the control with lambda = 0, if it is here
     """
     if perceptual.empty:
         return left_out("The best λ > 0", "an experiment with a perceptual term")

@@ -26,8 +26,7 @@ def figure2(labels: Labels, calibration: pd.DataFrame, losses: Mapping[str, pd.D
 
     Parameters
     ----------
-    calibration : DataFrame
-        A row an experiment and state, with lambda_used and psi_alg2.
+    calibration : DataFrame, a row an experiment and state, with lambda_used and psi_alg2
     losses : mapping of str to DataFrame
         By state ('untrained', 'trained'), a row a training pair, of :func:`lib.stages.calibrate.pair_losses`.
     """

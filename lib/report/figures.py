@@ -83,10 +83,8 @@ def figure1(labels: Labels, ldct_hu: np.ndarray, ndct_hu: np.ndarray, box: tuple
 
     Parameters
     ----------
-    ldct_hu, ndct_hu : ndarray, (rows, columns)
-        HU.
-    box : tuple of int
-        Top row, left column and, if it is not the study's patch size, side; in pixels.
+    ldct_hu, ndct_hu : ndarray, (rows, columns), HU
+    box : tuple of int, top row, left column and, if it is not the study's patch size, side; in pixels
     """
     top, left, side = box if len(box) == 3 else (*box, labels.settings["patch_size"])
     figure = new_figure(labels, 6.75)
@@ -109,8 +107,7 @@ def figure3(labels: Labels, examples: Mapping[str, np.ndarray]) -> Path:
 
     Parameters
     ----------
-    examples : mapping of str to ndarray, (rows, columns)
-        'ndct', 'ldct' and experiments by name, HU.
+    examples : mapping of str to ndarray, (rows, columns), 'ndct', 'ldct' and experiments by name, HU
     """
     ndct = examples["ndct"].astype(float)
     errors = {name: examples[name] - ndct for name in labels.experiments if name in examples}
@@ -168,8 +165,7 @@ def figure_ssim(labels: Labels, metrics: pd.DataFrame) -> Path:
 
     Parameters
     ----------
-    metrics : DataFrame
-        A row a slice, experiment and seed; drawn is the mean over seeds.
+    metrics : DataFrame, a row a slice, experiment and seed; drawn is the mean over seeds
     """
     scores = ssim_by_slice(metrics)
     groups = list(scores.groupby(["kernel", "thickness_mm"]))

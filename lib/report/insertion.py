@@ -32,18 +32,12 @@ def figure_insertion(
 
     Parameters
     ----------
-    path : Path
-        Of the PNG (300 dpi), the same bytes for the same input; it is returned.
-    ndct_hu, ldct_hu : ndarray, (rows, columns)
-        HU, of `lib.simulation.insertion`.
-    dose_fraction : float
-        The inserted dose as a share of the normal one.
-    source : str
-        What the NDCT is, for example 'real scan, Br38, 3 mm' or 'SIMULATED scan, B30, 1 mm'.
-    sd_hu : (float, float), optional
-        SD of the series in soft tissue at full and low dose, as in insertion.csv.
-    centre : (int, int), optional
-        Row and column of the zoom's middle; by default the middle of the slice.
+    path : Path, of the PNG (300 dpi), the same bytes for the same input; it is returned
+    ndct_hu, ldct_hu : ndarray, (rows, columns), HU, of `lib.simulation.insertion`
+    dose_fraction : float, the inserted dose as a share of the normal one
+    source : str, what the NDCT is, for example 'real scan, Br38, 3 mm' or 'SIMULATED scan, B30, 1 mm'
+    sd_hu : (float, float), optional, SD of the series in soft tissue at full and low dose, as in insertion.csv
+    centre : (int, int), optional, row and column of the zoom's middle; by default the middle of the slice
     """
     difference = ldct_hu.astype(float) - ndct_hu
     side = max(2, round(ZOOM * min(ndct_hu.shape)))

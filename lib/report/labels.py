@@ -19,7 +19,8 @@ from lib.artifacts.provenance import commit
 from lib.data import split
 from lib.data.store.reading import load_summary
 from lib.perceptual.configuration import LossConfiguration
-from lib.study.config import ARCHITECTURE_NAMES, Calibration, Encoder, Medical, Study
+from lib.study.config import ARCHITECTURE_NAMES, Study
+from lib.study.sections import Calibration, Encoder, Medical
 
 # Okabe-Ito: told apart by colour-blind readers. An experiment of the paper has one colour and one marker everywhere.
 STYLES: Final = {
@@ -43,18 +44,12 @@ class ExperimentLabel:
 
     Parameters
     ----------
-    label : str
-        'E1: block3_conv2, ImageNet*'; 'ldct' and 'mse' in words.
-    short : str
-        For crowded axes.
-    colour, marker : str
-        Matplotlib's.
-    context : str
-        Whose weights the encoder has, with an asterisk where they are a substitute; empty without an encoder.
-    layers : tuple of str
-        Keras names of the encoder's layers phi.
-    pixel : str
-        The pixel term: 'MSE', 'L1' or 'no pixel term'.
+    label : str, 'E1: block3_conv2, ImageNet*'; 'ldct' and 'mse' in words
+    short : str, for crowded axes
+    colour, marker : str, matplotlib's
+    context : str, whose weights the encoder has, with an asterisk where they are a substitute; empty without an encoder
+    layers : tuple of str, Keras names of the encoder's layers phi
+    pixel : str, the pixel term: 'MSE', 'L1' or 'no pixel term'
     """
 
     label: str
@@ -74,18 +69,13 @@ class Labels:
     ----------
     provenance : str
         Profile, cohort, encoder, Medical context, lambda, commit and configuration on one line, without folders.
-    figures : Path
-        The folder that figures and tables are written to.
+    figures : Path, the folder that figures and tables are written to
     experiments : mapping of str to ExperimentLabel
         'ldct', the study's experiments in their order, then the other losses that have a name.
-    seeds : tuple of int
-        Of the trainings; the first is also that of the calibration.
-    simulated : bool
-        Whether the scans are our own simulation.
-    target_psi : float
-        What lambda is calibrated to.
-    settings : mapping of str to object
-        The values beside the paper's Table 2, and those that it leaves open, by name.
+    seeds : tuple of int, of the trainings; the first is also that of the calibration
+    simulated : bool, whether the scans are our own simulation
+    target_psi : float, what lambda is calibrated to
+    settings : mapping of str to object, the values beside the paper's Table 2, and those that it leaves open, by name
     """
 
     provenance: str
@@ -158,12 +148,9 @@ def cohort_label(volumes: Path, simulated: bool, split_seed: int | None) -> str:
 
     Parameters
     ----------
-    volumes : Path
-        The store; scans that were simulated are known by its manifest, too, wherever they lay.
-    simulated : bool
-        Whether the study simulates its scans.
-    split_seed : int or None
-        Of a random division; None where somebody chose the patients.
+    volumes : Path, the store; scans that were simulated are known by its manifest, too, wherever they lay
+    simulated : bool, whether the study simulates its scans
+    split_seed : int or None, of a random division; None where somebody chose the patients
     """
     collections, partial = set(), ""
     if (volumes / "manifest.csv").is_file():

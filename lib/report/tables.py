@@ -37,12 +37,9 @@ def save_table(labels: Labels, frame: pd.DataFrame, name: str, caption: str, sho
 
     Parameters
     ----------
-    frame : DataFrame
-        All numbers in full precision; the CSV adds a last column ``provenance``.
-    name, caption : str
-        Of the files and of the table; plain text, Greek letters become LaTeX.
-    shown : DataFrame, optional
-        The same for readers: strings, fewer columns. Default: ``frame``.
+    frame : DataFrame, all numbers in full precision; the CSV adds a last column ``provenance``
+    name, caption : str, of the files and of the table; plain text, Greek letters become LaTeX
+    shown : DataFrame, optional, the same for readers: strings, fewer columns. Default: ``frame``.
     """
     provenance, stem = labels.provenance, labels.figures / name
     readable = (frame if shown is None else shown).map(_cell)

@@ -80,8 +80,7 @@ def paint_bowel(section: Slice) -> np.ndarray:
 
     Returns
     -------
-    array
-        Signed distance, float32, shape (size, size): negative where neither a firm organ nor the wall is.
+    array : signed distance, float32, shape (size, size): negative where neither a firm organ nor the wall is
     """
     c, z, hu, f = section.canvas, section.z, section.hu, section.fields
     firm = ("liver", "liver_vessel", "lesion", "spleen", "kidney", "gallbladder", "lung", "bone")

@@ -1,5 +1,6 @@
 """02: Algorithm 2 for all experiments in one pass over the training set, and the lambda that training uses."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -14,12 +15,13 @@ from lib.errors import StageError, StudyError
 from lib.networks.winograd import worth_accelerating
 from lib.paper import published
 from lib.perceptual import balance, presets
-from lib.perceptual.configuration import LossConfiguration
+from lib.perceptual.configuration import LambdaRule, LossConfiguration
 from lib.perceptual.psi import decade, lambda_star, psi, psi_algorithm2
 from lib.stages import inputs
-from lib.stages.feature_cache import needed, target_features
+from lib.stages.feature_cache import target_features
 from lib.stages.train import load_unet, new_unet
 from lib.study.config import Study
+from lib.study.sections import Calibration as CalibrationSetting
 
 STATES = ("untrained", "trained")
 COLUMNS = ["experiment", "seed", "state", "context", "phi", "mse", "pl", "psi_eq5", "psi_alg2", "lambda_exact",
@@ -33,30 +35,31 @@ def losses_step(study: Study) -> Step:
     if not pilot.is_file():
         raise StageError("the pilot, the trained state of the network, is not trained", where=pilot,
                          remedy="run notebook 02 (make paper does)")
-    losses = {name: loss.as_dict() | {"lambda": None} for name, loss in _measured(study).items()}
-    config = {"training": study.training, "unet": study.unet, "losses": losses, "split": study.cohort.division,
+    losses = {name: loss.as_dict() | {"lambda": None} for name, loss in _measured(study.chosen).items()}
+    training = study.training.model_dump(exclude={"checkpoint_steps", "patience", "features_gib"})
+    config = {"training": training, "unet": study.unet, "losses": losses, "split": study.cohort.division,
               "seed": study.seed}
     return Step("losses", paths.calibration / "stamp.json", {"lib.stages.calibrate"}, config,
-                {"manifest": paths.manifest, "pilot": pilot} | inputs.weights_files(study, needed(study)),
-                _files(study).values())
+                {"manifest": paths.manifest, "pilot": pilot}
+                | inputs.weights_files(study.weights, balance.encodings(study.chosen.values())),
+                _files(paths.calibration).values())
 
 
 def calibration_step(study: Study) -> Step:
     """What Psi and the lambdas of ``paths.calibrated`` depend on: the losses, and which of them chooses lambda."""
-    rules = {name: study.configurations[name].as_dict()["lambda"] for name in study.experiments}
+    rules = {name: loss.as_dict()["lambda"] for name, loss in study.chosen.items()}
     return Step("calibration", study.paths.calibrated.with_suffix(".json"), {"lib.stages.calibrate"},
                 {"calibration": study.calibration, "lambda": rules}, {"losses": losses_step(study).key},
                 [study.paths.calibrated])
 
 
-def _files(study: Study) -> dict[str, Path]:
-    return {state: study.paths.calibration / f"losses_{state}.csv" for state in STATES}
+def _files(folder: Path) -> dict[str, Path]:
+    return {state: folder / f"losses_{state}.csv" for state in STATES}
 
 
-def _measured(study: Study) -> dict[str, LossConfiguration]:
-    """The experiments with a perceptual term; 'mse' stands first, so that its column is there."""
-    chosen = {name: study.configurations[name] for name in study.experiments}
-    return {"mse": study.configurations["mse"]} | {name: each for name, each in chosen.items() if each.encoder is not None}
+def _measured(chosen: Mapping[str, LossConfiguration]) -> dict[str, LossConfiguration]:
+    """The losses with a perceptual term; plain MSE stands first, so that its column is there."""
+    return {"mse": presets.paper()["mse"]} | {name: each for name, each in chosen.items() if each.encoder is not None}
 
 
 def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
@@ -72,11 +75,10 @@ def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
 
     Raises
     ------
-    StageError
-        The pilot has not been trained.
+    StageError : the pilot has not been trained
     """
     step = losses_step(study)
-    files = _files(study)
+    files = _files(study.paths.calibration)
     if not step.is_current():
         repeatable(study.seed)
         with step.making(seed=study.seed):
@@ -89,14 +91,15 @@ def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
 def _measure(study: Study) -> dict[str, pd.DataFrame]:
     """The pass over the training set: one U-Net pass for each state, one encoder pass for each encoding and state; the
     targets' features come from disk where they are kept."""
-    patches, chosen = inputs.patches(study, "train", study.seed), _measured(study)
+    patches, chosen = inputs.patches(study, "train", study.seed), _measured(study.chosen)
     layers = balance.encodings(chosen.values())
     known = {encoding: target_features(study, encoding, patches, study.seed) for encoding in layers}
 
     def encoder(encoding, names) -> keras.Model | None:
-        return worth_accelerating(inputs.encoder(study, encoding, *names), len(patches)) if names else None
+        return worth_accelerating(inputs.encoder(study.weights, encoding, *names), len(patches)) if names else None
 
-    networks = (new_unet(study, study.seed, patches), load_unet(study, study.pilot))
+    networks = (new_unet(study.unet, study.seed, patches),
+                load_unet(study.unet.channels, study.paths.weights(study.pilot)))
     losses = balance.pair_losses(
         {state: worth_accelerating(network, len(patches)) for state, network in zip(STATES, networks, strict=True)}, chosen,
         {encoding: encoder(encoding, names) for encoding, names in layers.items()},
@@ -134,15 +137,13 @@ def terms(losses: pd.DataFrame, experiment: str) -> tuple[pd.Series, pd.Series]:
     return losses[pixel if pixel in losses else "mse"], losses[experiment]
 
 
-def chosen_lambda(study: Study, experiment: str, losses: dict[str, pd.DataFrame]) -> float:
+def chosen_lambda(experiment: str, rule: LambdaRule, setting: CalibrationSetting, losses: dict[str, pd.DataFrame]) -> float:
     """The lambda of an experiment: its own number, or what its rule and the study's calibration setting give.
 
     Raises
     ------
-    StudyError
-        The published lambdas are asked for, and the paper has no such experiment.
+    StudyError : the published lambdas are asked for, and the paper has no such experiment
     """
-    rule, setting = study.configurations[experiment].lambda_, study.calibration
     if rule.value is not None:
         return rule.value
     state, rounding, target = rule.state or setting.state, rule.rounding or setting.rule, rule.psi or setting.target_psi
@@ -171,10 +172,10 @@ def calibrate(study: Study) -> pd.DataFrame:
         lambda_decade, lambda_used.
     """
     losses, step, rows = pair_losses(study), calibration_step(study), []
-    for experiment, loss in _measured(study).items():
+    for experiment, loss in _measured(study.chosen).items():
         if loss.encoder is None:
             continue
-        used = chosen_lambda(study, experiment, losses)
+        used = chosen_lambda(experiment, loss.lambda_, study.calibration, losses)
         for state, pairs in losses.items():
             mse, pl = terms(pairs, experiment)
             exact = lambda_star(mse, pl, loss.lambda_.psi or study.calibration.target_psi)
@@ -195,8 +196,7 @@ def lambda_used(study: Study, experiment: str) -> float:
 
     Raises
     ------
-    StageError
-        Notebook 02 has not run, or it ran with other settings (LAMBDA, the experiments, the scans, the code).
+    StageError : notebook 02 has not run, or it ran with other settings (LAMBDA, the experiments, the scans, the code)
     """
     rule = study.configurations[experiment].lambda_
     if rule.value is not None:

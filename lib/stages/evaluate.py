@@ -1,9 +1,9 @@
 """04: image quality of whole test slices, one row per slice; nothing is averaged here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -21,15 +21,13 @@ from lib.metrics.image_quality import authors_metrics, window_metrics
 from lib.study.config import Study
 from lib.study.runs import Run
 
+if TYPE_CHECKING:
+    import keras
+
 LDCT: Final = "ldct"  # the input itself, evaluated like an experiment
 BATCH: Final = 2  # slices per forward pass: larger ones gain nothing on a CPU
 AHEAD: Final = 8  # slices that wait for their metrics, so that memory stays bounded
 KEYS: Final = ["patient", "kernel", "thickness_mm", "index", "z_mm"]
-
-
-def evaluated_pairs(study: Study) -> pd.DataFrame:
-    """The test slices, by patient and series."""
-    return by_series(split.subsets(study.paths.volumes, study.cohort.given_split, study.cohort.split_seed)["test"])
 
 
 def evaluate(study: Study, run: Run | None) -> pd.DataFrame:
@@ -45,19 +43,28 @@ def evaluate(study: Study, run: Run | None) -> pd.DataFrame:
 
     Raises
     ------
-    StageError
-        The run has not been trained.
+    StageError : the run has not been trained
     """
-    paths, name = study.paths, _file(run)
+    paths, name, contents = study.paths, run.file if run else LDCT, {"manifest": study.paths.manifest}
+    if run:
+        contents["weights"] = paths.weights(run)
+        if not contents["weights"].is_file():
+            raise StageError(f"{run} has no weights", where=contents["weights"], remedy="train it first (make paper)")
     table = paths.evaluation / f"{name}.csv"
     step = Step(f"evaluation of {run or LDCT}", paths.evaluation / f"{name}.json", {"lib.stages.evaluate"},
-                study.cohort.division, _contents(study, run), [table])
+                study.cohort.division, contents, [table])
     if not step.is_current():
-        slices = evaluated_pairs(study)
+        slices = by_series(split.subsets(paths.volumes, study.cohort.given_split, study.cohort.split_seed)["test"])
+        unet = None
+        if run:
+            from lib.networks.winograd import accelerated  # TensorFlow: only when a network is needed
+            from lib.stages.train import load_unet
+
+            unet = accelerated(load_unet(study.unet.channels, paths.weights(run)))
         with step.making(**(run._asdict() if run else {})) as outputs:
-            rows, examples = _score(study, run, slices)
-            for image_name, image in examples.items():
-                outputs.append(_save_array(paths.examples / f"{image_name}.npy", image))
+            rows, image, ndct = _score(slices, paths.volumes, unet, f"evaluate {run or LDCT}")
+            for file, example in {name: image, **({} if run else {"ndct": ndct})}.items():
+                outputs.append(_save_array(paths.examples / f"{file}.npy", example))
             scores = pd.concat([slices[KEYS], pd.DataFrame(rows)], axis=1)
             scores.insert(0, "seed", run.seed if run else pd.NA)
             scores.insert(0, "experiment", run.experiment if run else LDCT)
@@ -74,54 +81,33 @@ def evaluate_all(study: Study) -> pd.DataFrame:
     return metrics
 
 
-def load_examples(study: Study) -> dict[str, np.ndarray]:
-    """The example slice in HU, (rows, columns): 'ndct', 'ldct' and each evaluated experiment, from the first seed."""
-    names = {"ndct": "ndct", LDCT: LDCT} | {name: Run(name, study.seed).file for name in study.experiments}
-    files = {name: study.paths.examples / f"{file}.npy" for name, file in names.items()}
+def load_examples(folder: Path, experiments: Iterable[str], seed: int) -> dict[str, np.ndarray]:
+    """The example slice in HU, (rows, columns), by name: 'ndct', 'ldct' and each experiment that was evaluated."""
+    names = {"ndct": "ndct", LDCT: LDCT} | {name: Run(name, seed).file for name in experiments}
+    files = {name: folder / f"{file}.npy" for name, file in names.items()}
     return {name: np.load(path, allow_pickle=False) for name, path in files.items() if path.is_file()}
 
 
-def _file(run: Run | None) -> str:
-    return run.file if run else LDCT
-
-
-def _contents(study: Study, run: Run | None) -> dict[str, Path]:
-    """What the scores depend on."""
-    contents = {"manifest": study.paths.manifest}
-    if run:
-        weights = study.paths.weights(run)
-        if not weights.is_file():
-            raise StageError(f"{run} has no weights", where=weights, remedy="train it first (make paper)")
-        contents["weights"] = weights
-    return contents
-
-
-def _score(study: Study, run: Run | None, slices: pd.DataFrame) -> tuple[list[dict], dict[str, np.ndarray]]:
-    """Scores of each slice, and the example images by name. Metrics run in threads beside the forward passes."""
-    example, rows, images = example_row(slices), {}, {}
-    with (ThreadPoolExecutor(2) as pool,
-          tqdm(total=len(slices), desc=f"evaluate {run or LDCT}", unit="slice", mininterval=1.0) as progress):
-        for number, image, ndct in _images(study, run, slices):
+def _score(
+    slices: pd.DataFrame, store: Path, unet: "keras.Model | None", name: str
+) -> tuple[list[dict], np.ndarray, np.ndarray]:
+    """Scores of each slice, and the example's image and NDCT. Metrics run in threads beside the forward passes."""
+    example, rows, shown = example_row(slices), {}, ()
+    with ThreadPoolExecutor(2) as pool, tqdm(total=len(slices), desc=name, unit="slice", mininterval=1.0) as progress:
+        for number, image, ndct in _images(slices, store, unet):
             rows[number] = pool.submit(_both, image, ndct)
             if number == example:
-                images = {_file(run): image} if run else {"ndct": ndct, LDCT: image}
+                shown = image, ndct
             if number - AHEAD in rows:
                 rows[number - AHEAD].result()
             progress.update()
-        return [rows[number].result() for number in slices.index], images
+        return [rows[number].result() for number in slices.index], *shown
 
 
-def _images(study: Study, run: Run | None, slices: pd.DataFrame) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _images(slices: pd.DataFrame, store: Path, unet: "keras.Model | None") -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Position, image and NDCT of each slice; (rows, columns), HU, float32."""
-    unet = None
-    if run:
-        from lib.networks.winograd import accelerated  # TensorFlow: only when a network is needed
-        from lib.stages.train import load_unet
-
-        unet = accelerated(load_unet(study, run))
-    folder = study.paths.volumes
     for (ldct_file, ndct_file), series in slices.groupby(["ldct", "ndct"], sort=False):
-        ldct, ndct = open_volume(folder, ldct_file), open_volume(folder, ndct_file)
+        ldct, ndct = open_volume(store, ldct_file), open_volume(store, ndct_file)
         for start in range(0, len(series), BATCH):
             chunk = series["index"].iloc[start : start + BATCH]
             stack = ldct.slices(chunk).astype(np.float32)

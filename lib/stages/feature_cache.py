@@ -51,14 +51,9 @@ def kept(sizes: Mapping[tuple[Encoding, str], int], limit: float) -> list[tuple[
     return chosen
 
 
-def needed(study: Study) -> dict[Encoding, tuple[str, ...]]:
-    """The encodings of the study's experiments, with the layers that are looked at."""
-    return balance.encodings(study.configurations[name] for name in study.experiments)
-
-
 def kept_in(study: Study, patches: int) -> dict[tuple[Encoding, str], int]:
     """Bytes of the features that the study keeps for so many training patches, by encoding and layer."""
-    every = sizes(needed(study), patches, study.training.patch_size)
+    every = sizes(balance.encodings(study.chosen.values()), patches, study.training.patch_size)
     return {key: every[key] for key in kept(every, study.training.features_gib * 1024**3)}
 
 
@@ -68,12 +63,9 @@ def target_features(study: Study, encoding: Encoding, patches: Patches, seed: in
     Parameters
     ----------
     study : Study
-    encoding : Encoding
-        One of the study's experiments'.
-    patches : Patches
-        The training patches.
-    seed : int
-        Of the run, which decides their order.
+    encoding : Encoding, one of the study's experiments'
+    patches : Patches, the training patches
+    seed : int, of the run, which decides their order
     """
     size = {name: each for (of, name), each in kept_in(study, len(patches)).items() if of == encoding}
     folder = study.paths.features / f"seed-{seed}"
@@ -81,7 +73,8 @@ def target_features(study: Study, encoding: Encoding, patches: Patches, seed: in
     files = {name: folder / f"{stem}_{name}.npy" for name in size}
     step = Step(f"features, {encoding.weights}", folder / f"{stem}.json", {"lib.stages.feature_cache"},
                 {"layers": list(files), "encoding": encoding, "patch_size": study.training.patch_size},
-                {"manifest": study.paths.manifest, "patches": patches.digest, **inputs.weights_files(study, [encoding])},
+                {"manifest": study.paths.manifest, "patches": patches.digest}
+                | inputs.weights_files(study.weights, [encoding]),
                 files.values())
     if files and not step.is_current():
         needs, free = sum(size.values()), shutil.disk_usage(study.paths.root).free
@@ -90,7 +83,7 @@ def target_features(study: Study, encoding: Encoding, patches: Patches, seed: in
                         "free", needs / 1e9, free / 1e9)
             return {}
         with step.making(seed=seed):
-            network = worth_accelerating(inputs.encoder(study, encoding, *files), len(patches))
+            network = worth_accelerating(inputs.encoder(study.weights, encoding, *files), len(patches))
             _compute(network, patches, list(files.values()), f"features {encoding.weights}")
     return {name: Features(path) for name, path in files.items()}
 

@@ -1,6 +1,6 @@
-"""What the stages read: patches of a subset, encoders with their weights, and the hashes of both."""
+"""What the stages read: patches of a subset, encoders with their weights, and the files of both."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
@@ -14,6 +14,9 @@ from lib.perceptual import encoders
 from lib.perceptual.configuration import Encoding
 from lib.study.config import Study
 
+Weights = Callable[[str], str | Path]
+"""What a context's name stands for: :meth:`lib.study.config.Study.weights`."""
+
 
 def subsets(study: Study) -> dict[str, pd.DataFrame]:
     """The study's pairs of slices by subset."""
@@ -26,21 +29,15 @@ def patches(study: Study, subset: str, seed: int) -> Patches:
     return Patches(subsets(study)[subset], study.paths.volumes, study.training.plan(subset), [seed, number])
 
 
-def encoder(study: Study, encoding: Encoding, *layers: str) -> keras.Model:
-    """A frozen encoder with the weights that its context has in this study.
-
-    Raises
-    ------
-    StudyError
-        A layer that the network lacks. WeightsError: the weights are missing or of another network.
-    """
-    network = vgg.trunk(encoding.encoder, study.weights(encoding.weights))
+def encoder(weights: Weights, encoding: Encoding, *layers: str) -> keras.Model:
+    """A frozen encoder. Raises StudyError for a layer that it lacks, WeightsError for missing or wrong weights."""
+    network = vgg.trunk(encoding.encoder, weights(encoding.weights))
     try:
         return encoders.encoder(encoding, layers, network)
     except ValueError as error:
         raise StudyError(str(error), where="losses") from None
 
 
-def weights_files(study: Study, encodings: Iterable[Encoding]) -> dict[str, Path]:
+def weights_files(weights: Weights, encodings: Iterable[Encoding]) -> dict[str, Path]:
     """The weights file of each context, for cache keys."""
-    return {each.weights: vgg.weights_file(each.encoder, study.weights(each.weights)) for each in encodings}
+    return {each.weights: vgg.weights_file(each.encoder, weights(each.weights)) for each in encodings}

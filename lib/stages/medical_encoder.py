@@ -69,7 +69,8 @@ def fine_tune(study: Study) -> Path:
     step = Step("Medical encoder", paths.medical / "stamp.json", {"lib.stages.medical_encoder"},
                 {"medical": settings, "encoder": study.encoder.architecture, "split": study.cohort.division,
                  "seed": study.seed},
-                {"manifest": paths.manifest, **inputs.weights_files(study, _encodings(study)[:1])},
+                {"manifest": paths.manifest}
+                | inputs.weights_files(study.weights, _encodings(study.encoder.architecture)[:1]),
                 [paths.medical_weights, paths.medical / "history.csv"])
     if step.is_current():
         return paths.medical_weights
@@ -116,15 +117,10 @@ def _batches(samples: Samples, batch: int, skip: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(samples.rows).batch(batch).skip(skip).map(cut).prefetch(2)
 
 
-def _encodings(study: Study) -> list[Encoding]:
+def _encodings(architecture: str) -> list[Encoding]:
     """The natural-image encoder and the Medical one."""
-    losses = presets.paper(study.encoder.architecture)
+    losses = presets.paper(architecture)
     return [losses["E1"].encoding, losses["E3"].encoding]
-
-
-def _phis(study: Study) -> tuple[str, ...]:
-    """The paper's two depths."""
-    return presets.SHALLOW, presets.LAST_CONVOLUTION[study.encoder.architecture]
 
 
 def linear_probe(study: Study) -> pd.DataFrame:
@@ -135,19 +131,19 @@ def linear_probe(study: Study) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame
-        A row per encoder, phi and task: encoder, phi, task, accuracy, chance (of the most frequent class).
+    DataFrame : a row per encoder, phi and task: encoder, phi, task, accuracy, chance (of the most frequent class)
     """
     count, file = study.medical.probe_patches, study.paths.medical / "probe.csv"
+    architecture = study.encoder.architecture
+    phis = presets.SHALLOW, presets.LAST_CONVOLUTION[architecture]
     step = Step("linear probe", study.paths.medical / "probe.json", {"lib.stages.medical_encoder"},
-                {"count": count, "phi": _phis(study), "split": study.cohort.division, "seed": study.seed},
-                {"manifest": study.paths.manifest} | inputs.weights_files(study, _encodings(study)), [file])
+                {"count": count, "phi": phis, "split": study.cohort.division, "seed": study.seed},
+                {"manifest": study.paths.manifest} | inputs.weights_files(study.weights, _encodings(architecture)), [file])
     if step.is_current():
         return pd.read_csv(file)
     keras.utils.set_random_seed(study.seed)
     parts = [_samples(study, "train", count, 2), _samples(study, "validation", count // 2, 3)]
     tasks = [_probe_tasks(samples) for samples in parts]
-    architecture, phis = study.encoder.architecture, _phis(study)
     networks = {name: vgg.trunk(architecture, study.weights(name)) for name in ("ImageNet", "Medical")}
     networks["random"] = encoders.network(architecture)
     rows = []

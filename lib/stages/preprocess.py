@@ -17,13 +17,11 @@ def prepare(study: Study, jobs: int | None = None) -> pd.DataFrame:
     Parameters
     ----------
     study : Study
-    jobs : int, optional
-        How many files to read at once, by default one on every processor core.
+    jobs : int, optional, how many files to read at once, by default one on every processor core
 
     Returns
     -------
-    DataFrame
-        The manifest, a row per slice.
+    DataFrame : the manifest, a row per slice
 
     Raises
     ------

@@ -23,10 +23,8 @@ def table3(metrics: pd.DataFrame, calibration: pd.DataFrame | None = None) -> pd
 
     Parameters
     ----------
-    metrics : DataFrame
-        A row a slice, experiment and seed, from :func:`lib.stages.evaluate.evaluate_all`.
-    calibration : DataFrame, optional
-        lambda and Psi of each experiment and state; without it those three columns stay empty.
+    metrics : DataFrame, a row a slice, experiment and seed, from :func:`lib.stages.evaluate.evaluate_all`
+    calibration : DataFrame, optional, lambda and Psi of each experiment and state; without it those three columns stay empty
 
     Returns
     -------
@@ -83,8 +81,7 @@ def ssim_by_slice(metrics: pd.DataFrame) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError
-        The seeds of an experiment were not evaluated on the same slices.
+    ValueError : the seeds of an experiment were not evaluated on the same slices
     """
     groups = metrics.groupby(["experiment", *SLICE], sort=False, dropna=False)
     seeds = metrics.groupby("experiment")["seed"].nunique().clip(lower=1)
@@ -116,8 +113,7 @@ def table4(metrics: pd.DataFrame, resamples: int = 10_000, seed: int = 5) -> pd.
 
     Raises
     ------
-    ValueError
-        The experiments were not evaluated on the same slices.
+    ValueError : the experiments were not evaluated on the same slices
     """
     names = metrics["experiment"].unique().tolist()
     best = BEST if BEST in names else next((name for name in names if name != LDCT), LDCT)

@@ -26,19 +26,20 @@ from lib.networks.unet import logit, unet
 from lib.perceptual import TotalLoss
 from lib.stages import inputs
 from lib.stages.feature_cache import target_features
-from lib.study.config import Study, Training
+from lib.study.config import Study
 from lib.study.runs import Run
+from lib.study.sections import Training, UNet
 
 LOGS = {"loss": "total", "mse": "mse", "pl": "pl", "psi": "psi"}
 
 
-def new_unet(study: Study, seed: int, patches: Patches) -> keras.Model:
+def new_unet(settings: UNet, seed: int, patches: Patches) -> keras.Model:
     """The untrained U-Net: the same initial weights for every experiment of a seed, and for Algorithm 2.
 
     ``patches`` are the training patches, read for their mean if the output bias is ``data_mean``.
     """
-    bias = logit(patches.mean_ndct()) if study.unet.output_bias == "data_mean" else 0.0
-    return unet(study.unet.channels, seed=seed, output_bias=bias)
+    bias = logit(patches.mean_ndct()) if settings.output_bias == "data_mean" else 0.0
+    return unet(settings.channels, seed=seed, output_bias=bias)
 
 
 def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
@@ -52,7 +53,7 @@ def training_step(study: Study, run: Run, lambda_: float) -> Step:
     loss = study.configurations[run.experiment]
     contents = {"manifest": study.paths.manifest}
     if loss.encoder is not None:
-        contents |= inputs.weights_files(study, [loss.encoding])
+        contents |= inputs.weights_files(study.weights, [loss.encoding])
     settings = study.training.model_dump(exclude={"checkpoint_steps", "patience", "features_gib"})
     config = {"training": settings, "unet": study.unet.model_dump(), "split": study.cohort.division, "seed": run.seed,
               "loss": loss.as_dict() | {"lambda": lambda_}, "compute": study.compute.model_dump()}
@@ -68,12 +69,9 @@ def train(
     Parameters
     ----------
     study : Study
-    run : Run
-        Experiment, a name of ``study.configurations``, and seed.
-    lambda_ : float
-        Weight of the perceptual term at the start.
-    callbacks : sequence
-        Further Keras callbacks; one may assign ``model.lambda_``.
+    run : Run, experiment, a name of ``study.configurations``, and seed
+    lambda_ : float, weight of the perceptual term at the start
+    callbacks : sequence, further Keras callbacks; one may assign ``model.lambda_``
 
     Returns
     -------
@@ -99,7 +97,9 @@ def train(
     if not length:
         raise TrainingError(f"{len(patches)} training patches do not fill one batch of {settings.batch}",
                             remedy="lower SET=training.batch or use more scans")
-    features = _features(study, run, patches)
+    loss = study.configurations[run.experiment]
+    kept = target_features(study, loss.encoding, patches, run.seed) if loss.encoder else {}
+    features = [kept[name] for name in loss.layer_names] if set(loss.layer_names) <= set(kept) else []
     folder = paths.training(run)
     writes = is_chief(devices)
     notes = {**run._asdict(), "devices": device_names(devices)}
@@ -150,21 +150,12 @@ def _fit(denoiser: Denoiser, settings: Training, patches: Patches, validation: P
         progress.close()
 
 
-def _features(study: Study, run: Run, patches: Patches) -> list[Features]:
-    """The targets' features of each layer, where all of them are kept on disk; else none."""
-    loss = study.configurations[run.experiment]
-    if loss.encoder is None:
-        return []
-    kept = target_features(study, loss.encoding, patches, run.seed)
-    return [kept[name] for name in loss.layer_names] if set(loss.layer_names) <= set(kept) else []
-
-
 def new_denoiser(study: Study, run: Run, lambda_: float, patches: Patches, steps: int) -> Denoiser:
     """The model of a run before its first step; ``steps`` is the length of the whole training."""
     loss = study.configurations[run.experiment]
     with precision(study.compute.precision):
-        encoder = inputs.encoder(study, loss.encoding, *loss.layer_names) if loss.encoder else None
-        denoiser = Denoiser(new_unet(study, run.seed, patches), TotalLoss(loss, lambda_, encoder))
+        encoder = inputs.encoder(study.weights, loss.encoding, *loss.layer_names) if loss.encoder else None
+        denoiser = Denoiser(new_unet(study.unet, run.seed, patches), TotalLoss(loss, lambda_, encoder))
     denoiser.compile(optimizer=optimizer(study.training, steps), jit_compile=study.compute.xla)
     size = study.training.patch_size
     denoiser.build((None, size, size, 1))
@@ -187,11 +178,8 @@ def _history(rows: list[dict], perceptual: bool) -> pd.DataFrame:
     return history[["epoch", *columns, "seconds"]]
 
 
-def load_unet(study: Study, run: Run) -> keras.Model:
-    """The trained U-Net of a run (weights after the last epoch, as the authors evaluate).
-
-    Raises WeightsError where it is not trained or its file is damaged.
-    """
-    network = unet(study.unet.channels, seed=run.seed)
-    vgg.load_weights(network, study.paths.weights(run))
+def load_unet(channels: int, weights: Path) -> keras.Model:
+    """A trained U-Net (weights after the last epoch, as the authors evaluate). Raises WeightsError if missing or damaged."""
+    network = unet(channels, seed=0)
+    vgg.load_weights(network, weights)
     return network

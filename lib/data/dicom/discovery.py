@@ -34,14 +34,10 @@ class Discovery:
 
     Attributes
     ----------
-    series : dict
-        (patient, dose, kernel, thickness_mm) to [(z_mm, path), ...], z rising.
-    pairs : dict
-        (patient, kernel, thickness_mm) to [(z_mm, full-dose path, low-dose path), ...], z rising.
-    headers : dict
-        Of every slice in ``series``, identity resolved.
-    ignored : dict
-        Counts of files that are no CT slice, by name or kind.
+    series : dict, (patient, dose, kernel, thickness_mm) to [(z_mm, path), ...], z rising
+    pairs : dict, (patient, kernel, thickness_mm) to [(z_mm, full-dose path, low-dose path), ...], z rising
+    headers : dict, of every slice in ``series``, identity resolved
+    ignored : dict, counts of files that are no CT slice, by name or kind
     """
 
     root: Path
@@ -58,8 +54,7 @@ def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> 
 
     Raises
     ------
-    CohortError
-        The folder does not exist, holds no usable CT slice, or mixes two collections.
+    CohortError : the folder does not exist, holds no usable CT slice, or mixes two collections
     """
     root = Path(folder).expanduser()
     if not root.is_dir():

@@ -40,30 +40,21 @@ def write_slice(
 
     Parameters
     ----------
-    path : Path
-        The file.
+    path : Path, the file
     hu : array (rows, columns)
         HU, rounded and clipped to [-1024, 3071] (12 bits, slope 1, intercept -1024); those of the collection 'inserted',
         whose full dose is a real scan, to [-1024, 64511] (16 bits).
-    patient : str
-        SIM and two digits or more, or a pseudonym (P and 8 hex digits): no slice poses as one of Mayo's.
-    dose, kernel : str
-        One of ``DOSES``; 'B30', 'D45', ...
-    thickness_mm, z_mm, pixel_spacing_mm, kvp : float
-        Slice thickness, position, distance of pixels, tube voltage.
-    instance : int
-        Rises as z falls, as Siemens numbers them (:func:`write_series` does that).
-    collection : str
-        'simulated' or 'inserted'.
-    dose_fraction : float
-        Of the low dose.
+    patient : str, SIM and two digits or more, or a pseudonym (P and 8 hex digits): no slice poses as one of Mayo's
+    dose, kernel : str, one of ``DOSES``; 'B30', 'D45', 
+    thickness_mm, z_mm, pixel_spacing_mm, kvp : float, slice thickness, position, distance of pixels, tube voltage
+    instance : int, rises as z falls, as Siemens numbers them (:func:`write_series` does that)
+    collection : str, 'simulated' or 'inserted'
+    dose_fraction : float, of the low dose
 
     Raises
     ------
-    ValueError
-        Another name of a patient or a dose, HU that are not finite, or no image.
-    OutputError
-        The disk is full or read-only.
+    ValueError : another name of a patient or a dose, HU that are not finite, or no image
+    OutputError : the disk is full or read-only
     """
     path, hu = Path(path), np.asarray(hu)
     if not re.fullmatch(r"SIM\d{2,}|P[0-9a-f]{8}", patient) or dose not in DOSES or collection not in OWN_MANUFACTURERS:
@@ -94,19 +85,14 @@ def write_series(root: Path, hu: np.ndarray, z_mm, **series) -> list[Path]:
 
     Parameters
     ----------
-    root : Path
-        The cohort's folder.
-    hu : array (slices, rows, columns)
-        HU.
-    z_mm : sequence of float
-        Position of each slice, in any order.
-    **series
-        The rest of :func:`write_slice`'s keywords: patient, dose, kernel, thickness_mm, pixel_spacing_mm ...
+    root : Path, the cohort's folder
+    hu : array (slices, rows, columns), HU
+    z_mm : sequence of float, position of each slice, in any order
+    **series : the rest of :func:`write_slice`'s keywords: patient, dose, kernel, thickness_mm, pixel_spacing_mm 
 
     Returns
     -------
-    list of Path
-        In the order of ``hu``.
+    list of Path : in the order of ``hu``
     """
     key = {name: series[name] for name in ("patient", "dose", "kernel", "thickness_mm")}
     folder = Path(root) / mayo_folder(**key)

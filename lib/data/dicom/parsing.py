@@ -38,20 +38,16 @@ def parse(data: bytes, path: Path, tags: list[int] | None = None, size: int | No
 
     Parameters
     ----------
-    data : bytes
-        The file, or its beginning.
-    path : Path
-        Only names the file in messages.
-    tags : list of int, optional
-        Elements to keep, all of them by default.
+    data : bytes, the file, or its beginning
+    path : Path, only names the file in messages
+    tags : list of int, optional, elements to keep, all of them by default
     size : int, optional
         Length of the file in bytes, where ``data`` is only its beginning: a failure, or no pixel data, then says
         nothing about the rest.
 
     Raises
     ------
-    DicomError
-        Not DICOM, truncated, damaged, or more than any CT slice has.
+    DicomError : not DICOM, truncated, damaged, or more than any CT slice has
     """
     size = len(data) if size is None else size
     if data[128:132] != b"DICM":

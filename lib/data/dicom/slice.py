@@ -63,8 +63,7 @@ def read_header(path: Path) -> Header:
 
     Raises
     ------
-    NotCtImageError
-        Another kind of DICOM file.
+    NotCtImageError : another kind of DICOM file
     DicomError
         The file cannot be read, is damaged, truncated or multi-frame, lacks what HU and pairing need (rescale slope and
         intercept, image position, matrix size), or has values that no CT slice has.

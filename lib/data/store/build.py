@@ -37,20 +37,16 @@ def build_store(data: Path, out: Path, *, jobs: int = 1) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame
-        The manifest, as `load_manifest` returns it.
+    DataFrame : the manifest, as `load_manifest` returns it
 
     Raises
     ------
     CohortError
         The folder is unusable; an earlier store is then untouched. After the other errors there is no manifest, but
         finished series stay for the next run.
-    OutputError
-        `out` cannot be written, or another run is at work in it.
-    VolumeError
-        The disk gives back other bytes than it was given.
-    StageError
-        A process was ended from outside.
+    OutputError : `out` cannot be written, or another run is at work in it
+    VolumeError : the disk gives back other bytes than it was given
+    StageError : a process was ended from outside
     """
     build_counted(data, out, jobs)
     return load_manifest(out)

@@ -26,10 +26,8 @@ class Part:
 
     Attributes
     ----------
-    series : tuple of SeriesKey
-        (full dose, low dose), or one series without partner.
-    slices : list of tuple
-        (z_mm, path of each series), z rising.
+    series : tuple of SeriesKey, (full dose, low dose), or one series without partner
+    slices : list of tuple, (z_mm, path of each series), z rising
     """
 
     found: Discovery
@@ -71,12 +69,9 @@ class Record:
 
     Attributes
     ----------
-    volumes : dict
-        Size, modification time and SHA-256 by file name; empty if no slice could be decoded.
-    sources : list
-        SHA-256 of the DICOM files, by series, one per slice that is stored.
-    left_out : list
-        [series, slice, what is wrong, remedy], both counted from 0 in the part.
+    volumes : dict, size, modification time and SHA-256 by file name; empty if no slice could be decoded
+    sources : list, SHA-256 of the DICOM files, by series, one per slice that is stored
+    left_out : list, [series, slice, what is wrong, remedy], both counted from 0 in the part
     """
 
     volumes: dict[str, list] = field(default_factory=dict)

@@ -34,8 +34,7 @@ def load_manifest(out: Path) -> pd.DataFrame:
 
     Raises
     ------
-    VolumeError
-        Anything is missing or does not fit.
+    VolumeError : anything is missing or does not fit
     """
     path = Path(out) / "manifest.csv"
     if not path.is_file():
@@ -66,10 +65,8 @@ class Volume:
 
     Attributes
     ----------
-    shape : tuple of int
-        (slices, rows, columns).
-    dtype : dtype
-        int16 or float32.
+    shape : tuple of int, (slices, rows, columns)
+    dtype : dtype, int16 or float32
     """
 
     def __init__(self, path: Path):

@@ -26,26 +26,19 @@ def write(parts: list[Part], out: Path, executor: Executor, jobs: int, bar: tqdm
 
     Parameters
     ----------
-    parts : list of Part
-        What to write.
-    out : Path
-        The store.
-    executor : Executor
-        Its ``jobs`` processes decode and write. After an error it takes no more work.
-    bar : tqdm
-        Counts slices.
+    parts : list of Part, what to write
+    out : Path, the store
+    executor : Executor, its ``jobs`` processes decode and write. After an error it takes no more work.
+    bar : tqdm, counts slices
 
     Returns
     -------
-    dict
-        The parts' records by key.
+    dict : the parts' records by key
 
     Raises
     ------
-    OSError
-        The store cannot be written.
-    VolumeError
-        The disk gives back other bytes than it was given.
+    OSError : the store cannot be written
+    VolumeError : the disk gives back other bytes than it was given
     """
     with ThreadPoolExecutor(jobs + 2) as threads, ThreadPoolExecutor(jobs + 1) as readers:
         writer = _Writer(out, executor, readers, bar)
