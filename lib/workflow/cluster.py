@@ -14,6 +14,7 @@ from uuid import uuid4
 import dask
 import psutil
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed.utils import silence_logging_cmgr
 
 from lib.errors import PaperError, StageError, StudyError
 from lib.log import ROOT
@@ -51,7 +52,7 @@ def workers(jobs: int, scheduler: str | None, prints: Path) -> Iterator[Client]:
         except (OSError, ValueError) as error:
             raise StudyError(f"no scheduler answers ({error})", where=f"SCHEDULER={scheduler}",
                              remedy="start one with `dask scheduler`, or leave it out and pass JOBS=n") from None
-        with client:
+        with silence_logging_cmgr(logging.CRITICAL, "distributed.client"), client:  # what fails is said once, by us
             if not client.scheduler_info()["workers"]:
                 log.warning("no worker at %s yet: start some with `dask worker %s --nthreads 1 --memory-limit 0`",
                             scheduler, scheduler)
