@@ -34,10 +34,8 @@ def run(setting: Setting) -> dict:
     known = {encoding: target_features(study, encoding, patches, study.seed) for encoding in layers}
     unets = [varied(unet(setting.channels, seed=seed)) for seed, _ in enumerate(STATES)]
     encoders = {encoding: accelerated(inputs.encoder(study.weights, encoding, *names)) for encoding, names in layers.items()}
-    shared = balance.pair_losses({state: accelerated(network) for state, network in zip(STATES, unets, strict=True)},
-                                 chosen, encoders, dict.fromkeys(layers))
-    first = next(iter(chosen))
-    assert balance.columns(chosen) == [("pixel", first), *(("perceptual", name) for name in chosen)]
+    shared = balance.pair_losses([accelerated(network) for network in unets], list(chosen.values()), encoders,
+                                 dict.fromkeys(layers))
     dataset = patches.dataset(batch, drop_remainder=False)
     found: dict[str, np.ndarray] = {}
 
@@ -45,7 +43,8 @@ def run(setting: Setting) -> dict:
         values = [shared(ldct, ndct, [[known[encoding][name].read(start, start + len(ndct)) for name in names]
                                       for encoding, names in layers.items()])
                   for start, (ldct, ndct) in zip(range(0, len(patches), batch), dataset, strict=True)]
-        found["ours"] = np.concatenate([each.numpy() for each in values], axis=1)
+        terms = np.concatenate([each.numpy() for each in values], axis=1)
+        found["ours"] = np.concatenate([terms[:, :, :1, 0], terms[..., 1]], axis=-1)
 
     def features() -> None:
         with open(setting.folder / "features.bin", "wb") as stream:

@@ -10,24 +10,18 @@ from pathlib import Path
 class PaperError(Exception):
     """Base of every failure that a user can mend. The command line prints its line and exits with status 1.
 
-    Parameters
-    ----------
-    what : str
-        What is wrong, without the place and without a file's name.
-    where : path or str, optional
-        The file, folder, field or option.
-    remedy : str
-        What the user can do.
-    code : str, optional
-        A short name for programs, 'no-thickness'; by default the class's.
+    ``what`` is wrong, without the place; ``where``: the file, folder, field or option; ``remedy``: what the user can do;
+    ``code``: a short name for programs, 'no-thickness', by default the class's.
     """
 
     code = "error"
 
+    def __init_subclass__(cls, code: str | None = None):
+        cls.code = code or cls.__name__.removesuffix("Error").lower()
+
     def __init__(self, what: str, *, where: Path | str | None = None, remedy: str = "", code: str | None = None):
         super().__init__(what)
-        self.what, self.where, self.remedy = what, where, remedy
-        self.code = code or type(self).code
+        self.what, self.where, self.remedy, self.code = what, where, remedy, code or type(self).code
 
     def __str__(self) -> str:
         text = self.what if self.where is None else f"{self.where}: {self.what}"
@@ -47,46 +41,30 @@ def _restored(kind: type[PaperError], what: str, where: Path | str | None, remed
 class StudyError(PaperError):
     """A profile, an option or the combination of options is not valid."""
 
-    code = "study"
 
-
-class DicomError(PaperError):
+class DicomError(PaperError, code="unreadable"):
     """One file is not a readable CT image."""
-
-    code = "unreadable"
 
 
 class CohortError(PaperError):
     """A folder of scans holds nothing usable, or lacks what the study needs."""
 
-    code = "cohort"
-
 
 class VolumeError(PaperError):
     """The store of HU volumes is missing, damaged or does not match its manifest."""
-
-    code = "volume"
 
 
 class OutputError(PaperError):
     """A result cannot be written: disk full, read-only, no permission."""
 
-    code = "output"
-
 
 class WeightsError(PaperError):
     """A weights file is missing, has another checksum, or does not fit its network."""
-
-    code = "weights"
 
 
 class TrainingError(PaperError):
     """Training cannot go on or has failed (collapsed network, NaN, unusable checkpoint)."""
 
-    code = "training"
-
 
 class StageError(PaperError):
     """A stage of the pipeline failed, or was started before the one it needs."""
-
-    code = "stage"

@@ -192,7 +192,7 @@ def test_a_batch_that_cannot_be_divided_names_one_that_can():
     class Three:
         num_replicas_in_sync = 3
 
-    with pytest.raises(TrainingError, match="batch 16 cannot be divided among 3 devices: .*SET=training.batch=15"):
+    with pytest.raises(TrainingError, match="batch 16 cannot be divided among 3 devices; .*SET=training.batch=15"):
         require_even(16, Three())
     require_even(18, Three())
 

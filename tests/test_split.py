@@ -1,5 +1,7 @@
 """No patient in two subsets, whoever divides them: the user, the paper or the seed."""
 
+from itertools import chain
+
 import pandas as pd
 import pytest
 
@@ -26,7 +28,7 @@ def test_split_divides_by_patient():
 
 
 @pytest.mark.parametrize(
-    "split, message",
+    ("split", "message"),
     [
         ({"train": ["A", "B"], "validation": ["B"], "test": ["C"]}, "patient B is in both train and validation"),
         ({"train": ["A", "L096"], "validation": ["B"], "test": ["L097"]}, "L096 is in both train and test"),
@@ -74,7 +76,7 @@ def test_random_split_divides_each_anatomy_alike_and_forgets_the_order_of_files(
     assert {name: len(part) for name, part in parts.items()} == {"train": 42, "validation": 6, "test": 12}
     for name, count in {"train": 14, "validation": 2, "test": 4}.items():
         assert pd.Series(parts[name]).str[0].value_counts().tolist() == [count] * 3
-    assert sorted(sum(parts.values(), [])) == present
+    assert sorted(chain.from_iterable(parts.values())) == present
     assert random_split(present[::-1] + present, 5) == parts and random_split(present, 6) != parts
 
 

@@ -8,11 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from lib.errors import OutputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEMPORARY = ".partial-"  # files of this prefix are what a killed run left
 MOMENT = 0.1  # seconds for a lock whose holder removes it just now
@@ -102,6 +105,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, UTF-8."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
+    """Write a table atomically, without its index."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
 
 
 def write_json(path: Path, value: Any) -> None:

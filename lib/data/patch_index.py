@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
@@ -14,23 +15,15 @@ SHARD: Final = {"slices": 512, "patches": 4096}  # patches; about 150 MB of 96 x
 
 @dataclass(frozen=True)
 class PatchPlan:
-    """How slices become patches.
+    """How slices become patches."""
 
-    Parameters
-    ----------
-    size, skip : int, side of a patch and stride of the grid, pixels
-    order : {'slices', 'patches'}
-        The authors': slices shuffled once, a slice's patches in sequence; or the slices of all patients shuffled once, and
-        then the patches of each shard of slices.
-    sampling : {'grid', 'foreground'}, all of the grid, or without patches of air
-    limit : int, optional, so many of them, drawn at random, spread over all slices
-    """
-
-    size: int
-    skip: int
+    size: int  # side of a patch, pixels
+    skip: int  # stride of the grid, pixels
+    # the authors': slices shuffled once, a slice's patches in sequence; or the slices of all patients shuffled once, and
+    # then the patches of each shard of slices
     order: Literal["slices", "patches"] = "slices"
-    sampling: Literal["grid", "foreground"] = "grid"
-    limit: int | None = None
+    sampling: Literal["grid", "foreground"] = "grid"  # all of the grid, or without patches of air
+    limit: int | None = None  # so many of them, drawn at random, spread over all slices
 
 
 def grid(rows: int, columns: int, size: int, skip: int) -> np.ndarray:
@@ -39,7 +32,8 @@ def grid(rows: int, columns: int, size: int, skip: int) -> np.ndarray:
     Patches that would leave the slice are left out: 5 x 5 = 25 patches of 96 at stride 96 in 512 x 512, so that the
     last 32 rows and columns are never seen.
 
-    Returns:
+    Returns
+    -------
         int array (patches, 2) of (row, column), row by row; empty for a slice smaller than a patch.
     """
     tops, lefts = np.arange(0, rows - size + 1, skip), np.arange(0, columns - size + 1, skip)
@@ -89,7 +83,7 @@ def patch_index(
         index = index[np.sort(random.choice(len(index), plan.limit, replace=False))]
     bounds = _bounds(index[:, 0], shard or SHARD[plan.order])
     if plan.order == "patches":
-        for start, stop in zip(bounds, bounds[1:], strict=False):
+        for start, stop in pairwise(bounds):
             index[start:stop] = random.permutation(index[start:stop])
     return index, bounds
 

@@ -28,13 +28,7 @@ class Position(NamedTuple):
 class Course:
     """Counts the steps of a training that may have begun in mid-epoch: the one place for that arithmetic.
 
-    Parameters
-    ----------
-    length : int, steps per epoch
-
-    Attributes
-    ----------
-    begin : Position, where this process began
+    ``length`` is steps per epoch, ``begin`` where this process began.
     """
 
     def __init__(self, length: int):
@@ -86,9 +80,7 @@ class Checkpoints(StepCallback):
     every : int, optional, steps between checkpoints within an epoch, None for none
     writes : bool, whether this worker writes
 
-    Attributes
-    ----------
-    rows : list of dict, one per epoch: epoch (from 1), Keras's logs, seconds
+    ``rows`` has a dictionary per epoch: epoch (from 1), Keras's logs, seconds.
     """
 
     def __init__(self, folder: Path, step: Step | None, length: int, every: int | None = None, writes: bool = True):
@@ -107,11 +99,7 @@ class Checkpoints(StepCallback):
         """Load the newest whole checkpoint into ``model``; where the training goes on.
 
         A damaged one gives a warning, and the one before is taken; with none left training starts from the beginning,
-        which leads to the same result.
-
-        Raises
-        ------
-        TrainingError : a checkpoint belongs to another configuration; the message names what changed
+        which leads to the same result. Raises TrainingError, naming what changed, for one of another configuration.
         """
         for path in sorted(self.folder.glob("step-*.json"), reverse=True):
             try:

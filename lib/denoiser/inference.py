@@ -16,14 +16,17 @@ MULTIPLE: Final = 16  # four poolings halve a side four times
 def denoise(unet: "keras.Model", ldct_hu: np.ndarray) -> np.ndarray:
     """Pass slices of any size through a U-Net: reflected to multiples of 16, cropped back.
 
-    Args:
-        ldct_hu: (rows, columns) or (slices, rows, columns), HU.
+    Parameters
+    ----------
+    ldct_hu : array, (rows, columns) or (slices, rows, columns), HU
 
-    Returns:
-        The same shape, HU, float32.
+    Returns
+    -------
+    array : the same shape, HU, float32
 
-    Raises:
-        TrainingError: the network answers with values that are no numbers.
+    Raises
+    ------
+    TrainingError : the network answers with values that are no numbers
     """
     stack = ldct_hu[None] if ldct_hu.ndim == 2 else ldct_hu
     rows, columns = stack.shape[1:]
@@ -31,5 +34,5 @@ def denoise(unet: "keras.Model", ldct_hu: np.ndarray) -> np.ndarray:
     padded = np.pad(normalise(stack), padding, mode="reflect")
     output = np.asarray(unet.predict_on_batch(padded[..., None]))[:, :rows, :columns, 0]
     if not np.isfinite(output).all():
-        raise TrainingError("the U-Net answers with NaN or infinity: delete its weights and train it again")
+        raise TrainingError("the U-Net answers with NaN or infinity", remedy="delete its weights and train it again")
     return denormalise(output).astype(np.float32).reshape(ldct_hu.shape)

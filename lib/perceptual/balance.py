@@ -14,22 +14,12 @@ from .psi import TARGET_PSI, lambda_star, psi, psi_algorithm2
 
 @dataclass(frozen=True)
 class Calibration:
-    """Losses of pairs in one state of the network, and the lambda that they ask for.
+    """Losses of pairs in one state of the network, and the lambda that they ask for."""
 
-    Attributes
-    ----------
-    pixel, perceptual : ndarray, shape (pairs,)
-        The two terms of Eq. 4 before lambda.
-    lambda_star : float
-        Algorithm 2 gives ``target`` there.
-    target : float
-        The wanted Psi.
-    """
-
-    pixel: np.ndarray
+    pixel: np.ndarray  # (pairs,), the terms of Eq. 4 before lambda
     perceptual: np.ndarray
-    lambda_star: float
-    target: float
+    lambda_star: float  # Algorithm 2 gives ``target`` there
+    target: float  # the wanted Psi
 
     def psi(self, lambda_) -> np.ndarray:
         """Eq. 5 at one weight or several."""
@@ -40,33 +30,26 @@ class Calibration:
         return psi_algorithm2(self.pixel, self.perceptual, lambda_)
 
 
-def calibrate(
-    model: Callable, loss: PerceptualLoss | TotalLoss, pairs: Iterable, target: float = TARGET_PSI
-) -> Calibration:
+def calibrate(model: Callable, loss: PerceptualLoss | TotalLoss, pairs: Iterable, target: float = TARGET_PSI) -> Calibration:
     """Algorithm 2 for one network and one loss.
 
     Parameters
     ----------
-    model : keras.Model or function
-        f_theta: images (batch, rows, columns, 1) in [0, 1] -> the same.
-    loss : PerceptualLoss or TotalLoss
-        Its lambda plays no part; ``loss.lambda_.assign(found.lambda_star)`` sets it.
-    pairs : iterable of (LDCT, NDCT)
-        Batches, each pair with losses of its own: a ``tf.data.Dataset`` for example.
-    target : float
-        The wanted Psi, in (0, 1).
+    model : keras.Model or function, f_theta: images (batch, rows, columns, 1) in [0, 1] -> the same
+    loss : PerceptualLoss or TotalLoss, its lambda plays no part; ``loss.lambda_.assign(found.lambda_star)`` sets it
+    pairs : iterable of (LDCT, NDCT), batches, each pair with losses of its own: a ``tf.data.Dataset`` for example
+    target : float, the wanted Psi, in (0, 1)
 
     Raises
     ------
-    ValueError
-        No pairs, or a loss without a perceptual term.
+    ValueError : no pairs, or a loss without a perceptual term
     """
     perceptual = loss.perceptual if isinstance(loss, TotalLoss) else loss
     if perceptual is None:
         raise ValueError("loss: without a perceptual term there is nothing to weigh")
     configuration = perceptual.configuration
-    measure = pair_losses({"f": model}, {"loss": configuration}, {configuration.encoding: perceptual.encoder})
-    parts = [measure(ldct, ndct).numpy()[0] for ldct, ndct in pairs]
+    measure = pair_losses([model], [configuration], {configuration.encoding: perceptual.encoder})
+    parts = [measure(ldct, ndct).numpy()[0, :, 0] for ldct, ndct in pairs]
     if not parts:
         raise ValueError("pairs: there are none to measure")
     pixel, term = np.concatenate(parts).astype(float).T
@@ -82,19 +65,9 @@ def encodings(configurations: Iterable[LossConfiguration]) -> dict[Encoding, tup
     return {encoding: tuple(names) for encoding, names in found.items()}
 
 
-def columns(configurations: Mapping[str, LossConfiguration]) -> list[tuple[str, str]]:
-    """What :func:`pair_losses` measures, in order: ('pixel', name), ('perceptual', name) of each loss, equal ones once."""
-    found: dict = {}
-    for name, each in configurations.items():
-        found.setdefault(("pixel", each.pixel, each.pixel_weight), ("pixel", name))
-        if each.encoder is not None:
-            found.setdefault(("perceptual", each.perceptual_part), ("perceptual", name))
-    return list(found.values())
-
-
 def pair_losses(
-    models: Mapping[str, Callable],
-    configurations: Mapping[str, LossConfiguration],
+    models: Sequence[Callable],
+    losses: Sequence[LossConfiguration],
     encoders: Mapping[Encoding, keras.Model],
     target_encoders: Mapping[Encoding, keras.Model | None] | None = None,
 ) -> Callable:
@@ -103,51 +76,47 @@ def pair_losses(
 
     Parameters
     ----------
-    models : mapping
-        f_theta in different states.
-    configurations : mapping
-        The losses; terms that are equal are measured once (:func:`columns`).
-    encoders : mapping
-        For each of :func:`encodings`: image -> features of its layers, in that order.
+    models : sequence, f_theta in different states
+    losses : sequence of LossConfiguration, those that share an encoding share its pass
+    encoders : mapping, for each of :func:`encodings`: image -> features of its layers, in that order
     target_encoders : mapping, optional
         The same for those layers whose target features will be given; None where all are. By default none are given.
 
     Returns
     -------
     function
-        (LDCT, NDCT, known) -> float32 tensor (models, batch, columns). ``known`` has, for each encoding, a tensor or None
-        for each layer: the target's features where they are there already.
+        (LDCT, NDCT, known) -> float32 tensor (models, batch, losses, 2): pixel and perceptual term, the latter 0 without an
+        encoder. ``known`` has, for each encoding, a tensor or None for each layer: target features that are there already.
     """
-    layers = encodings(configurations.values())
+    layers = encodings(losses)
     target_encoders = dict(encoders) if target_encoders is None else target_encoders
-    wanted = columns(configurations)
 
     def all_targets(encoding: Encoding, ndct, known: Sequence) -> dict:
         network = target_encoders[encoding]
         found = iter(() if network is None else as_list(network(ndct, training=False)))
         return dict(zip(layers[encoding], [next(found) if each is None else each for each in known], strict=True))
 
+    def terms(loss: LossConfiguration, ndct, output, features: dict, targets: dict) -> list:
+        pixel = pixel_term(loss, ndct, output)
+        if loss.encoder is None:
+            return [pixel, tf.zeros_like(pixel)]
+        both = ([each[loss.encoding][name] for name in loss.layer_names] for each in (features, targets))
+        return [pixel, layered_distance(loss, *both)]
+
     @tf.function(reduce_retracing=True)
     def measured(ldct, ndct, known):
         targets = {encoding: all_targets(encoding, ndct, each) for encoding, each in zip(layers, known, strict=True)}
         states = []
-        for model in models.values():
+        for model in models:
             output = model(ldct, training=False)
-            features = {encoding: dict(zip(names, as_list(encoders[encoding](output, training=False)), strict=True))
-                        for encoding, names in layers.items()}
-            states.append(tf.stack([_term(kind, configurations[name], ndct, output, features, targets)
-                                    for kind, name in wanted], axis=-1))
+            features = {
+                encoding: dict(zip(names, as_list(encoders[encoding](output, training=False)), strict=True))
+                for encoding, names in layers.items()
+            }
+            found = [tf.stack(terms(loss, ndct, output, features, targets), axis=-1) for loss in losses]
+            states.append(tf.stack(found, axis=1))
         return tf.stack(states)
 
-    def losses(ldct, ndct, known=None):
-        nothing = [[None] * len(names) for names in layers.values()]
-        return measured(ldct, ndct, nothing if known is None else known)
-
-    return losses
-
-
-def _term(kind: str, loss: LossConfiguration, ndct, output, features: dict, targets: dict):
-    if kind == "pixel":
-        return pixel_term(loss, ndct, output)
-    found, wanted = ([each[loss.encoding][name] for name in loss.layer_names] for each in (features, targets))
-    return layered_distance(loss, found, wanted)
+    return lambda ldct, ndct, known=None: measured(
+        ldct, ndct, [[None] * len(names) for names in layers.values()] if known is None else known
+    )

@@ -18,24 +18,12 @@ Rounding = Literal["exact", "decade"]
 
 @dataclass(frozen=True)
 class LambdaRule:
-    """Where lambda, the weight of the perceptual term, comes from: a number, or a calibration.
+    """Where lambda, the weight of the perceptual term, comes from: a number or a calibration. None: the caller's."""
 
-    Parameters
-    ----------
-    value : float, optional
-        This very weight. None: lambda is calibrated.
-    psi : float, optional
-        The perceptual influence to calibrate to, in (0, 1).
-    state : str, optional
-        The state of the network that is measured, as the caller names it ('untrained', 'trained').
-    rounding : {'exact', 'decade'}, optional
-        What becomes of lambda*: nothing, or the paper's power of ten. What is None is the caller's default.
-    """
-
-    value: float | None = None
-    psi: float | None = None
-    state: str | None = None
-    rounding: Rounding | None = None
+    value: float | None = None  # this very weight; None: lambda is calibrated
+    psi: float | None = None  # the perceptual influence to calibrate to, in (0, 1)
+    state: str | None = None  # of the network that is measured, as the caller names it: 'untrained', 'trained'
+    rounding: Rounding | None = None  # of lambda*: none, or to the paper's power of ten
 
     def __post_init__(self):
         if self.value is not None and (not self.value >= 0 or self.value == float("inf")):
@@ -63,55 +51,31 @@ class Encoding(NamedTuple):
 
 @dataclass(frozen=True)
 class LossConfiguration:
-    """Eq. 4 as data. Two equal configurations are the same loss.
+    """Eq. 4 as data; equal ones are the same loss. A wrong value is a ValueError that begins with the field's name."""
 
-    Parameters
-    ----------
-    encoder : str or None
-        Architecture of E: a key of :data:`perceptual.encoders.ARCHITECTURES`, 'vgg19' for one. None: no perceptual term.
-    weights : str or None
-        Whose weights, E's context c: 'ImageNet', 'Medical' or another name that the caller knows, or a file.
-    layers : mapping or sequence of str
-        Keras layer names with their weights; names alone weigh 1. Keras's ``blockX_convY`` is the output after the ReLU.
-    input_range : (float, float)
-        What the image's 0 and 1 become before the encoder.
-    preprocessing : {'none', 'caffe', 'torch'}
-        What follows: nothing (the paper), BGR minus the ImageNet means (Keras), or ImageNet's mean and SD (torchvision).
-    distance : {'mse', 'l1'}
-        Between features, element by element.
-    reduction : {'mean', 'sum'}
-        Over the elements of one image's features.
-    pixel : {'mse', 'l1'} or None
-        The term beside the perceptual one, always a mean over pixels.
-    pixel_weight : float
-        Its multiplier.
-    lambda_ : LambdaRule, float, mapping or 'calibrated'
-        Where the weight of the perceptual term comes from.
-
-    Raises
-    ------
-    ValueError
-        A field has a value that it cannot have; the message begins with the field.
-    """
-
-    encoder: str | None = "vgg19"
-    weights: str | None = "ImageNet"
+    encoder: str | None = "vgg19"  # E's architecture, a key of encoders.ARCHITECTURES; None: no perceptual term
+    weights: str | None = "ImageNet"  # E's context c: 'ImageNet', a name that the caller knows ('Medical'), or a file
+    # Keras layers with their weights, or names alone (weight 1); Keras's blockX_convY is the output after the ReLU
     layers: tuple[tuple[str, float], ...] = ()
-    input_range: tuple[float, float] = (0.0, 255.0)
-    preprocessing: Preprocessing = "none"
-    distance: Distance = "mse"
-    reduction: Reduction = "mean"
-    pixel: Distance | None = "mse"
+    input_range: tuple[float, float] = (0.0, 255.0)  # what the image's 0 and 1 become before the encoder
+    preprocessing: Preprocessing = "none"  # then nothing (the paper), BGR minus means (Keras), or mean and SD (torchvision)
+    distance: Distance = "mse"  # between features, element by element
+    reduction: Reduction = "mean"  # over the elements of one image's features
+    pixel: Distance | None = "mse"  # the term beside the perceptual one, a mean over pixels
     pixel_weight: float = 1.0
-    lambda_: LambdaRule = field(default_factory=LambdaRule)
+    lambda_: LambdaRule = field(default_factory=LambdaRule)  # or a number, a mapping, 'calibrated'
 
     def __post_init__(self):
         set_field = object.__setattr__
         set_field(self, "layers", _layers(self.layers))
         set_field(self, "lambda_", _rule(self.lambda_))
         set_field(self, "input_range", _range(self.input_range))
-        for name, allowed in (("preprocessing", get_args(Preprocessing)), ("distance", get_args(Distance)),
-                              ("reduction", get_args(Reduction)), ("pixel", (None, *get_args(Distance)))):
+        for name, allowed in (
+            ("preprocessing", get_args(Preprocessing)),
+            ("distance", get_args(Distance)),
+            ("reduction", get_args(Reduction)),
+            ("pixel", (None, *get_args(Distance))),
+        ):
             _one_of(name, getattr(self, name), allowed)
         if self.encoder is None:
             set_field(self, "weights", None)
@@ -124,13 +88,7 @@ class LossConfiguration:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "LossConfiguration":
-        """From plain data, as YAML or JSON hold it; the field ``lambda_`` is called ``lambda`` there.
-
-        Raises
-        ------
-        ValueError
-            An unknown field, or a value that a field cannot have.
-        """
+        """From plain data, as YAML or JSON hold it (``lambda_`` is ``lambda``). ValueError: also for an unknown field."""
         known = {each.name.rstrip("_"): each.name for each in fields(cls)}
         if unknown := sorted(set(data) - set(known)):
             raise ValueError(f"{unknown[0]}: no field of a loss, choose from {', '.join(known)}")
@@ -140,18 +98,16 @@ class LossConfiguration:
         """Plain data from which :meth:`from_dict` makes the same configuration."""
         data = asdict(self)
         rule = {name: value for name, value in data.pop("lambda_").items() if value is not None}
-        return data | {"layers": dict(self.layers), "input_range": list(self.input_range),
-                       "lambda": rule.get("value", rule or "calibrated")}
+        return data | {
+            "layers": dict(self.layers),
+            "input_range": list(self.input_range),
+            "lambda": rule.get("value", rule or "calibrated"),
+        }
 
     @property
     def encoding(self) -> "Encoding":
         """What one pass of an encoder depends on: losses of one encoding share it."""
         return Encoding(self.encoder, self.weights, self.input_range, self.preprocessing)
-
-    @property
-    def perceptual_part(self) -> tuple:
-        """All that decides the perceptual term before lambda: losses that share it measure the same."""
-        return self.encoding, self.layers, self.distance, self.reduction
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -162,8 +118,11 @@ class LossConfiguration:
 def _layers(value: Any) -> tuple[tuple[str, float], ...]:
     if isinstance(value, str):
         value = [value]
-    pairs = list(value.items()) if isinstance(value, Mapping) else [
-        (each, 1.0) if isinstance(each, str) else tuple(each) for each in value]
+    pairs = (
+        list(value.items())
+        if isinstance(value, Mapping)
+        else [(each, 1.0) if isinstance(each, str) else tuple(each) for each in value]
+    )
     try:
         found = tuple((str(name), float(weight)) for name, weight in pairs)
     except (TypeError, ValueError):

@@ -20,8 +20,7 @@ def distance(a, b, kind: Distance = "mse", reduction: Reduction = "mean"):
     ----------
     a, b : tensors, shape (batch, rows, columns, channels)
     kind : {'mse', 'l1'}
-    reduction : {'mean', 'sum'}
-        Over all elements of an image. The paper's numbers are means.
+    reduction : {'mean', 'sum'}, over all elements of an image. The paper's numbers are means.
 
     Returns
     -------
@@ -47,15 +46,15 @@ class PerceptualLoss(keras.losses.Loss):
 
     Parameters
     ----------
-    configuration : LossConfiguration or mapping
-        With an encoder; the pixel term and lambda play no part here.
+    configuration : LossConfiguration or mapping, with an encoder; the pixel term and lambda play no part here
     encoder : keras.Model, optional
         Frozen, image -> features of ``configuration.layers`` in their order (:func:`perceptual.encoders.encoder`). By
         default that of ``configuration``, with Keras's ImageNet weights or from a file.
     """
 
-    def __init__(self, configuration: LossConfiguration | Mapping, encoder: keras.Model | None = None,
-                 name: str = "perceptual"):
+    def __init__(
+        self, configuration: LossConfiguration | Mapping, encoder: keras.Model | None = None, name: str = "perceptual"
+    ):
         super().__init__(name=name)
         self.configuration = _configuration(configuration)
         if self.configuration.encoder is None:
@@ -82,12 +81,9 @@ class TotalLoss(keras.losses.Loss):
 
     Parameters
     ----------
-    configuration : LossConfiguration or mapping
-        Without an encoder it is the pixel term alone.
-    lambda_ : float, optional
-        The first value of lambda; by default the configuration's, where that is a number.
-    encoder : keras.Model, optional
-        As for :class:`PerceptualLoss`.
+    configuration : LossConfiguration or mapping, without an encoder it is the pixel term alone
+    lambda_ : float, optional, the first value of lambda; by default the configuration's, where that is a number
+    encoder : keras.Model, optional, as for :class:`PerceptualLoss`
 
     Attributes
     ----------
@@ -95,8 +91,13 @@ class TotalLoss(keras.losses.Loss):
         The weight of the perceptual term: the only place where it is kept. Assign it to change it during training.
     """
 
-    def __init__(self, configuration: LossConfiguration | Mapping, lambda_: float | None = None,
-                 encoder: keras.Model | None = None, name: str = "total"):
+    def __init__(
+        self,
+        configuration: LossConfiguration | Mapping,
+        lambda_: float | None = None,
+        encoder: keras.Model | None = None,
+        name: str = "total",
+    ):
         super().__init__(name=name)
         self.configuration = _configuration(configuration)
         value = self.configuration.lambda_.value if lambda_ is None else float(lambda_)
@@ -163,9 +164,12 @@ def pixel_term(configuration: LossConfiguration, ndct, prediction):
 
 def layered_distance(configuration: LossConfiguration, features: Sequence, targets: Sequence):
     """The perceptual term from features of ``configuration.layers``, in their order, shape (batch,)."""
-    terms = [distance(found, target, configuration.distance, configuration.reduction) if weight == 1
-             else weight * distance(found, target, configuration.distance, configuration.reduction)
-             for (_, weight), found, target in zip(configuration.layers, features, targets, strict=True)]
+    terms = [
+        distance(found, target, configuration.distance, configuration.reduction)
+        if weight == 1
+        else weight * distance(found, target, configuration.distance, configuration.reduction)
+        for (_, weight), found, target in zip(configuration.layers, features, targets, strict=True)
+    ]
     return sum(terms[1:], terms[0])
 
 

@@ -15,8 +15,7 @@ def paper(encoder: str = "vgg19") -> dict[str, LossConfiguration]:
 
     Raises
     ------
-    ValueError
-        The encoder is no VGG.
+    ValueError : the encoder is no VGG
     """
     if encoder not in LAST_CONVOLUTION:
         raise ValueError(f"encoder: {encoder!r}, the paper's losses need one of {', '.join(LAST_CONVOLUTION)}")

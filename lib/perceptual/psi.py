@@ -16,10 +16,8 @@ def psi(mse: ArrayLike, pl: ArrayLike, lambda_: ArrayLike) -> np.ndarray:
 
     Parameters
     ----------
-    mse, pl : array_like, shape (pairs,)
-        Losses of each pair.
-    lambda_ : float or array_like, shape (n,)
-        One weight, or several.
+    mse, pl : array_like, shape (pairs,), losses of each pair
+    lambda_ : float or array_like, shape (n,), one weight, or several
 
     Returns
     -------

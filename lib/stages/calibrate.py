@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import atomic
+from lib.artifacts.files import write_csv
 from lib.denoiser.devices import repeatable
 from lib.errors import StageError, StudyError
 from lib.networks.winograd import worth_accelerating
@@ -37,8 +37,7 @@ def losses_step(study: Study) -> Step:
                          remedy="run notebook 02 (make paper does)")
     losses = {name: loss.as_dict() | {"lambda": None} for name, loss in _measured(study.chosen).items()}
     training = study.training.model_dump(exclude={"checkpoint_steps", "patience", "features_gib"})
-    config = {"training": training, "unet": study.unet, "losses": losses, "split": study.cohort.division,
-              "seed": study.seed}
+    config = {"training": training, "unet": study.unet, "losses": losses, "split": study.cohort.division, "seed": study.seed}
     return Step("losses", paths.calibration / "stamp.json", {"lib.stages.calibrate"}, config,
                 {"manifest": paths.manifest, "pilot": pilot}
                 | inputs.weights_files(study.weights, balance.encodings(study.chosen.values())),
@@ -77,14 +76,12 @@ def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
     ------
     StageError : the pilot has not been trained
     """
-    step = losses_step(study)
-    files = _files(study.paths.calibration)
+    step, files = losses_step(study), _files(study.paths.calibration)
     if not step.is_current():
         repeatable(study.seed)
         with step.making(seed=study.seed):
             for state, losses in _measure(study).items():
-                with atomic(files[state]) as temporary:
-                    losses.to_csv(temporary, index=False)
+                write_csv(files[state], losses)
     return {state: pd.read_csv(path) for state, path in files.items()}
 
 
@@ -98,10 +95,9 @@ def _measure(study: Study) -> dict[str, pd.DataFrame]:
     def encoder(encoding, names) -> keras.Model | None:
         return worth_accelerating(inputs.encoder(study.weights, encoding, *names), len(patches)) if names else None
 
-    networks = (new_unet(study.unet, study.seed, patches),
-                load_unet(study.unet.channels, study.paths.weights(study.pilot)))
+    networks = new_unet(study.unet, study.seed, patches), load_unet(study.unet.channels, study.paths.weights(study.pilot))
     losses = balance.pair_losses(
-        {state: worth_accelerating(network, len(patches)) for state, network in zip(STATES, networks, strict=True)}, chosen,
+        [worth_accelerating(network, len(patches)) for network in networks], list(chosen.values()),
         {encoding: encoder(encoding, names) for encoding, names in layers.items()},
         {encoding: encoder(encoding, [name for name in names if name not in known[encoding]])
          for encoding, names in layers.items()})
@@ -113,22 +109,18 @@ def _measure(study: Study) -> dict[str, pd.DataFrame]:
             [known[encoding][name].read(start, stop) if name in known[encoding] else None for name in names]
             for encoding, names in layers.items()]).numpy())
         start = stop
-    columns = balance.columns(chosen)
-    return {state: _named(part, columns, chosen) for state, part in zip(STATES, np.concatenate(values, axis=1), strict=True)}
+    return {state: pd.DataFrame(_columns(chosen, measured))
+            for state, measured in zip(STATES, np.concatenate(values, axis=1), strict=True)}
 
 
-def _named(values: np.ndarray, columns: list[tuple[str, str]], chosen: dict[str, LossConfiguration]) -> pd.DataFrame:
-    """A column per experiment, from terms that were measured once for all that share them."""
-    found = {key: values[:, place] for place, key in enumerate(columns)}
-    table = {"mse": found["pixel", "mse"]}
-    for name, loss in chosen.items():
-        for kind, first in columns:
-            other = chosen[first]
-            if kind == "pixel" and name != "mse" and (loss.pixel, loss.pixel_weight) == (other.pixel, other.pixel_weight):
-                table |= {} if first == "mse" else {f"{name} pixel": found[kind, first]}
-            elif kind == "perceptual" and loss.encoder and loss.perceptual_part == other.perceptual_part:
-                table[name] = found[kind, first]
-    return pd.DataFrame(table)
+def _columns(chosen: dict[str, LossConfiguration], measured: np.ndarray) -> dict[str, np.ndarray]:
+    """The terms (pairs, losses, 2) by name: 'mse' is the plain pixel term, so it stands for all that have it."""
+    found = {"mse": measured[:, 0, 0]}
+    for place, (name, loss) in enumerate(chosen.items()):
+        if loss.encoder is not None:
+            plain = (loss.pixel, loss.pixel_weight) == ("mse", 1.0)
+            found |= ({} if plain else {f"{name} pixel": measured[:, place, 0]}) | {name: measured[:, place, 1]}
+    return found
 
 
 def terms(losses: pd.DataFrame, experiment: str) -> tuple[pd.Series, pd.Series]:
@@ -186,8 +178,8 @@ def calibrate(study: Study) -> pd.DataFrame:
                 "lambda_exact": exact, "lambda_decade": decade(exact), "lambda_used": used,
             })
     table = pd.DataFrame(rows, columns=COLUMNS)
-    with step.making(seed=study.seed), atomic(study.paths.calibrated) as temporary:
-        table.to_csv(temporary, index=False)
+    with step.making(seed=study.seed):
+        write_csv(study.paths.calibrated, table)
     return table
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import atomic
+from lib.artifacts.files import atomic, write_csv
 from lib.data import split
 from lib.data.hu import normalise
 from lib.data.slices import by_series, example_row
@@ -55,29 +55,22 @@ def evaluate(study: Study, run: Run | None) -> pd.DataFrame:
                 study.cohort.division, contents, [table])
     if not step.is_current():
         slices = by_series(split.subsets(paths.volumes, study.cohort.given_split, study.cohort.split_seed)["test"])
-        unet = None
-        if run:
-            from lib.networks.winograd import accelerated  # TensorFlow: only when a network is needed
-            from lib.stages.train import load_unet
-
-            unet = accelerated(load_unet(study.unet.channels, paths.weights(run)))
         with step.making(**(run._asdict() if run else {})) as outputs:
+            unet = _unet(study.unet.channels, paths.weights(run)) if run else None
             rows, image, ndct = _score(slices, paths.volumes, unet, f"evaluate {run or LDCT}")
-            for file, example in {name: image, **({} if run else {"ndct": ndct})}.items():
-                outputs.append(_save_array(paths.examples / f"{file}.npy", example))
-            scores = pd.concat([slices[KEYS], pd.DataFrame(rows)], axis=1)
-            scores.insert(0, "seed", run.seed if run else pd.NA)
-            scores.insert(0, "experiment", run.experiment if run else LDCT)
-            with atomic(table) as temporary:
-                scores.to_csv(temporary, index=False)
+            for file, example in ({name: image} if run else {name: image, "ndct": ndct}).items():
+                outputs.append(paths.examples / f"{file}.npy")
+                with atomic(outputs[-1]) as temporary:
+                    np.save(temporary, example)
+            made = slices[[]].assign(experiment=run.experiment if run else LDCT, seed=run.seed if run else pd.NA)
+            write_csv(table, pd.concat([made, slices[KEYS], pd.DataFrame(rows)], axis=1))
     return pd.read_csv(table, dtype={"seed": "Int64"})
 
 
 def evaluate_all(study: Study) -> pd.DataFrame:
     """Every run and the LDCT input, one below the other; also written to ``paths.metrics``."""
     metrics = pd.concat([evaluate(study, run) for run in (None, *study.runs())], ignore_index=True)
-    with atomic(study.paths.metrics) as temporary:
-        metrics.to_csv(temporary, index=False)
+    write_csv(study.paths.metrics, metrics)
     return metrics
 
 
@@ -88,9 +81,14 @@ def load_examples(folder: Path, experiments: Iterable[str], seed: int) -> dict[s
     return {name: np.load(path, allow_pickle=False) for name, path in files.items() if path.is_file()}
 
 
-def _score(
-    slices: pd.DataFrame, store: Path, unet: "keras.Model | None", name: str
-) -> tuple[list[dict], np.ndarray, np.ndarray]:
+def _unet(channels: int, weights: Path) -> "keras.Model":
+    from lib.networks.winograd import accelerated  # TensorFlow: only when a network is needed
+    from lib.stages.train import load_unet
+
+    return accelerated(load_unet(channels, weights))
+
+
+def _score(slices: pd.DataFrame, store: Path, unet: "keras.Model | None", name: str) -> tuple[list, np.ndarray, np.ndarray]:
     """Scores of each slice, and the example's image and NDCT. Metrics run in threads beside the forward passes."""
     example, rows, shown = example_row(slices), {}, ()
     with ThreadPoolExecutor(2) as pool, tqdm(total=len(slices), desc=name, unit="slice", mininterval=1.0) as progress:
@@ -120,9 +118,3 @@ def _both(image_hu: np.ndarray, ndct_hu: np.ndarray) -> dict[str, float]:
     authors = authors_metrics(normalise(image_hu), normalise(ndct_hu))._asdict()
     window = window_metrics(image_hu, ndct_hu)._asdict()
     return authors | {f"{name}_window": value for name, value in window.items()}
-
-
-def _save_array(path: Path, image: np.ndarray) -> Path:
-    with atomic(path) as temporary:
-        np.save(temporary, image)
-    return path

@@ -9,6 +9,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
+from itertools import accumulate
 from pathlib import Path
 
 import keras
@@ -41,41 +42,31 @@ def sizes(needed: Mapping[Encoding, tuple[str, ...]], patches: int, side: int) -
     return found
 
 
-def kept(sizes: Mapping[tuple[Encoding, str], int], limit: float) -> list[tuple[Encoding, str]]:
-    """Whose features are kept on disk: the smallest first, as long as ``limit`` bytes hold them."""
-    chosen, left = [], limit
-    for key, size in sorted(sizes.items(), key=lambda item: item[1]):
-        left -= size
-        if left >= 0:
-            chosen.append(key)
-    return chosen
+def kept(sizes: Mapping[tuple[Encoding, str], int], limit: float) -> dict[tuple[Encoding, str], int]:
+    """Those whose features are kept on disk: the smallest first, as long as ``limit`` bytes hold them."""
+    rising = sorted(sizes.items(), key=lambda item: item[1])
+    return {key: size for (key, size), total in zip(rising, accumulate(size for _, size in rising), strict=True)
+            if total <= limit}
 
 
 def kept_in(study: Study, patches: int) -> dict[tuple[Encoding, str], int]:
     """Bytes of the features that the study keeps for so many training patches, by encoding and layer."""
     every = sizes(balance.encodings(study.chosen.values()), patches, study.training.patch_size)
-    return {key: every[key] for key in kept(every, study.training.features_gib * 1024**3)}
+    return kept(every, study.training.features_gib * 1024**3)
 
 
 def target_features(study: Study, encoding: Encoding, patches: Patches, seed: int) -> dict[str, Features]:
     """Features of every training patch's NDCT by layer, for those that are kept; computed if they are not there.
 
-    Parameters
-    ----------
-    study : Study
-    encoding : Encoding, one of the study's experiments'
-    patches : Patches, the training patches
-    seed : int, of the run, which decides their order
+    ``encoding`` is one of the study's experiments', ``patches`` are the training patches in the order of the run's ``seed``.
     """
     size = {name: each for (of, name), each in kept_in(study, len(patches)).items() if of == encoding}
-    folder = study.paths.features / f"seed-{seed}"
-    stem = digest(encoding)[:12]
+    folder, stem = study.paths.features / f"seed-{seed}", digest(encoding)[:12]
     files = {name: folder / f"{stem}_{name}.npy" for name in size}
     step = Step(f"features, {encoding.weights}", folder / f"{stem}.json", {"lib.stages.feature_cache"},
                 {"layers": list(files), "encoding": encoding, "patch_size": study.training.patch_size},
                 {"manifest": study.paths.manifest, "patches": patches.digest}
-                | inputs.weights_files(study.weights, [encoding]),
-                files.values())
+                | inputs.weights_files(study.weights, [encoding]), files.values())
     if files and not step.is_current():
         needs, free = sum(size.values()), shutil.disk_usage(study.paths.root).free
         if needs > free:
@@ -90,7 +81,7 @@ def target_features(study: Study, encoding: Encoding, patches: Patches, seed: in
 
 def _compute(network: keras.Model, patches: Patches, files: list[Path], name: str) -> None:
     with ExitStack() as stack:
-        streams = [open(stack.enter_context(atomic(path)), "wb") for path in files]
+        streams = [stack.enter_context(stack.enter_context(atomic(path)).open("wb")) for path in files]
         batches = patches.dataset(BATCH, drop_remainder=False)
         for batch, (_, ndct) in enumerate(tqdm(batches, unit="batch", desc=name, mininterval=1.0, delay=2)):
             for stream, values in zip(streams, as_list(network.predict_on_batch(ndct)), strict=True):
@@ -98,5 +89,3 @@ def _compute(network: keras.Model, patches: Patches, files: list[Path], name: st
                     header = {"descr": "<f4", "fortran_order": False, "shape": (len(patches), *values.shape[1:])}
                     np.lib.format.write_array_header_1_0(stream, header)
                 stream.write(np.ascontiguousarray(values, np.float32).data)
-        for stream in streams:
-            stream.close()

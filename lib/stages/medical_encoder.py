@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import atomic
+from lib.artifacts.files import atomic, write_csv
 from lib.data.labelled_patches import Samples
 from lib.denoiser.callbacks import Progress
 from lib.denoiser.checkpoints import Checkpoints
@@ -65,12 +65,10 @@ def fine_tune(study: Study) -> Path:
     """The Medical weights, the file of a VGG without its top: the user's, or the recipe above, run once and kept."""
     if study.medical.weights is not None:
         return study.medical.weights
-    paths, settings = study.paths, study.medical
+    paths, settings, architecture = study.paths, study.medical, study.encoder.architecture
     step = Step("Medical encoder", paths.medical / "stamp.json", {"lib.stages.medical_encoder"},
-                {"medical": settings, "encoder": study.encoder.architecture, "split": study.cohort.division,
-                 "seed": study.seed},
-                {"manifest": paths.manifest}
-                | inputs.weights_files(study.weights, _encodings(study.encoder.architecture)[:1]),
+                {"medical": settings, "encoder": architecture, "split": study.cohort.division, "seed": study.seed},
+                {"manifest": paths.manifest} | inputs.weights_files(study.weights, _encodings(architecture)[:1]),
                 [paths.medical_weights, paths.medical / "history.csv"])
     if step.is_current():
         return paths.medical_weights
@@ -78,23 +76,19 @@ def fine_tune(study: Study) -> Path:
     parts = min(PARTS, settings.steps)
     length = settings.steps // parts
     samples = _samples(study, "train", parts * length * settings.batch, 1)
-    network = vgg.trunk(study.encoder.architecture, study.weights("ImageNet"))
+    network = vgg.trunk(architecture, study.weights("ImageNet"))
     learner = _learner(network, samples.organs, settings.lr)
     learner.optimizer.build(learner.trainable_variables)
     with step.making(seed=study.seed, tasks=WEIGHTS):
         checkpoints = Checkpoints(paths.medical, step, length)
         first, _ = checkpoints.resume(learner)
         progress = Progress(step.name, parts, checkpoints.course)
-        learner.fit(
-            _batches(samples, settings.batch, first * length), epochs=parts, initial_epoch=first,
-            steps_per_epoch=length, shuffle=False, verbose=0,
-            callbacks=[checkpoints, progress],
-        )
+        learner.fit(_batches(samples, settings.batch, first * length), epochs=parts, initial_epoch=first,
+                    steps_per_epoch=length, shuffle=False, verbose=0, callbacks=[checkpoints, progress])
         progress.close()
         with atomic(paths.medical_weights) as temporary:
             network.save_weights(temporary)
-        with atomic(paths.medical / "history.csv") as temporary:
-            pd.DataFrame(checkpoints.rows).to_csv(temporary, index=False)
+        write_csv(paths.medical / "history.csv", pd.DataFrame(checkpoints.rows))
     checkpoints.remove()
     return paths.medical_weights
 
@@ -150,12 +144,12 @@ def linear_probe(study: Study) -> pd.DataFrame:
     for name, network in tqdm(networks.items(), desc="linear probe", unit="encoder", mininterval=1.0, delay=2):
         features = [_pooled(network, phis, samples) for samples in parts]
         for position, phi in enumerate(phis):
-            for task in tasks[0]:
-                rows.append({"encoder": name, "phi": phi, "task": task,
-                             **_probe(features[0][position], tasks[0][task], features[1][position], tasks[1][task])})
+            rows += [{"encoder": name, "phi": phi, "task": task,
+                      **_probe(features[0][position], tasks[0][task], features[1][position], tasks[1][task])}
+                     for task in tasks[0]]
     table = pd.DataFrame(rows)
-    with step.making(seed=study.seed), atomic(file) as temporary:
-        table.to_csv(temporary, index=False)
+    with step.making(seed=study.seed):
+        write_csv(file, table)
     return table
 
 

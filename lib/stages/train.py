@@ -13,7 +13,7 @@ import pandas as pd
 import tensorflow as tf
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import atomic, single_writer
+from lib.artifacts.files import atomic, single_writer, write_csv
 from lib.data.features import Features
 from lib.data.patches import Patches
 from lib.denoiser.callbacks import Progress, StepLog, Watch
@@ -61,14 +61,11 @@ def training_step(study: Study, run: Run, lambda_: float) -> Step:
                 [study.paths.weights(run), study.paths.history(run)])
 
 
-def train(
-    study: Study, run: Run, lambda_: float, callbacks: Sequence[keras.callbacks.Callback] = ()
-) -> pd.DataFrame:
+def train(study: Study, run: Run, lambda_: float, callbacks: Sequence[keras.callbacks.Callback] = ()) -> pd.DataFrame:
     """Train one run with Eq. 4, or return at once if this very training is done.
 
     Parameters
     ----------
-    study : Study
     run : Run, experiment, a name of ``study.configurations``, and seed
     lambda_ : float, weight of the perceptual term at the start
     callbacks : sequence, further Keras callbacks; one may assign ``model.lambda_``
@@ -117,9 +114,9 @@ def train(
         watch.refuse(denoiser)
         history = _history(checkpoints.rows, perceptual=denoiser.total.perceptual is not None)
         if writes:
-            _save(denoiser.unet, paths.weights(run))
-            with atomic(paths.history(run)) as temporary:
-                history.to_csv(temporary, index=False)
+            with atomic(paths.weights(run)) as temporary:
+                denoiser.unet.save_weights(temporary)
+            write_csv(paths.history(run), history)
     if writes:
         checkpoints.remove()
     return history
@@ -157,25 +154,17 @@ def new_denoiser(study: Study, run: Run, lambda_: float, patches: Patches, steps
         encoder = inputs.encoder(study.weights, loss.encoding, *loss.layer_names) if loss.encoder else None
         denoiser = Denoiser(new_unet(study.unet, run.seed, patches), TotalLoss(loss, lambda_, encoder))
     denoiser.compile(optimizer=optimizer(study.training, steps), jit_compile=study.compute.xla)
-    size = study.training.patch_size
-    denoiser.build((None, size, size, 1))
+    denoiser.build((None, study.training.patch_size, study.training.patch_size, 1))
     denoiser.optimizer.build(denoiser.trainable_variables)
     return denoiser
 
 
-def _save(network: keras.Model, path: Path) -> None:
-    with atomic(path) as temporary:
-        network.save_weights(temporary)
-
-
 def _history(rows: list[dict], perceptual: bool) -> pd.DataFrame:
-    history = pd.DataFrame(rows)
-    history = history.rename(columns={f"{part}{key}": f"{part}{name}" for part in ("", "val_")
-                                      for key, name in LOGS.items()})
+    names = {f"{part}{key}": f"{part}{name}" for part in ("", "val_") for key, name in LOGS.items()}
+    history = pd.DataFrame(rows).rename(columns=names)
     if not perceptual:
         history[["pl", "psi", "val_pl", "val_psi"]] = float("nan")
-    columns = [f"{part}{name}" for part in ("", "val_") for name in LOGS.values()]
-    return history[["epoch", *columns, "seconds"]]
+    return history[["epoch", *names.values(), "seconds"]]
 
 
 def load_unet(channels: int, weights: Path) -> keras.Model:

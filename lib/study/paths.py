@@ -1,7 +1,6 @@
 """Every path of a study, in one place."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from lib import REPOSITORY
@@ -11,71 +10,39 @@ PROFILES = Path(__file__).resolve().parent / "profiles"
 NOTEBOOKS = REPOSITORY / "notebooks"
 
 
-@dataclass(frozen=True)
 class Paths:
     """Where one profile reads and writes. Nothing is created until something is written.
 
     ``root`` is the repository, or the folder that the environment variable ``OUTPUT`` names.
     """
 
-    root: Path
-    profile: str
+    def __init__(self, root: Path, profile: str):
+        self.root, self.profile = root, profile
+        self.figures = root / "figures" / profile
+        self.artifacts = root / "artifacts" / profile
+        self.cohort = self.artifacts / "cohort"  # simulated: DICOM tree, organ masks, stamp
+        self.inserted = self.artifacts / "inserted"  # scans of DATA with an inserted low dose: DICOM tree, report
+        self.volumes = self.artifacts / "volumes"  # HU volumes and their manifest
+        self.manifest = self.volumes / "manifest.csv"
+        self.medical = self.artifacts / "medical"  # the Medical encoder: weights, history, linear probe, stamp
+        self.medical_weights = self.medical / "medical.weights.h5"
+        self.calibration = self.artifacts / "calibration"
+        self.calibrated = self.calibration / "calibration.csv"  # losses, Psi and lambda of each experiment and state
+        self.features = self.artifacts / "features"  # of the targets, a folder per seed: a cache that the run deletes
+        self.metrics = self.artifacts / "metrics.csv"  # a row per test slice and run
+        self.evaluation = self.artifacts / "evaluation"
+        self.examples = self.evaluation / "examples"  # denoised images of one test slice, for Figure 3
+        self.stages = self.artifacts / "stages"
+        self.executed = self.artifacts / "notebooks"  # the notebooks as they ran, with outputs
+        self.log = self.artifacts / "paper.log"
 
     @classmethod
     def of(cls, profile: str) -> "Paths":
+        """Those of a profile, below ``OUTPUT`` or the repository."""
         return cls(Path(os.environ.get("OUTPUT") or REPOSITORY).expanduser().resolve(), profile)
 
-    @property
-    def artifacts(self) -> Path:
-        return self.root / "artifacts" / self.profile
-
-    @property
-    def figures(self) -> Path:
-        return self.root / "figures" / self.profile
-
-    @property
-    def cohort(self) -> Path:
-        """The simulated cohort: DICOM tree, organ masks, stamp."""
-        return self.artifacts / "cohort"
-
-    @property
-    def inserted(self) -> Path:
-        """Normal-dose scans of DATA with an inserted low dose: DICOM tree, report."""
-        return self.artifacts / "inserted"
-
-    @property
-    def volumes(self) -> Path:
-        """HU volumes and their manifest."""
-        return self.artifacts / "volumes"
-
-    @property
-    def manifest(self) -> Path:
-        return self.volumes / "manifest.csv"
-
-    @property
-    def medical(self) -> Path:
-        """The Medical encoder: weights, history, linear probe, stamp."""
-        return self.artifacts / "medical"
-
-    @property
-    def medical_weights(self) -> Path:
-        return self.medical / "medical.weights.h5"
-
-    @property
-    def calibration(self) -> Path:
-        return self.artifacts / "calibration"
-
-    @property
-    def calibrated(self) -> Path:
-        """Losses, Psi and lambda of each experiment and state."""
-        return self.calibration / "calibration.csv"
-
-    @property
-    def features(self) -> Path:
-        """The targets' features, a folder per seed: a cache, deleted at the end of a run."""
-        return self.artifacts / "features"
-
     def training(self, run: Run) -> Path:
+        """A run's folder: weights, history, log, checkpoints, stamp."""
         return self.artifacts / "training" / run.folder
 
     def weights(self, run: Run) -> Path:
@@ -83,31 +50,5 @@ class Paths:
         return self.training(run) / "unet.weights.h5"
 
     def history(self, run: Run) -> Path:
+        """A row per epoch."""
         return self.training(run) / "history.csv"
-
-    @property
-    def metrics(self) -> Path:
-        """A row a test slice and experiment."""
-        return self.artifacts / "metrics.csv"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.artifacts / "evaluation"
-
-    @property
-    def examples(self) -> Path:
-        """Denoised images of one test slice, for Figure 3."""
-        return self.evaluation / "examples"
-
-    @property
-    def stages(self) -> Path:
-        return self.artifacts / "stages"
-
-    @property
-    def executed(self) -> Path:
-        """The notebooks as they ran, with outputs."""
-        return self.artifacts / "notebooks"
-
-    @property
-    def log(self) -> Path:
-        return self.artifacts / "paper.log"

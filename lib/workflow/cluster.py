@@ -14,6 +14,7 @@ from uuid import uuid4
 import dask
 import psutil
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed.utils import silence_logging_cmgr
 
 from lib.errors import PaperError, StageError, StudyError
 from lib.log import ROOT
@@ -51,7 +52,7 @@ def workers(jobs: int, scheduler: str | None, prints: Path) -> Iterator[Client]:
         except (OSError, ValueError) as error:
             raise StudyError(f"no scheduler answers ({error})", where=f"SCHEDULER={scheduler}",
                              remedy="start one with `dask scheduler`, or leave it out and pass JOBS=n") from None
-        with client:
+        with silence_logging_cmgr(logging.CRITICAL, "distributed.client"), client:  # what fails is said once, by us
             if not client.scheduler_info()["workers"]:
                 log.warning("no worker at %s yet: start some with `dask worker %s --nthreads 1 --memory-limit 0`",
                             scheduler, scheduler)
@@ -59,7 +60,7 @@ def workers(jobs: int, scheduler: str | None, prints: Path) -> Iterator[Client]:
             yield client
         return
     with TemporaryDirectory() as scratch, dask.config.set(SETTINGS), LocalCluster(
-        n_workers=jobs, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=logging.CRITICAL,
+        n_workers=jobs, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
         preload="lib.workflow.tasks", env={PRINTS: str(prints)}, local_directory=scratch,
     ) as cluster, Client(cluster, set_as_default=False) as client:
         client.forward_logging(ROOT)
