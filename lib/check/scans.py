@@ -12,7 +12,7 @@ from lib.data.workers import cores
 from lib.errors import CohortError
 from lib.paper import published
 from lib.simulation.cohort import SPACING_MM, patient_names
-from lib.simulation.kernels import ROLL_OFF
+from lib.simulation.scanner import ROLL_OFF
 from lib.simulation.series import THICKNESSES_MM, thicken
 from lib.study.sections import Cohort, Simulation
 
