@@ -52,7 +52,7 @@ def test_a_partial_delivery_is_reported_series_by_series_and_can_run(tmp_path, m
     assert "partial: L067 has 3 of 224 pairs of B30 3 mm" in text and "partial: 12 of 2,378 pairs of B30 3 mm" in text
     assert [line for line in report.warnings if "cut.IMA" in line], "each problem with its file"
     assert "the paper's split" in text and "no pairs of L109, L143" in text
-    header = [line for line in caplog.messages if "B30 3 mm" in line and "L067" in line][0]
+    header = next(line for line in caplog.messages if "B30 3 mm" in line and "L067" in line)
     assert "quarter" in header and "pairs" in header
     assert [line.split() for line in header.splitlines()][-2:] == [["total", "12", "12", "12"], ["expected"] + ["2378"] * 3]
 

@@ -1,6 +1,7 @@
 """The grid, the order, and what a patch holds."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -69,9 +70,9 @@ def test_no_patch_at_all_is_refused():
 
 
 def test_global_random_state_is_untouched():
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     index(order="patches")
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
 def test_patches_are_the_volumes_own_pixels_paired(smoke_study):
@@ -92,7 +93,7 @@ def test_patches_are_the_volumes_own_pixels_paired(smoke_study):
 def test_shards_hold_whole_slices_and_shuffle_within(shard, bounds):
     found, ends = sharded(order="patches", shard=shard)
     assert ends.tolist() == bounds and len(np.unique(found, axis=0)) == 30
-    parts = [set(found[start:stop, 0]) for start, stop in zip(ends, ends[1:], strict=False)]
+    parts = [set(found[start:stop, 0]) for start, stop in pairwise(ends)]
     assert sum(map(len, parts)) == 5, "no slice is in two shards, so none is read twice an epoch"
     assert shard != 13 or (np.diff(found[:12, 0]) != 0).sum() > 3
 

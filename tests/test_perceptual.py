@@ -163,7 +163,8 @@ def test_several_layers_are_a_weighted_sum_of_any_keras_layers(vgg16):
     loss = PerceptualLoss(two_layers(distance="l1"), encoders.encoder(two_layers(), model=vgg16))
     inner = keras.Model(vgg16.inputs[0], [vgg16.get_layer(name).output for name in ("block1_pool", "block2_conv1")])
     fa, fb = (inner(np.repeat(each, 3, axis=-1) * 255) for each in (a, b))
-    expected = sum(weight * np.abs(np.asarray(x) - np.asarray(y)).mean() for weight, x, y in zip((2.0, 0.5), fa, fb, strict=True))
+    expected = sum(weight * np.abs(np.asarray(x) - np.asarray(y)).mean()
+                   for weight, x, y in zip((2.0, 0.5), fa, fb, strict=True))
     assert float(loss(a, b)) == pytest.approx(float(expected), rel=1e-4)
 
 
@@ -221,7 +222,8 @@ def test_losses_that_share_an_encoder_are_measured_in_one_pass(vgg16):
     np.testing.assert_allclose(measure(ldct, ndct)[0], expected, rtol=1e-5)
     known = [[None, encoder(ndct)[1]]]  # one layer's target features are there already
     first = encoders.encoder(two_layers(), ["block1_pool"], vgg16)
-    partly = pair_losses([lambda x, training=None: x], losses, {two_layers().encoding: encoder}, {two_layers().encoding: first})
+    encoding = two_layers().encoding
+    partly = pair_losses([lambda x, training=None: x], losses, {encoding: encoder}, {encoding: first})
     np.testing.assert_allclose(partly(ldct, ndct, known)[0], measure(ldct, ndct)[0], rtol=1e-5)
 
 
@@ -291,9 +293,11 @@ def test_the_papers_losses_are_six_values():
 @pytest.mark.parametrize(("fields", "message"), [
     ({"layers": []}, "layers: name at least one"), ({"layers": {"a": 0}}, "layers: .*positive weight"),
     ({"layers": "a", "distance": "l2"}, "distance: 'l2', choose one of mse, l1"),
-    ({"layers": "a", "lambda": -1}, "lambda: -1.0 is no weight"), ({"layers": "a", "lambda": "often"}, "lambda: 'often', expected"),
+    ({"layers": "a", "lambda": -1}, "lambda: -1.0 is no weight"),
+    ({"layers": "a", "lambda": "often"}, "lambda: 'often', expected"),
     ({"layers": "a", "lambda": {"psi": 1.5}}, "lambda.psi: 1.5"), ({"layers": "a", "lambda": {"phi": 1}}, "lambda: .*psi"),
-    ({"layers": "a", "input_range": [1, 0]}, "input_range: .*two rising numbers"), ({"layer": "a"}, "layer: no field of a loss"),
+    ({"layers": "a", "input_range": [1, 0]}, "input_range: .*two rising numbers"),
+    ({"layer": "a"}, "layer: no field of a loss"),
     ({"encoder": None, "layers": "a"}, "encoder: a loss without one"), ({"layers": "a", "pixel": "ssim"}, "pixel: 'ssim'"),
     ({"layers": "a", "pixel_weight": -1}, "pixel_weight: -1"), ({"layers": {"a": "much"}}, "layers: .*expected names"),
 ])

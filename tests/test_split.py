@@ -26,7 +26,7 @@ def test_split_divides_by_patient():
 
 
 @pytest.mark.parametrize(
-    "split, message",
+    ("split", "message"),
     [
         ({"train": ["A", "B"], "validation": ["B"], "test": ["C"]}, "patient B is in both train and validation"),
         ({"train": ["A", "L096"], "validation": ["B"], "test": ["L097"]}, "L096 is in both train and test"),
@@ -74,7 +74,7 @@ def test_random_split_divides_each_anatomy_alike_and_forgets_the_order_of_files(
     assert {name: len(part) for name, part in parts.items()} == {"train": 42, "validation": 6, "test": 12}
     for name, count in {"train": 14, "validation": 2, "test": 4}.items():
         assert pd.Series(parts[name]).str[0].value_counts().tolist() == [count] * 3
-    assert sorted(sum(parts.values(), [])) == present
+    assert sorted(patient for part in parts.values() for patient in part) == present
     assert random_split(present[::-1] + present, 5) == parts and random_split(present, 6) != parts
 
 

@@ -147,7 +147,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(killed, smoke, monkey
 ])
 def test_a_changed_configuration_refuses_to_resume_and_says_what_changed(killed, section, changed, told):
     other = killed.model_copy(update={section: getattr(killed, section).model_copy(update=changed)})
-    with pytest.raises(TrainingError, match=f"{told} undo the change and it goes on from step 10, or delete .*E1/seed-5/step-"):
+    with pytest.raises(TrainingError, match=f"{told} undo the change and it goes on from step 10, or .*E1/seed-5/step-"):
         train.train(other, E1, calibrate.lambda_used(killed, "E1"))
     assert checkpoints(killed.paths.training(E1)), "nothing is lost"
 
@@ -220,7 +220,7 @@ def test_a_diverging_loss_stops_and_a_noisy_one_does_not(tmp_path):
         calm.on_train_batch_end(batch, {"loss": mean})
     rising = watch(0.0, 10**6, tmp_path)
     losses = np.concatenate([np.full(300, 0.1), np.full(700, 3.0)])
-    with pytest.raises(TrainingError, match="stopped at step 401 .*the loss diverges: .* the last 100 steps, it was 0.1"):
+    with pytest.raises(TrainingError, match="stopped at step 401 .*the loss diverges: .* 100 steps, it was 0.1"):  # noqa: PT012
         for batch, mean in enumerate(np.cumsum(losses) / np.arange(1, 1001)):
             rising.on_train_batch_end(batch, {"loss": mean})
 
@@ -294,7 +294,8 @@ def test_training_is_the_same_with_and_without_kept_features(copied, smoke):
     train.train(without, E1, calibrate.lambda_used(copied, "E1"))
     histories = [pd.read_csv(each.history(E1)).drop(columns="seconds") for each in (copied.paths, Paths(smoke, "smoke"))]
     pd.testing.assert_frame_equal(*histories, rtol=2e-5)
-    for a, b in zip(train.load_unet(2, copied.paths.weights(E1)).weights, load(copied, Paths(smoke, "smoke")).weights, strict=True):
+    networks = train.load_unet(2, copied.paths.weights(E1)), load(copied, Paths(smoke, "smoke"))
+    for a, b in zip(*(network.weights for network in networks), strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-3, atol=2e-5)
 
 

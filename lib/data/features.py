@@ -8,7 +8,8 @@ import numpy as np
 class Features:
     """Features of patches in a .npy file: float32 (patches, rows, columns, channels).
 
-    Attributes:
+    Attributes
+    ----------
         shape: of one patch's features, (rows, columns, channels).
     """
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
@@ -31,7 +32,8 @@ def grid(rows: int, columns: int, size: int, skip: int) -> np.ndarray:
     Patches that would leave the slice are left out: 5 x 5 = 25 patches of 96 at stride 96 in 512 x 512, so that the
     last 32 rows and columns are never seen.
 
-    Returns:
+    Returns
+    -------
         int array (patches, 2) of (row, column), row by row; empty for a slice smaller than a patch.
     """
     tops, lefts = np.arange(0, rows - size + 1, skip), np.arange(0, columns - size + 1, skip)
@@ -81,7 +83,7 @@ def patch_index(
         index = index[np.sort(random.choice(len(index), plan.limit, replace=False))]
     bounds = _bounds(index[:, 0], shard or SHARD[plan.order])
     if plan.order == "patches":
-        for start, stop in zip(bounds, bounds[1:], strict=False):
+        for start, stop in pairwise(bounds):
             index[start:stop] = random.permutation(index[start:stop])
     return index, bounds
 

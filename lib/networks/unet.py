@@ -19,7 +19,8 @@ def unet(channels: int = 32, *, seed: int, output_bias: float = 0.0) -> keras.Mo
         seed: of the initial weights.
         output_bias: bias of the last convolution, a logit. 0 is the paper's; see :func:`logit`.
 
-    Returns:
+    Returns
+    -------
         A model (batch, rows, columns, 1) -> the same shape, both in [0, 1]; rows and columns multiples of 16.
     """
     seeds = iter(np.random.SeedSequence(seed).generate_state(6 * LEVELS).tolist())

@@ -144,9 +144,9 @@ def linear_probe(study: Study) -> pd.DataFrame:
     for name, network in tqdm(networks.items(), desc="linear probe", unit="encoder", mininterval=1.0, delay=2):
         features = [_pooled(network, phis, samples) for samples in parts]
         for position, phi in enumerate(phis):
-            for task in tasks[0]:
-                rows.append({"encoder": name, "phi": phi, "task": task,
-                             **_probe(features[0][position], tasks[0][task], features[1][position], tasks[1][task])})
+            rows += [{"encoder": name, "phi": phi, "task": task,
+                      **_probe(features[0][position], tasks[0][task], features[1][position], tasks[1][task])}
+                     for task in tasks[0]]
     table = pd.DataFrame(rows)
     with step.making(seed=study.seed):
         write_csv(file, table)
