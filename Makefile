@@ -55,7 +55,7 @@ test: lint ## lint, pytest, then nbval over all notebooks on the smoke profile
 
 lint: $(INSTALLED) ## ruff (rules and format, notebooks too) and mypy
 	$(BIN)/ruff check
-	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff format --check --quiet lib/perceptual lib/metrics lib/data/hu.py
 	$(BIN)/mypy
 
 bench: $(INSTALLED) ## speed and memory beside a plain reference, about ten minutes; writes artifacts/bench.json

@@ -78,8 +78,8 @@ def test_a_loss_may_bring_its_own_rule(study, rule, expected):
 
 
 def test_a_lambda_that_nobody_published_is_refused(study):
-    own = {"losses": {"mine": {"layers": "block3_conv2"}}, "experiments": ["mse", "mine"]}
-    study = type(study)(**study.model_dump() | own)
+    mine = {"losses": {"mine": {"layers": "block3_conv2"}}, "experiments": ["mse", "mine"]}
+    study = type(study)(**study.model_dump() | mine)
     published_ones = study.model_copy(update={"calibration": study.calibration.model_copy(update={"state": "published"})})
     with pytest.raises(StudyError, match="losses.mine.lambda: the paper has no lambda for mine; give a number"):
         of(published_ones, "mine")
@@ -102,7 +102,7 @@ def test_a_lambda_of_another_calibration_is_refused(smoke_study, section, change
     """`python -m lib train E1` after a change of LAMBDA once trained with the old one, silently."""
     other = smoke_study.model_copy(update={section: getattr(smoke_study, section).model_copy(update=changed)})
     assert lambda_used(smoke_study, "E1") > 0
-    with pytest.raises(StageError, match=r"calibration.csv: this calibration was made with other .*run notebook 02"):
+    with pytest.raises(StageError, match="calibration.csv: this calibration was made with other .*run notebook 02"):
         lambda_used(other, "E1")
     assert lambda_used(other, "baseline") == 0.1 and lambda_used(other, "mse") == 0.0, "they need none"
 

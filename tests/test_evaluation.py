@@ -118,8 +118,8 @@ def study(tmp_path, monkeypatch):
 
 def test_evaluate_gives_a_row_a_slice_and_the_example(study):
     table = evaluate(study, None)
-    assert list(table.columns) == ["experiment", "seed", "patient", "kernel", "thickness_mm", "index", "z_mm",
-                                   "ssim", "psnr", "nrmse", "ssim_window", "psnr_window", "nrmse_window"]
+    assert list(table.columns) == ["experiment", "seed", "patient", "kernel", "thickness_mm", "index", "z_mm", "ssim",
+                                   "psnr", "nrmse", "ssim_window", "psnr_window", "nrmse_window"]
     assert table["patient"].unique().tolist() == ["SIM04"] and len(table) == 6
     low, full = (np.load(study.paths.volumes / f"SIM04_D45_{name}.npy")[2] for name in ("ldct", "ndct"))
     assert table.iloc[5]["ssim"] == pytest.approx(authors_metrics(normalise(low), normalise(full)).ssim)

@@ -222,8 +222,8 @@ def test_losses_that_share_an_encoder_are_measured_in_one_pass(vgg16):
     np.testing.assert_allclose(measure(ldct, ndct)[0], expected, rtol=1e-5)
     known = [[None, encoder(ndct)[1]]]  # one layer's target features are there already
     first = encoders.encoder(two_layers(), ["block1_pool"], vgg16)
-    encoding = two_layers().encoding
-    partly = pair_losses([lambda x, training=None: x], losses, {encoding: encoder}, {encoding: first})
+    partly = pair_losses([lambda x, training=None: x], losses, {two_layers().encoding: encoder},
+                         {two_layers().encoding: first})
     np.testing.assert_allclose(partly(ldct, ndct, known)[0], measure(ldct, ndct)[0], rtol=1e-5)
 
 

@@ -1,5 +1,7 @@
 """No patient in two subsets, whoever divides them: the user, the paper or the seed."""
 
+from itertools import chain
+
 import pandas as pd
 import pytest
 
@@ -74,7 +76,7 @@ def test_random_split_divides_each_anatomy_alike_and_forgets_the_order_of_files(
     assert {name: len(part) for name, part in parts.items()} == {"train": 42, "validation": 6, "test": 12}
     for name, count in {"train": 14, "validation": 2, "test": 4}.items():
         assert pd.Series(parts[name]).str[0].value_counts().tolist() == [count] * 3
-    assert sorted(patient for part in parts.values() for patient in part) == present
+    assert sorted(chain.from_iterable(parts.values())) == present
     assert random_split(present[::-1] + present, 5) == parts and random_split(present, 6) != parts
 
 

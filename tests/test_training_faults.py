@@ -52,7 +52,7 @@ def state(paths: Paths) -> tuple[int, bool]:
 
 @pytest.fixture
 def roots(smoke, tmp_path):
-    """Two folders with all that the baseline's training needs (its lambda is a number), one for an undisturbed one."""
+    """Two folders with all that the baseline's training needs, whose lambda needs no calibration; one stays undisturbed."""
     for name in ("disturbed", "undisturbed"):
         for part in ("volumes", "medical"):
             shutil.copytree(smoke / "artifacts" / "smoke" / part, tmp_path / name / "artifacts" / "smoke" / part)

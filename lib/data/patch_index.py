@@ -19,8 +19,8 @@ class PatchPlan:
 
     size: int  # side of a patch, pixels
     skip: int  # stride of the grid, pixels
-    # the authors': slices shuffled once, a slice's patches in sequence; or the slices of all patients shuffled once, and then
-    # the patches of each shard of slices
+    # the authors': slices shuffled once, a slice's patches in sequence; or the slices of all patients shuffled once, and
+    # then the patches of each shard of slices
     order: Literal["slices", "patches"] = "slices"
     sampling: Literal["grid", "foreground"] = "grid"  # all of the grid, or without patches of air
     limit: int | None = None  # so many of them, drawn at random, spread over all slices

@@ -34,8 +34,8 @@ def strategy(name: str) -> tf.distribute.Strategy:
             cluster["worker"][task["index"]]
         except (KeyError, ValueError, IndexError, TypeError):
             raise TrainingError("compute.strategy=multiworker needs the environment variable TF_CONFIG on every machine, "
-                                '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", "index": 0}}',
-                                remedy="set it, then run `python -m lib train EXPERIMENT` on each") from None
+                                '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", '
+                                '"index": 0}}', remedy="set it, then run `python -m lib train EXPERIMENT` on each") from None
         return tf.distribute.MultiWorkerMirroredStrategy()
     return tf.distribute.get_strategy()
 
@@ -58,8 +58,9 @@ def require_even(batch: int, chosen: tf.distribute.Strategy) -> None:
     """Raise TrainingError if the global batch cannot be divided among the replicas."""
     replicas = chosen.num_replicas_in_sync
     if batch % replicas:
-        raise TrainingError(f"training.batch {batch} cannot be divided among {replicas} devices", remedy="choose a multiple of "
-                            f"{replicas}, SET=training.batch={batch // replicas * replicas or replicas}")
+        raise TrainingError(f"training.batch {batch} cannot be divided among {replicas} devices",
+                            remedy=f"choose a multiple of {replicas}, "
+                            f"SET=training.batch={batch // replicas * replicas or replicas}")
 
 
 @contextmanager

@@ -30,9 +30,7 @@ class Calibration:
         return psi_algorithm2(self.pixel, self.perceptual, lambda_)
 
 
-def calibrate(
-    model: Callable, loss: PerceptualLoss | TotalLoss, pairs: Iterable, target: float = TARGET_PSI
-) -> Calibration:
+def calibrate(model: Callable, loss: PerceptualLoss | TotalLoss, pairs: Iterable, target: float = TARGET_PSI) -> Calibration:
     """Algorithm 2 for one network and one loss.
 
     Parameters
@@ -111,11 +109,14 @@ def pair_losses(
         states = []
         for model in models:
             output = model(ldct, training=False)
-            features = {encoding: dict(zip(names, as_list(encoders[encoding](output, training=False)), strict=True))
-                        for encoding, names in layers.items()}
+            features = {
+                encoding: dict(zip(names, as_list(encoders[encoding](output, training=False)), strict=True))
+                for encoding, names in layers.items()
+            }
             found = [tf.stack(terms(loss, ndct, output, features, targets), axis=-1) for loss in losses]
             states.append(tf.stack(found, axis=1))
         return tf.stack(states)
 
     return lambda ldct, ndct, known=None: measured(
-        ldct, ndct, [[None] * len(names) for names in layers.values()] if known is None else known)
+        ldct, ndct, [[None] * len(names) for names in layers.values()] if known is None else known
+    )

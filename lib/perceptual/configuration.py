@@ -18,7 +18,7 @@ Rounding = Literal["exact", "decade"]
 
 @dataclass(frozen=True)
 class LambdaRule:
-    """Where lambda, the weight of the perceptual term, comes from: a number, or a calibration. None: the caller's default."""
+    """Where lambda, the weight of the perceptual term, comes from: a number or a calibration. None: the caller's."""
 
     value: float | None = None  # this very weight; None: lambda is calibrated
     psi: float | None = None  # the perceptual influence to calibrate to, in (0, 1)
@@ -51,14 +51,14 @@ class Encoding(NamedTuple):
 
 @dataclass(frozen=True)
 class LossConfiguration:
-    """Eq. 4 as data; equal configurations are the same loss. A field's wrong value is a ValueError that begins with its name."""
+    """Eq. 4 as data; equal ones are the same loss. A wrong value is a ValueError that begins with the field's name."""
 
     encoder: str | None = "vgg19"  # E's architecture, a key of encoders.ARCHITECTURES; None: no perceptual term
     weights: str | None = "ImageNet"  # E's context c: 'ImageNet', a name that the caller knows ('Medical'), or a file
     # Keras layers with their weights, or names alone (weight 1); Keras's blockX_convY is the output after the ReLU
     layers: tuple[tuple[str, float], ...] = ()
     input_range: tuple[float, float] = (0.0, 255.0)  # what the image's 0 and 1 become before the encoder
-    preprocessing: Preprocessing = "none"  # then: nothing (the paper), BGR minus means (Keras's), mean and SD (torchvision's)
+    preprocessing: Preprocessing = "none"  # then nothing (the paper), BGR minus means (Keras), or mean and SD (torchvision)
     distance: Distance = "mse"  # between features, element by element
     reduction: Reduction = "mean"  # over the elements of one image's features
     pixel: Distance | None = "mse"  # the term beside the perceptual one, a mean over pixels
@@ -70,8 +70,12 @@ class LossConfiguration:
         set_field(self, "layers", _layers(self.layers))
         set_field(self, "lambda_", _rule(self.lambda_))
         set_field(self, "input_range", _range(self.input_range))
-        for name, allowed in (("preprocessing", get_args(Preprocessing)), ("distance", get_args(Distance)),
-                              ("reduction", get_args(Reduction)), ("pixel", (None, *get_args(Distance)))):
+        for name, allowed in (
+            ("preprocessing", get_args(Preprocessing)),
+            ("distance", get_args(Distance)),
+            ("reduction", get_args(Reduction)),
+            ("pixel", (None, *get_args(Distance))),
+        ):
             _one_of(name, getattr(self, name), allowed)
         if self.encoder is None:
             set_field(self, "weights", None)
@@ -84,7 +88,7 @@ class LossConfiguration:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "LossConfiguration":
-        """From plain data, as YAML or JSON hold it (``lambda_`` is ``lambda`` there). Raises ValueError, also for unknown fields."""
+        """From plain data, as YAML or JSON hold it (``lambda_`` is ``lambda``). ValueError: also for an unknown field."""
         known = {each.name.rstrip("_"): each.name for each in fields(cls)}
         if unknown := sorted(set(data) - set(known)):
             raise ValueError(f"{unknown[0]}: no field of a loss, choose from {', '.join(known)}")
@@ -94,8 +98,11 @@ class LossConfiguration:
         """Plain data from which :meth:`from_dict` makes the same configuration."""
         data = asdict(self)
         rule = {name: value for name, value in data.pop("lambda_").items() if value is not None}
-        return data | {"layers": dict(self.layers), "input_range": list(self.input_range),
-                       "lambda": rule.get("value", rule or "calibrated")}
+        return data | {
+            "layers": dict(self.layers),
+            "input_range": list(self.input_range),
+            "lambda": rule.get("value", rule or "calibrated"),
+        }
 
     @property
     def encoding(self) -> "Encoding":
@@ -111,8 +118,11 @@ class LossConfiguration:
 def _layers(value: Any) -> tuple[tuple[str, float], ...]:
     if isinstance(value, str):
         value = [value]
-    pairs = list(value.items()) if isinstance(value, Mapping) else [
-        (each, 1.0) if isinstance(each, str) else tuple(each) for each in value]
+    pairs = (
+        list(value.items())
+        if isinstance(value, Mapping)
+        else [(each, 1.0) if isinstance(each, str) else tuple(each) for each in value]
+    )
     try:
         found = tuple((str(name), float(weight)) for name, weight in pairs)
     except (TypeError, ValueError):

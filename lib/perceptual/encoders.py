@@ -14,7 +14,9 @@ from keras import layers
 from .configuration import Encoding, LossConfiguration
 
 ARCHITECTURES = {
-    "vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19, "resnet50": keras.applications.ResNet50,
+    "vgg16": keras.applications.VGG16,
+    "vgg19": keras.applications.VGG19,
+    "resnet50": keras.applications.ResNet50,
 }
 MEANS_BGR, VARIANCES_BGR = (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)  # keras.applications' 'caffe' mode
 MEANS_RGB, SDS_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of images in [0, 1]
@@ -57,8 +59,10 @@ def load_weights(model: keras.Model, path: Path) -> None:
         raise ValueError(f"{path} does not exist: pass the weights file of {model.name}") from None
     except (OSError, ValueError, KeyError, UserWarning) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path} does not hold the weights of {model.name} ({reason:.160}): pass a Keras .h5 or "
-                         ".weights.h5 file of that network, saved without its top") from error
+        raise ValueError(
+            f"{path} does not hold the weights of {model.name} ({reason:.160}): pass a Keras .h5 or "
+            ".weights.h5 file of that network, saved without its top"
+        ) from error
 
 
 def encoder(loss: LossConfiguration | Encoding, names: Sequence[str] = (), model: keras.Model | None = None) -> keras.Model:
@@ -113,7 +117,8 @@ def _is_chain(model: keras.Model) -> bool:
     """Whether each layer takes the output of the one before, the first one a 3-channel convolution: VGGs do."""
     first, *rest = model.layers[1:]
     return isinstance(first, layers.Conv2D) and all(
-        layer.input is before.output for before, layer in zip([first, *rest], rest, strict=False))
+        layer.input is before.output for before, layer in zip([first, *rest], rest, strict=False)
+    )
 
 
 def _along_the_chain(model: keras.Model, x, names: Sequence[str]) -> list:
@@ -128,8 +133,9 @@ def _along_the_chain(model: keras.Model, x, names: Sequence[str]) -> list:
 
 def _on_one_channel(first: layers.Conv2D) -> layers.Conv2D:
     kernel, bias = first.get_weights()
-    summed = layers.Conv2D(first.filters, first.kernel_size, padding=first.padding, activation=first.activation,
-                           name=first.name)
+    summed = layers.Conv2D(
+        first.filters, first.kernel_size, padding=first.padding, activation=first.activation, name=first.name
+    )
     summed.build((None, None, None, 1))
     summed.set_weights([kernel.sum(axis=2, keepdims=True, dtype=np.float64).astype(np.float32), bias])
     return summed

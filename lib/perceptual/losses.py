@@ -52,8 +52,9 @@ class PerceptualLoss(keras.losses.Loss):
         default that of ``configuration``, with Keras's ImageNet weights or from a file.
     """
 
-    def __init__(self, configuration: LossConfiguration | Mapping, encoder: keras.Model | None = None,
-                 name: str = "perceptual"):
+    def __init__(
+        self, configuration: LossConfiguration | Mapping, encoder: keras.Model | None = None, name: str = "perceptual"
+    ):
         super().__init__(name=name)
         self.configuration = _configuration(configuration)
         if self.configuration.encoder is None:
@@ -90,8 +91,13 @@ class TotalLoss(keras.losses.Loss):
         The weight of the perceptual term: the only place where it is kept. Assign it to change it during training.
     """
 
-    def __init__(self, configuration: LossConfiguration | Mapping, lambda_: float | None = None,
-                 encoder: keras.Model | None = None, name: str = "total"):
+    def __init__(
+        self,
+        configuration: LossConfiguration | Mapping,
+        lambda_: float | None = None,
+        encoder: keras.Model | None = None,
+        name: str = "total",
+    ):
         super().__init__(name=name)
         self.configuration = _configuration(configuration)
         value = self.configuration.lambda_.value if lambda_ is None else float(lambda_)
@@ -158,9 +164,12 @@ def pixel_term(configuration: LossConfiguration, ndct, prediction):
 
 def layered_distance(configuration: LossConfiguration, features: Sequence, targets: Sequence):
     """The perceptual term from features of ``configuration.layers``, in their order, shape (batch,)."""
-    terms = [distance(found, target, configuration.distance, configuration.reduction) if weight == 1
-             else weight * distance(found, target, configuration.distance, configuration.reduction)
-             for (_, weight), found, target in zip(configuration.layers, features, targets, strict=True)]
+    terms = [
+        distance(found, target, configuration.distance, configuration.reduction)
+        if weight == 1
+        else weight * distance(found, target, configuration.distance, configuration.reduction)
+        for (_, weight), found, target in zip(configuration.layers, features, targets, strict=True)
+    ]
     return sum(terms[1:], terms[0])
 
 

@@ -81,7 +81,7 @@ def target_features(study: Study, encoding: Encoding, patches: Patches, seed: in
 
 def _compute(network: keras.Model, patches: Patches, files: list[Path], name: str) -> None:
     with ExitStack() as stack:
-        streams = [open(stack.enter_context(atomic(path)), "wb") for path in files]  # noqa: SIM115 (closed below)
+        streams = [stack.enter_context(stack.enter_context(atomic(path)).open("wb")) for path in files]
         batches = patches.dataset(BATCH, drop_remainder=False)
         for batch, (_, ndct) in enumerate(tqdm(batches, unit="batch", desc=name, mininterval=1.0, delay=2)):
             for stream, values in zip(streams, as_list(network.predict_on_batch(ndct)), strict=True):
@@ -89,5 +89,3 @@ def _compute(network: keras.Model, patches: Patches, files: list[Path], name: st
                     header = {"descr": "<f4", "fortran_order": False, "shape": (len(patches), *values.shape[1:])}
                     np.lib.format.write_array_header_1_0(stream, header)
                 stream.write(np.ascontiguousarray(values, np.float32).data)
-        for stream in streams:
-            stream.close()

@@ -48,5 +48,5 @@ def prepare(study: Study, jobs: int | None = None) -> pd.DataFrame:
         speed: dict[str, float] = {}
         with step.making(speed=speed) as outputs:
             speed |= build_counted(study.data, paths.volumes, jobs)
-            outputs += records(paths.volumes)
+            outputs.extend(records(paths.volumes))
     return load_manifest(paths.volumes)

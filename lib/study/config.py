@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from lib.errors import StudyError
 from lib.perceptual import presets
@@ -40,7 +40,7 @@ class Study(Section):
     statistics: Statistics
     experiments: tuple[str, ...] = tuple(presets.paper())
     seeds: tuple[int, ...] = (5,)
-    losses: dict[str, dict[str, Any]] = {}
+    losses: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @property
     def paths(self) -> Paths:

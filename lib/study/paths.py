@@ -21,14 +21,14 @@ class Paths:
         self.figures = root / "figures" / profile
         self.artifacts = root / "artifacts" / profile
         self.cohort = self.artifacts / "cohort"  # simulated: DICOM tree, organ masks, stamp
-        self.inserted = self.artifacts / "inserted"  # normal-dose scans of DATA with an inserted low dose: DICOM tree, report
+        self.inserted = self.artifacts / "inserted"  # scans of DATA with an inserted low dose: DICOM tree, report
         self.volumes = self.artifacts / "volumes"  # HU volumes and their manifest
         self.manifest = self.volumes / "manifest.csv"
         self.medical = self.artifacts / "medical"  # the Medical encoder: weights, history, linear probe, stamp
         self.medical_weights = self.medical / "medical.weights.h5"
         self.calibration = self.artifacts / "calibration"
         self.calibrated = self.calibration / "calibration.csv"  # losses, Psi and lambda of each experiment and state
-        self.features = self.artifacts / "features"  # of the targets, a folder per seed: a cache, deleted at the end of a run
+        self.features = self.artifacts / "features"  # of the targets, a folder per seed: a cache that the run deletes
         self.metrics = self.artifacts / "metrics.csv"  # a row per test slice and run
         self.evaluation = self.artifacts / "evaluation"
         self.examples = self.evaluation / "examples"  # denoised images of one test slice, for Figure 3

@@ -45,7 +45,7 @@ def write_slice(
         HU, rounded and clipped to [-1024, 3071] (12 bits, slope 1, intercept -1024); those of the collection 'inserted',
         whose full dose is a real scan, to [-1024, 64511] (16 bits).
     patient : str, SIM and two digits or more, or a pseudonym (P and 8 hex digits): no slice poses as one of Mayo's
-    dose, kernel : str, one of ``DOSES``; 'B30', 'D45', 
+    dose, kernel : str, one of ``DOSES``; 'B30', 'D45',
     thickness_mm, z_mm, pixel_spacing_mm, kvp : float, slice thickness, position, distance of pixels, tube voltage
     instance : int, rises as z falls, as Siemens numbers them (:func:`write_series` does that)
     collection : str, 'simulated' or 'inserted'
@@ -88,7 +88,7 @@ def write_series(root: Path, hu: np.ndarray, z_mm, **series) -> list[Path]:
     root : Path, the cohort's folder
     hu : array (slices, rows, columns), HU
     z_mm : sequence of float, position of each slice, in any order
-    **series : the rest of :func:`write_slice`'s keywords: patient, dose, kernel, thickness_mm, pixel_spacing_mm 
+    **series : the rest of :func:`write_slice`'s keywords: patient, dose, kernel, thickness_mm, pixel_spacing_mm
 
     Returns
     -------
