@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 class Watch(StepCallback):
     """Stops a training that cannot become good, with the step, the batch's slices and the last good checkpoint.
 
-    Looks at one batch, ``images`` and ``targets`` (batch, rows, columns, 1); ``patience`` are steps for which the output may be
-    constant (the dead start: some networks recover); ``slices`` names those of the step with this number in its epoch.
+    Looks at one batch, ``images`` and ``targets`` (batch, rows, columns, 1); ``patience`` are steps for which the output may
+    be constant (the dead start: some networks recover); ``slices`` names those of the step with this number in its epoch.
     """
 
     def __init__(self, images, targets, patience: int, checkpoints: Checkpoints, slices: Callable[[int], str]):

@@ -102,7 +102,8 @@ def figure3(labels: Labels, examples: Mapping[str, np.ndarray]) -> Path:
     for panel, (name, error) in zip(axes.flat[1:], errors.items(), strict=False):
         layers, _, rest = labels.experiments[name].label.partition(", ")
         rmse = f"RMSE {np.sqrt(np.mean(error**2)):.1f} HU"
-        title = "\n".join(textwrap.fill(each, 30) for each in (layers, ", ".join(filter(None, (rest, rmse)))))
+        second = [", ".join(filter(None, (rest, rmse)))] if len(rest) < 12 else [rest, rmse]  # a panel holds 26 characters
+        title = "\n".join(textwrap.fill(each, 26) for each in (layers, *second))
         shown = picture(panel, error, limits, title, "RdBu_r")
     for panel in axes.flat[len(errors) + 1 :]:
         panel.set_axis_off()

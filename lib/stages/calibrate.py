@@ -64,9 +64,9 @@ def _measured(chosen: Mapping[str, LossConfiguration]) -> dict[str, LossConfigur
 def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
     """Losses of every training pair in both states of f_theta, computed once and kept.
 
-    'untrained' is Algorithm 2 as printed; 'trained' is the pilot, a network trained on MSE alone. By state, a row per pair: mse,
-    the perceptual loss of each experiment, and '<experiment> pixel' where an experiment's pixel term is not the plain MSE.
-    Raises StageError if the pilot has not been trained.
+    'untrained' is Algorithm 2 as printed; 'trained' is the pilot, a network trained on MSE alone. By state, a row per pair:
+    mse, the perceptual loss of each experiment, and '<experiment> pixel' where an experiment's pixel term is not the plain
+    MSE. Raises StageError if the pilot has not been trained.
     """
     step, files = losses_step(study), _files(study.paths.calibration)
     if not step.is_current():
