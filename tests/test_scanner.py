@@ -7,10 +7,9 @@ from skimage.transform import radon
 from lib.simulation.abdomen import Abdomen
 from lib.simulation.anatomy import ORGANS
 from lib.simulation.exposure import I0_RANGE, draw_i0, expose, thin
-from lib.simulation.kernels import ROLL_OFF
 from lib.simulation.liver_noise import REAL, compare_liver_noise
 from lib.simulation.phantom import draw
-from lib.simulation.scanner import Scanner
+from lib.simulation.scanner import ROLL_OFF, Scanner
 from lib.simulation.series import DOSES, scan, thicken
 
 SMALL = Scanner(size=96, views=135)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lib.simulation.abdomen import Abdomen
-from lib.simulation.shapes import Canvas, Field, ellipsoid, smooth_union
+from lib.simulation.shapes import Canvas, ellipsoid, random_field, smooth_union
 
 ORGANS: tuple[str, ...] = (
     "air", "skin", "fat", "muscle", "bone", "cartilage", "lung", "heart", "liver", "liver_vessel", "lesion",
@@ -24,31 +24,14 @@ class Slice:
     """
 
     def __init__(self, patient: Abdomen, z: float, size: int, fov_mm: float) -> None:
-        self.patient, self.z = patient, z
+        self.patient, self.z, p = patient, z, patient
         self.numbers, self.tubes, self.hu = patient.numbers, patient.tubes, patient.hu
-        self.fields = {
-            name: Field((patient.seed, tag), step, step_z).on(size, fov_mm, z)
-            for name, tag, step, step_z in (
-                ("warp_x", 1, 34, 40), ("warp_y", 2, 34, 40), ("ripple_x", 3, 9, 11), ("ripple_y", 4, 9, 11),
-                ("fine", 5, 2.2, 2.6), ("coarse", 6, 12, 12), ("strand", 7, 4.5, 7),
-            )
-        }  # fmt: skip
-        f = self.fields
+        steps = {"warp_x": (34, 40), "warp_y": (34, 40), "ripple_x": (9, 11), "ripple_y": (9, 11), "fine": (2.2, 2.6),
+                 "coarse": (12, 12), "strand": (4.5, 7)}  # fmt: skip
+        self.fields = f = {name: random_field((patient.seed, tag), *step, size, fov_mm, z)
+                           for tag, (name, step) in enumerate(steps.items(), start=1)}  # fmt: skip
         warps = (2.6 * f[f"warp_{axis}"] + 0.7 * f[f"ripple_{axis}"] for axis in "xy")
-        self.canvas = Canvas(size, fov_mm, *warps)
-        self._lay_out()
-
-    def put(self, distance, hu, organ: str, **options) -> None:
-        """Paint where the signed distance is negative; `options` as for `Canvas.paint`."""
-        self.canvas.paint(distance, hu, LABEL[organ], **options)
-
-    def ball(self, centre, axes, hu, organ: str, **options) -> None:
-        """Paint an ellipsoid; `options` as for `Canvas.paint_ellipsoid`."""
-        self.canvas.paint_ellipsoid(self.z, centre, axes, hu, LABEL[organ], **options)
-
-    def _lay_out(self) -> None:
-        """Signed distances to the skin, the muscle wall, its inside, and the domes under the diaphragm."""
-        c, p, z = self.canvas, self.patient, self.z
+        self.canvas = c = Canvas(size, fov_mm, *warps)
         x, y = c.bent(0.25)
         waist = float(1.0 - 0.04 * np.cos((z + 40.0) / 75.0))
         u, v = np.abs(x) / (p.half_width * waist), y / p.half_depth
@@ -71,11 +54,20 @@ class Slice:
         back = [ellipsoid(c.x, c.y, 0, (side * 33 * p.sx, p.spine_y + 33, 0), (27 * p.sx, 21, 1e6)) for side in (-1, 1)]
         self.back = np.minimum(*back)
         self.cavity = np.maximum(self.wall + self.depth, -np.minimum(spine, self.back) + 2.0)
-        domes = [
-            ellipsoid(c.x, c.y, z, self.numbers[name], (97 * p.sx, 108 * p.sy, 93 if name == "dome_right" else 96))
-            for name in ("dome_right", "dome_left")
-        ]
-        self.dome = smooth_union(*domes, 14.0)
-        if z < -120:
-            self.dome = np.full_like(self.dome, -50.0)
+        domes = [ellipsoid(c.x, c.y, z, self.numbers[name], (97 * p.sx, 108 * p.sy, height))
+                 for name, height in (("dome_right", 93), ("dome_left", 96))]  # fmt: skip
+        self.dome = smooth_union(*domes, 14.0) if z >= -120 else np.full_like(c.x, -50.0)
         self.inside = np.maximum(self.cavity + 0.6, self.dome + 2.0)
+
+    def put(self, distance, hu, organ: str, **options) -> None:
+        """Paint where the signed distance is negative; `options` as for `Canvas.paint`."""
+        self.canvas.paint(distance, hu, LABEL[organ], **options)
+
+    def ball(self, centre, axes, hu, organ: str, degrees: float = 0.0, within=None, soft_mm: float = 0.0) -> None:
+        """Paint an ellipsoid's section, kept where the full-size signed distance `within` is negative."""
+        box = self.canvas.box(centre, max(axes[0], axes[1])) if abs(self.z - centre[2]) < axes[2] + 1.0 else None
+        if box is not None:
+            distance = ellipsoid(self.canvas.x[box], self.canvas.y[box], self.z, centre, axes, degrees)
+            if within is not None:
+                distance = np.maximum(distance, within[box])
+            self.put(distance, hu, organ, box=box, soft_mm=soft_mm)

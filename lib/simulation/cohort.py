@@ -8,7 +8,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import atomic, single_writer
+from lib.artifacts.files import atomic, single_writer, write_text
 from lib.data.dicom.mayo import write_series
 from lib.errors import CohortError
 from lib.simulation.abdomen import Abdomen
@@ -21,7 +21,6 @@ from lib.simulation.series import DOSES, scan
 
 SPACING_MM = 0.8  # of the real '1 mm' series
 LEVELS_MM = (-150.0, -50.0)  # centres of the slabs: liver to kidneys; 0 is the dome of the liver
-GOLDEN = 0.618034
 
 
 def patient_names(patients: int) -> list[str]:
@@ -30,39 +29,29 @@ def patient_names(patients: int) -> list[str]:
 
 
 def slab(number: int, slices: int) -> np.ndarray:
-    """Positions of a patient's '1 mm' slices in mm, shape (slices,), falling as DICOM instances rise.
-
-    The slabs' centres follow a golden-ratio sequence over ``LEVELS_MM``: any few patients cover all levels.
-    """
+    """Positions of a patient's '1 mm' slices in mm, shape (slices,), falling as DICOM instances rise. The slabs' centres
+    follow a golden-ratio sequence over ``LEVELS_MM``: any few patients cover all levels."""
     low, high = LEVELS_MM
-    centre = round(low + (high - low) * (number * GOLDEN % 1.0), 1)
+    centre = round(low + (high - low) * (number * 0.618034 % 1.0), 1)
     return np.round(centre + SPACING_MM * ((slices - 1) / 2 - np.arange(slices)), 3)
 
 
-def simulate(
-    out: Path, *, patients: int, slices: int, size: int, seed: int, dose_fraction: float = 0.25
-) -> pd.DataFrame:
+def simulate(out: Path, *, patients: int, slices: int, size: int, seed: int, dose_fraction: float = 0.25) -> pd.DataFrame:
     """Write the cohort below ``out``: a DICOM tree, ``masks/<patient>.npz`` (labels, z_mm), ``noise.csv`` and
     ``contents.csv``. Patients that are there already are kept, so that a killed run goes on where it stopped.
+
+    The result is the noise in the liver, a row per quantity: real beside simulated (mean, lowest and highest patient).
+    Raises CohortError (the slices reach beyond the phantom) or OutputError (``out`` cannot be written, or another run is at
+    work in it).
 
     Parameters
     ----------
     patients, slices, size : how many patients, '1 mm' slices of each (two or more), and pixels along a side
-    seed : of the cohort; equal seeds give equal bytes
-    dose_fraction : low dose as a share of the full dose
-
-    Returns
-    -------
-    Noise in the liver, a row per quantity: real beside simulated (mean, lowest and highest patient)
-
-    Raises
-    ------
-    CohortError : the slices reach beyond the phantom
-    OutputError : ``out`` cannot be written, or another run is at work in it
+    seed, dose_fraction : of the cohort, equal seeds give equal bytes; low dose as a share of the full dose
     """
     slabs = {name: slab(number, slices) for number, name in enumerate(patient_names(patients), start=1)}
-    ends = [end for z_mm in slabs.values() for end in (z_mm.min(), z_mm.max())]
-    if min(ends) < Z_RANGE_MM[0] or max(ends) > Z_RANGE_MM[1]:
+    z_all = np.concatenate(list(slabs.values()))
+    if z_all.min() < Z_RANGE_MM[0] or z_all.max() > Z_RANGE_MM[1]:
         raise CohortError(f"{slices} slices of a patient reach beyond the phantom ({-Z_RANGE_MM[0]:g} mm)", where=out,
                           remedy="simulate fewer slices")  # fmt: skip
     with single_writer(out):
@@ -74,17 +63,13 @@ def simulate(
                 _simulate_patient(out, step, name, z_mm, size, seed * 1000 + len(steps) + 1, dose_fraction)
             steps.append(step)
         noise = _noise_table([pd.read_csv(step.stamp.with_suffix(".csv")) for step in steps])
-        with atomic(out / "noise.csv") as temporary:
-            noise.to_csv(temporary, index=False)
+        write_text(out / "noise.csv", noise.to_csv(index=False))
         contents = {name: kept[2] for step in steps for name, kept in step.read()["outputs"].items()}
-        with atomic(out / SIMULATED_CONTENTS) as temporary:
-            pd.Series(contents, name="sha256").sort_index().rename_axis("file").to_csv(temporary)
+        write_text(out / SIMULATED_CONTENTS, pd.Series(contents, name="sha256").sort_index().rename_axis("file").to_csv())
     return noise
 
 
-def _simulate_patient(
-    out: Path, step: Step, name: str, z_mm: np.ndarray, size: int, seed: int, dose_fraction: float
-) -> None:
+def _simulate_patient(out: Path, step: Step, name: str, z_mm: np.ndarray, size: int, seed: int, dose_fraction: float):
     with step.making(seed=seed) as outputs:
         hu, labels = draw(Abdomen.random(seed), z_mm, size)
         scanner = Scanner(size=size)
@@ -97,8 +82,7 @@ def _simulate_patient(
         with atomic(mask) as temporary:
             np.savez_compressed(temporary, labels=labels, z_mm=z_mm)
         noise = step.stamp.with_suffix(".csv")
-        with atomic(noise) as temporary:
-            compare_liver_noise(series, labels).to_csv(temporary, index=False)
+        write_text(noise, compare_liver_noise(series, labels).to_csv(index=False))
         outputs.extend([mask, noise])
         os.sync()  # the slices, before the stamp vouches for them
 
@@ -107,8 +91,6 @@ def _noise_table(patients: list[pd.DataFrame]) -> pd.DataFrame:
     measured = [table for table in patients if len(table)]
     if not measured:
         return pd.DataFrame(columns=["quantity", "real", "simulated", "lowest", "highest", "patients"])
-    groups = pd.concat(measured).groupby("quantity", sort=False)
-    return pd.DataFrame({
-        "real": groups["real"].first(), "simulated": groups["simulated"].mean(), "lowest": groups["simulated"].min(),
-        "highest": groups["simulated"].max(), "patients": groups["simulated"].count(),
-    }).reset_index()
+    columns = {"real": ("real", "first"), "simulated": ("simulated", "mean"), "lowest": ("simulated", "min"),
+               "highest": ("simulated", "max"), "patients": ("simulated", "count")}  # fmt: skip
+    return pd.concat(measured).groupby("quantity", sort=False).agg(**columns).reset_index()

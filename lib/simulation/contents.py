@@ -1,13 +1,9 @@
 """The lists of files by which a folder that we wrote is known."""
 
 from pathlib import Path
-from typing import Final
 
-SIMULATED_CONTENTS: Final = "contents.csv"
-"""Of a simulated cohort: every file with its SHA-256."""
-
-INSERTION_REPORT: Final = "insertion.csv"
-"""Of a cohort with an inserted low dose: every series with its SHA-256."""
+SIMULATED_CONTENTS = "contents.csv"  # of a simulated cohort: every file with its SHA-256
+INSERTION_REPORT = "insertion.csv"  # of a cohort with an inserted low dose: every series with its SHA-256
 
 
 def is_simulation(folder: Path) -> bool:

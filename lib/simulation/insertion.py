@@ -1,8 +1,6 @@
-"""Any folder of normal-dose CT to a paired cohort: a low dose is inserted into every full-dose series.
-
-The result is written in the Mayo form under pseudonyms, marked in every header as the collection 'inserted'. Each
-series has its own stamp, so a killed run goes on where it stopped.
-"""
+"""Any folder of normal-dose CT to a paired cohort: a low dose is inserted into every full-dose series. The result has the
+Mayo form and pseudonyms, and every header says that it is of the collection 'inserted'. Each series has its own stamp, so a
+killed run goes on where it stopped."""
 
 import json
 import logging
@@ -15,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step, digest
-from lib.artifacts.files import atomic, single_writer
+from lib.artifacts.files import single_writer, write_text
 from lib.data.dicom.discovery import Discovery, SeriesKey, discover
 from lib.data.patients import pseudonym
 from lib.data.workers import Workers, cores
@@ -31,31 +29,22 @@ READS_A_SLICE = 50  # reads of a file that take as long as the insertion into on
 
 
 def insert(
-    data: Path, out: Path, *, dose_fraction: float = 0.25, seed: int = 5, i0: float | None = None,
-    jobs: int | None = None
+    data: Path, out: Path, *, dose_fraction: float = 0.25, seed: int = 5, i0: float | None = None, jobs: int | None = None
 ) -> pd.DataFrame:
     """Insert a low dose into every full-dose series below `data` and write both doses below `out` in the Mayo form.
 
     The normal dose keeps its HU (rounded to whole numbers); what is added to it has the noise of `dose_fraction` of the
     photons. Equal seed, equal bytes, whatever `jobs`. Series that are there already are kept. What is assumed or left out
-    is logged as a warning.
+    is logged as a warning. The result is `out`/insertion.csv, a row per series: patient, kernel, thickness_mm, slices,
+    left_out, dose_fraction, noise_kernel, i0 and its source, SD at both doses in soft tissue (HU), their ratio, SHA-256.
+    Raises CohortError (no full-dose series, none usable, or `out` holds something else) or OutputError (the disk is full,
+    or another run is at work in `out`).
 
     Parameters
     ----------
-    dose_fraction : low dose as a share of the full dose, between 0 and 1
-    seed : of the noise, 0 or more
+    dose_fraction, seed : low dose as a share of the full dose, between 0 and 1; of the noise, 0 or more
     i0 : photons per detector bin at full dose; None takes them from the noise of each series
     jobs : series at once, by default one per processor core
-
-    Returns
-    -------
-    `out`/insertion.csv, a row per series: patient, kernel, thickness_mm, slices, left_out, dose_fraction, noise_kernel, i0
-    and where it comes from, SD at both doses in soft tissue (HU), their ratio, SHA-256
-
-    Raises
-    ------
-    CohortError : no full-dose series, none usable, or `out` holds something else
-    OutputError : the disk is full, or another run is at work in `out`
     """
     data, out = Path(data).expanduser(), Path(out).expanduser()
     if not 0.0 < dose_fraction < 1.0 or seed < 0 or (i0 is not None and not i0 > 0.0):
@@ -77,14 +66,12 @@ def _insert(data: Path, out: Path, dose: Dose, workers: Workers) -> pd.DataFrame
         for scan, (step, failures) in zip(scans, done, strict=True):
             for failure in failures:
                 log.warning("left out: %s", failure)
-            if step:
-                steps.append(step)
+            steps += [step] if step else []
             bar.update(len(scan.slices))
     if not steps:
         raise CohortError("no slice of any full-dose series can be read", where=data, remedy="copy the files again")
     report = pd.concat([_row(step) for step in steps], ignore_index=True)
-    with atomic(out / INSERTION_REPORT) as temporary:
-        report.to_csv(temporary, index=False)
+    write_text(out / INSERTION_REPORT, report.to_csv(index=False))
     return report
 
 
@@ -95,8 +82,7 @@ def _check_places(data: Path, out: Path) -> None:
         raise CohortError(f"one of it and {data} holds the other", where=out, remedy="write to a folder beside the scans")
     if out.exists() and not out.is_dir():
         raise CohortError("is a file", where=out, remedy="pass a folder to write to")
-    strange = out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir())
-    if strange and not (out / "series").is_dir():
+    if out.is_dir() and not (out / "series").is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise CohortError("holds files that no noise insertion wrote", where=out,
                           remedy="remove them or pass an empty folder")  # fmt: skip
 
@@ -114,7 +100,7 @@ def _scans(found: Discovery) -> list[Scan]:
     if low:
         log.warning("%d low-dose series are there too; they are left aside, noise is inserted into the full dose", len(low))
     scans: dict[str, Scan] = {}
-    first = None
+    errors = []
     for key, slices in full.items():
         try:
             scan = _scan(key, slices, found)
@@ -122,20 +108,19 @@ def _scans(found: Discovery) -> list[Scan]:
                 raise DicomError(f"series {key} has the name of another", where=slices[0][1], remedy="rename its kernel")
             scans[scan.name] = scan
         except DicomError as error:
-            first = first or error
+            errors.append(error)
             log.warning("left out: %s", error)
     if not scans:
-        raise CohortError(f"no full-dose series can be used, first reason: {first.where}: {first.what}", where=found.root,
-                          remedy=first.remedy)  # fmt: skip
+        raise CohortError(f"no full-dose series can be used, first reason: {errors[0].where}: {errors[0].what}",
+                          where=found.root, remedy=errors[0].remedy)  # fmt: skip
     return list(scans.values())
 
 
 def _scan(key: SeriesKey, slices: list[tuple[float, Path]], found: Discovery) -> Scan:
     """The series under its pseudonym; DicomError if its geometry is not known."""
-    headers = [(path, found.headers[path]) for _, path in slices]
-    first = headers[0][1]
-    for path, header in headers:
-        spacing = header.pixel_spacing_mm
+    first = found.headers[slices[0][1]]
+    for _, path in slices:
+        spacing = found.headers[path].pixel_spacing_mm
         if spacing is None or min(spacing) <= 0:
             raise DicomError(f"no PixelSpacing in series {key}", where=path, remedy="export it with PixelSpacing in mm")
         if max(abs(value / first.pixel_spacing_mm[0] - 1) for value in spacing) > SPACING_TOLERANCE:
@@ -143,10 +128,9 @@ def _scan(key: SeriesKey, slices: list[tuple[float, Path]], found: Discovery) ->
             raise DicomError(what, where=path, remedy="export the series with square pixels of one size")
     if max(first.rows, first.columns) < MIN_SIZE:
         what = f"{first.rows} x {first.columns} pixels in series {key}, expected {MIN_SIZE} or more"
-        raise DicomError(what, where=headers[0][0], remedy="export it at its full size")
-    known = re.fullmatch(r"P[0-9a-f]{8}", key.patient)
+        raise DicomError(what, where=slices[0][1], remedy="export it at its full size")
     kernel = re.sub(r"[^\w.+-]", "-", key.kernel)[:15]
-    patient = key.patient if known else pseudonym(key.patient)
+    patient = key.patient if re.fullmatch(r"P[0-9a-f]{8}", key.patient) else pseudonym(key.patient)
     collection = "simulated" if found.collection == "simulated" else "inserted"
     return Scan(patient, kernel, key.thickness_mm, first.pixel_spacing_mm[0], tuple(slices), collection)
 
@@ -168,9 +152,7 @@ def _row(step: Step) -> pd.DataFrame:
 
 def _remove_others(out: Path, names: set[str]) -> None:
     """Remove series of an earlier run that are no longer in the data, by their own stamps."""
-    for stamp in (out / "series").glob("*.json"):
-        if stamp.stem in names:
-            continue
+    for stamp in (path for path in (out / "series").glob("*.json") if path.stem not in names):
         with suppress(json.JSONDecodeError):  # what a killed run left half-written
             for name in json.loads(stamp.read_text(encoding="utf-8"))["outputs"]:
                 path = (stamp.parent / name).resolve()

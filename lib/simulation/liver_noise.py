@@ -7,8 +7,8 @@ import pandas as pd
 from scipy import ndimage
 
 from lib.simulation.anatomy import ORGANS
-from lib.simulation.kernels import ROLL_OFF
 from lib.simulation.noise import without_plane
+from lib.simulation.scanner import ROLL_OFF
 from lib.simulation.series import DOSES, THICKNESSES_MM, Series
 
 REAL: dict[str, float] = {
@@ -32,28 +32,22 @@ def compare_liver_noise(volumes: Mapping[tuple[str, str, float], Series], labels
     Square regions of 14 mm that hold nothing but liver, away from its vessels and edges, are freed of a tilted plane;
     the SD is pooled over them. Anatomy's own texture therefore counts, as it does on real scans.
 
-    Parameters
-    ----------
-    volumes : what `lib.simulation.series.scan` returns; the FOV is taken as 350 mm
-    labels : indices into `ORGANS` of the 1 mm slices, shape (slices, size, size)
-
-    Returns
-    -------
-    Columns quantity, real, simulated, a row per quantity; no row with fewer than three regions of pure liver. Real is NaN
-    where no value is known.
+    `volumes` is what `lib.simulation.series.scan` returns, its FOV taken as 350 mm; `labels` are indices into `ORGANS` of
+    the 1 mm slices, (slices, size, size). Columns of the result: quantity, real (NaN where unknown), simulated; it has no
+    row with fewer than three regions of pure liver.
     """
     z_thin, reference = volumes["full", "B30", THICKNESSES_MM[0]]
     if labels.shape != reference.shape:
         raise ValueError(f"labels of shape {labels.shape} for 1 mm slices of shape {reference.shape}")
     pixel_mm = 350.0 / labels.shape[-1]
     side = max(5, round(ROI_MM / pixel_mm))
-    rois = {THICKNESSES_MM[0]: _liver_rois(labels, side, pixel_mm)}
-    if len(rois[THICKNESSES_MM[0]]) < MIN_ROIS:
+    thin = _liver_rois(labels, side, pixel_mm)
+    if len(thin) < MIN_ROIS:
         return pd.DataFrame(columns=["quantity", "real", "simulated"])
+    rois = {THICKNESSES_MM[0]: thin}
     for thickness in THICKNESSES_MM[1:]:
-        z_thick = volumes["full", "B30", thickness][0]
-        nearest = {k: int(np.argmin(np.abs(z_thick - z))) for k, z in enumerate(z_thin)} if len(z_thick) else {}
-        rois[thickness] = sorted({(nearest[k], r, c) for k, r, c in rois[THICKNESSES_MM[0]] if k in nearest})
+        z = volumes["full", "B30", thickness][0]
+        rois[thickness] = sorted({(int(np.argmin(np.abs(z - z_thin[k]))), r, c) for k, r, c in thin}) if len(z) else []
 
     noise = {key: _noise(hu, rois[key[2]], side) for key, (_, hu) in volumes.items()}
     sd = {key: float(np.sqrt(np.mean(patch**2))) if patch.size else np.nan for key, patch in noise.items()}
@@ -65,16 +59,13 @@ def compare_liver_noise(volumes: Mapping[tuple[str, str, float], Series], labels
             low, full = (sd[dose, kernel, thickness] for dose in ("low", "full"))
             simulated[f"quarter / full SD, {kernel}, {thickness:g} mm"] = low / full
             one, other = (noise[dose, kernel, thickness].ravel() for dose in DOSES)
-            simulated[f"full-to-quarter noise correlation, {kernel}, {thickness:g} mm"] = (
-                float(np.corrcoef(one, other)[0, 1]) if one.size else np.nan
-            )
+            correlation = float(np.corrcoef(one, other)[0, 1]) if one.size else np.nan
+            simulated[f"full-to-quarter noise correlation, {kernel}, {thickness:g} mm"] = correlation
         for dose in DOSES:
             ratio = sd[dose, "D45", thickness] / sd[dose, "B30", thickness]
             simulated[f"D45 / B30 SD, {DOSES[dose]} dose, {thickness:g} mm"] = ratio
-    names = [*REAL, *(name for name in simulated if name not in REAL)]
-    return pd.DataFrame(
-        {"quantity": names, "real": [REAL.get(n, np.nan) for n in names], "simulated": [simulated[n] for n in names]}
-    )
+    table = {name: (name, REAL.get(name, np.nan), simulated[name]) for name in (*REAL, *simulated)}
+    return pd.DataFrame(table.values(), columns=["quantity", "real", "simulated"])
 
 
 def _liver_rois(labels: np.ndarray, side: int, pixel_mm: float) -> list[tuple[int, int, int]]:

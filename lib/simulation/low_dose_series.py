@@ -1,20 +1,19 @@
-"""One real normal-dose series with a low dose inserted: line integrals, thinned photons, and the noise put back.
-
-The normal dose keeps its pixel values; the low dose is the normal dose plus reconstructed noise. Slices are read and
-written a few at a time, so memory depends on neither the series nor the cohort.
-"""
+"""One real normal-dose series with a low dose inserted: line integrals, thinned photons, and the noise put back. The normal
+dose keeps its pixel values; the low dose is the normal dose plus reconstructed noise. Slices are read and written a few at
+a time, so memory depends on neither the series nor the cohort."""
 
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from lib.artifacts.cache import Step, digest
-from lib.artifacts.files import atomic
+from lib.artifacts.files import write_text
 from lib.data.dicom.mayo import mayo_file_name, mayo_folder, write_slice
 from lib.data.dicom.slice import read_hu
 from lib.errors import DicomError
@@ -24,23 +23,21 @@ from lib.simulation.scanner import Scanner
 from lib.simulation.series import DOSES, SLICES_AT_ONCE
 
 PROBES = 8  # slices in which the noise of a series is measured before the insertion
-SIEMENS = re.compile(r"[A-Z][a-z]?(\d{2})")
-SOFT_UP_TO = 40
+SIEMENS, SOFT_UP_TO = re.compile(r"[A-Z][a-z]?(\d{2})"), 40  # names of kernels by their number
 AIR = -1000.0
 PADDED = -1024.0
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One normal-dose series: `patient` is a pseudonym, `slices` are (z in mm, file), z rising. `collection` is what it
-    becomes: 'inserted', or 'simulated' if the normal dose is simulated, too."""
+    """One normal-dose series."""
 
-    patient: str
+    patient: str  # a pseudonym
     kernel: str
     thickness_mm: float
     pixel_mm: float
-    slices: tuple[tuple[float, Path], ...]
-    collection: str = "inserted"
+    slices: tuple[tuple[float, Path], ...]  # (z in mm, file), z rising
+    collection: str = "inserted"  # what it becomes: 'simulated' if the normal dose is simulated, too
 
     @property
     def name(self) -> str:
@@ -52,8 +49,7 @@ class Scan:
         return {dose: out / mayo_folder(self.patient, dose, self.kernel, self.thickness_mm) for dose in DOSES.values()}
 
 
-@dataclass(frozen=True)
-class Dose:
+class Dose(NamedTuple):
     """What to insert: share of the full dose, seed, and I0 (None: from each scan's own noise)."""
 
     fraction: float
@@ -62,27 +58,20 @@ class Dose:
 
 
 def noise_kernel(name: str) -> tuple[str, str]:
-    """Kernel of the inserted noise and a reason: Siemens's names by their number, others soft.
-
-    >>> noise_kernel("Br38")
-    ('B30', 'B30 for Br38')
-    """
+    """Kernel of the inserted noise and a reason, ('B30', 'B30 for Br38'): Siemens's names by their number, others soft."""
     known = SIEMENS.fullmatch(name)
     kernel = "B30" if known is None or int(known[1]) <= SOFT_UP_TO else "D45"
     return kernel, f"{kernel} for {name}" + ("" if known else " (unknown name, taken as soft)")
 
 
 def insert_series(scan: Scan, out: Path, dose: Dose, threads: int = 1) -> tuple[Step, list[DicomError]]:
-    """Write both doses of one series below `out` and its row beside its stamp, unless they are there already.
-
-    Returns the step, and an error per slice that was left out (only if the work was done now). Raises DicomError where no
-    slice can be read.
-    """
+    """Write both doses of one series below `out` and its row beside its stamp, unless they are there already: the step, and
+    an error per slice that was left out (only if the work was done now). DicomError where no slice can be read."""
     config = {"series": scan.name, "collection": scan.collection, "dose_fraction": dose.fraction, "seed": dose.seed,
               "i0": dose.i0}  # fmt: skip
+    state = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for _, path in scan.slices]
     step = Step(f"inserting noise into {scan.name}", out / "series" / f"{scan.name}.json",
-                {"lib.simulation.low_dose_series"}, config,
-                {"scans": digest([_state(path) for _, path in scan.slices])})  # fmt: skip
+                {"lib.simulation.low_dose_series"}, config, {"scans": digest(state)})  # fmt: skip
     if step.is_current():
         return step, []
     for folder in scan.folders(out).values():  # what a killed run or another dose fraction left
@@ -91,8 +80,7 @@ def insert_series(scan: Scan, out: Path, dose: Dose, threads: int = 1) -> tuple[
     with step.making() as outputs:
         row, failures = _insert(scan, out, dose, threads, outputs)
         report = step.stamp.with_suffix(".csv")
-        with atomic(report) as temporary:
-            pd.DataFrame([row]).to_csv(temporary, index=False)
+        write_text(report, pd.DataFrame([row]).to_csv(index=False))
         outputs.append(report)
         os.sync()  # the slices, before the stamp vouches for them
     return step, failures
@@ -101,14 +89,9 @@ def insert_series(scan: Scan, out: Path, dose: Dose, threads: int = 1) -> tuple[
 def added_noise(
     scanner: Scanner, hu: np.ndarray, rng: np.random.Generator, i0: float, dose_fraction: float, kernel: str
 ) -> np.ndarray:
-    """What the low dose adds to normal-dose slices: HU, float32, of their shape.
-
-    Parameters
-    ----------
-    hu : shape (slices, rows, columns), no side longer than the scanner's; padded to its square with air
-    i0, dose_fraction : as for `lib.simulation.exposure.thin`
-    kernel : of the noise, a key of `lib.simulation.kernels.ROLL_OFF`
-    """
+    """What the low dose adds to normal-dose slices, (slices, rows, columns), no side longer than the scanner's: HU, float32,
+    of their shape. They are padded to its square with air; `i0` and `dose_fraction` are as for
+    `lib.simulation.exposure.thin`, `kernel` of the noise is a key of `lib.simulation.scanner.ROLL_OFF`."""
     square, place = _squared(hu, scanner.size)
     added = thin(scanner, scanner.project(square), rng, i0, dose_fraction)
     return (scanner.reconstruct(added, kernel) + np.float32(1000.0))[:, *place]
@@ -129,7 +112,7 @@ def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]
     """The work of `insert_series`: the row of the report, and what is wrong with slices left out; files go to `outputs`."""
     kernel, why = noise_kernel(scan.kernel)
     noise_rng, probe_rng = np.random.default_rng([dose.seed, int(digest(scan.name)[:15], 16)]).spawn(2)
-    scanner, photons, failures, noise, written = None, None, [], np.zeros(3), 0
+    scanner, photons, failures, noise = None, None, [], np.zeros(3)
     for batch in _batches(scan.slices, failures):
         hu = np.stack([image for _, _, image in batch])
         if scanner is None:
@@ -141,7 +124,6 @@ def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]
         low = np.minimum(low, max(3071.0, float(hu.max())))  # saturates where the scan does
         for (index, z_mm, *_), *images in zip(batch, hu, low, strict=True):
             noise += tissue_variances(*images, scan.pixel_mm)
-            written += 1
             key = {"patient": scan.patient, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm,
                    "instance": len(scan.slices) - index}  # fmt: skip
             outputs += [
@@ -150,11 +132,10 @@ def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]
                 for (name, folder), image in zip(scan.folders(out).items(), images, strict=True)
             ]  # fmt: skip
     if scanner is None:
-        first = failures[0]
-        raise DicomError(f"{first.what} (and {len(failures) - 1} more of series {scan.name}: none can be read)",
-                         where=first.where, remedy=first.remedy, code=first.code)  # fmt: skip
+        first, more = failures[0], f"(and {len(failures) - 1} more of series {scan.name}: none can be read)"
+        raise DicomError(f"{first.what} {more}", where=first.where, remedy=first.remedy, code=first.code)
     full, low = np.sqrt(noise[:2] / (noise[2] or np.nan))
-    return {"patient": scan.patient, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm, "slices": written,
+    return {"patient": scan.patient, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm, "slices": len(outputs) // 2,
             "left_out": len(failures), "dose_fraction": dose.fraction, "noise_kernel": why, "i0": photons.i0,
             "i0_source": photons.source, "sd_full_hu": full, "sd_low_hu": low, "ratio": low / full}, failures  # fmt: skip
 
@@ -167,11 +148,9 @@ def _batches(slices, failures: list[DicomError]) -> Iterator[list[tuple[int, flo
             batch.append((index, z_mm, read_hu(path).astype(np.float32)))
         except DicomError as error:
             failures.append(error)
-        if len(batch) == SLICES_AT_ONCE:
+        if batch and (len(batch) == SLICES_AT_ONCE or index == len(slices) - 1):
             yield batch
             batch = []
-    if batch:
-        yield batch
 
 
 def _photons(scan: Scan, scanner: Scanner, kernel: str, rng: np.random.Generator) -> Photons:
@@ -189,8 +168,3 @@ def _squared(hu: np.ndarray, size: int) -> tuple[np.ndarray, tuple[slice, slice]
     square = np.full((len(hu), size, size), AIR, np.float32)
     square[:, *place] = np.maximum(hu, AIR)
     return square, place
-
-
-def _state(path: Path) -> list:
-    status = path.stat()
-    return [path.name, status.st_size, status.st_mtime_ns]

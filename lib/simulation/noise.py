@@ -1,8 +1,5 @@
-"""Noise of a real scan, measured in its own soft tissue, and the photons that explain it.
-
-No noiseless image is needed: small squares of homogeneous tissue are freed of a tilted plane. Anatomy's own texture
-stays in, so only the calmest squares of each slice count.
-"""
+"""Noise of a real scan, measured in its own soft tissue, and the photons that explain it: small squares are freed of a
+tilted plane. Anatomy's own texture stays in, so only the calmest squares of each slice count."""
 
 from typing import NamedTuple
 
@@ -12,21 +9,15 @@ from lib.simulation.exposure import I0_RANGE, expose
 from lib.simulation.scanner import Scanner
 
 SQUARE_MM = 10.0
-TISSUE_HU = (0.0, 150.0)
-"""Mean of a square of soft tissue."""
-
-LIMITS_HU = (-300.0, 400.0)
-"""A square with a pixel beyond them holds air, fat's edge, bone or metal."""
-
+TISSUE_HU = (0.0, 150.0)  # mean of a square of soft tissue
+LIMITS_HU = (-300.0, 400.0)  # a square with a pixel beyond them holds air, fat's edge, bone or metal
 CALM = (0.2, 1.25)
 """Quantile of a slice's SDs, and the multiple of it up to which squares count: chosen on simulated patients, whose I0
 of 1 mm series comes out between 12 % too low and 1 % too high then (texture counts as noise)."""
 
 MIN_SQUARES = 20
 I0_BOUNDS = (1e4, 1e8)
-I0_DEFAULT = float(np.sqrt(I0_RANGE[0] * I0_RANGE[1]))
-"""Geometric mean of the simulated cohort."""
-
+I0_DEFAULT = float(np.sqrt(I0_RANGE[0] * I0_RANGE[1]))  # geometric mean of the simulated cohort
 ROUNDS = 3  # of the estimate: electronic noise does not scale as photon noise does
 
 
@@ -45,10 +36,8 @@ def tissue_variances(full_hu: np.ndarray, low_hu: np.ndarray, pixel_mm: float) -
 
 
 def square_variances(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
-    """Variance around the best-fitting plane in HU^2 of each square of 10 mm (5 pixels at least), shape (squares,).
-
-    What is left over of the slice, (rows, columns), at the right and below belongs to no square.
-    """
+    """Variance around the best-fitting plane in HU^2 of each square of 10 mm (5 pixels at least), shape (squares,). What is
+    left over of the slice, (rows, columns), at the right and below belongs to no square."""
     squares, side = _squares(hu, pixel_mm)
     return (without_plane(squares, side) ** 2).sum(axis=1) / (side * side - 3)
 
@@ -75,17 +64,9 @@ def calm_squares(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
 def estimate_i0(scanner: Scanner, hu: np.ndarray, kernel: str, rng: np.random.Generator) -> Photons:
     """Photons at which this scanner's full-dose noise is that of the scan, in the same squares of soft tissue.
 
-    Noise of a reference I0 is reconstructed on the scan's own line integrals; its variance falls as 1 / I0.
-
-    Parameters
-    ----------
-    hu : a few slices, shape (slices, size, size)
-    kernel : a key of `lib.simulation.kernels.ROLL_OFF`
-    rng : of the reference noise
-
-    Returns
-    -------
-    I0 within `I0_BOUNDS`, or `I0_DEFAULT` where there are fewer than 20 squares; `source` says which
+    Noise of a reference I0, drawn from `rng`, is reconstructed with `kernel` on the line integrals of `hu`, a few slices of
+    shape (slices, size, size); its variance falls as 1 / I0. The result is within `I0_BOUNDS`, or `I0_DEFAULT` where there
+    are fewer than 20 squares; `source` says which.
     """
     calm = np.stack([calm_squares(image, scanner.pixel_mm) for image in hu])
     count = int(calm.sum())

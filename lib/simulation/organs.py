@@ -13,21 +13,19 @@ def paint_retroperitoneum(section: Slice) -> None:
     section.put(np.maximum(section.back, section.wall + 1.0), muscle, "muscle")
     gap = np.abs(section.canvas.x - 30 * p.sx * np.sign(section.canvas.x)) - 0.6
     section.put(np.maximum(gap, section.back + 5), -60.0, "fat", soft_mm=0.8)
+    grown = np.clip((-80.0 - z) / 120.0, 0.0, 1.0)
     for side in (-1, 1):
-        grown = np.clip((-80.0 - z) / 120.0, 0.0, 1.0)
-        if grown > 0:
-            psoas, lumborum = (6 + 16 * grown, 9 + 14 * grown, 1e6), (19 * p.sx, 4 + 5 * grown, 1e6)
-            at = (side * (27 + 12 * grown), p.spine_y + 2, 0)
-            section.ball(at, psoas, hu["muscle"] + 4, "muscle", degrees=side * 20)
-            at = (side * 57 * p.sx, p.spine_y + 27, 0)
-            section.ball(at, lumborum, hu["muscle"], "muscle", degrees=side * -18, within=section.wall + 3)
-        crus = (side * 19, p.spine_y - 14, -70)
-        section.ball(crus, (6, 17, 78), hu["muscle"] + 6, "muscle", degrees=side * 32)
-        kidney, axes = section.numbers["kidneys"][(side + 1) // 2], section.numbers["kidney_axes"]
-        _kidney(section, kidney, axes, side)
-        for turn in (0, 55):
-            at, tilt = kidney + np.array([-side * 20, -14, 54]), side * (15 + turn)
-            section.ball(at, (2.2, 13, 17), hu["adrenal"], "adrenal", degrees=tilt, within=section.inside)
+        if grown > 0:  # psoas and quadratus lumborum
+            at, axes = (side * (27 + 12 * grown), p.spine_y + 2, 0), (6 + 16 * grown, 9 + 14 * grown, 1e6)
+            section.ball(at, axes, hu["muscle"] + 4, "muscle", degrees=side * 20)
+            at, axes = (side * 57 * p.sx, p.spine_y + 27, 0), (19 * p.sx, 4 + 5 * grown, 1e6)
+            section.ball(at, axes, hu["muscle"], "muscle", degrees=side * -18, within=section.wall + 3)
+        section.ball((side * 19, p.spine_y - 14, -70), (6, 17, 78), hu["muscle"] + 6, "muscle", degrees=side * 32)  # crus
+        kidney = section.numbers["kidneys"][(side + 1) // 2]
+        _kidney(section, kidney, section.numbers["kidney_axes"], side)
+        for tilt in (15, 70):
+            section.ball(kidney + np.array([-side * 20, -14, 54]), (2.2, 13, 17), hu["adrenal"], "adrenal",
+                         degrees=side * tilt, within=section.inside)  # fmt: skip
 
 
 def _kidney(section: Slice, centre, axes, side: int) -> None:
@@ -76,12 +74,8 @@ def paint_upper_organs(section: Slice) -> None:
 
 
 def paint_bowel(section: Slice) -> np.ndarray:
-    """Mesentery, pancreas and everything hollow.
-
-    Returns
-    -------
-    array : signed distance, float32, shape (size, size): negative where neither a firm organ nor the wall is
-    """
+    """Mesentery, pancreas and everything hollow. Returns a signed distance, float32, shape (size, size), in mm: negative
+    where neither a firm organ nor the wall is."""
     c, z, hu, f = section.canvas, section.z, section.hu, section.fields
     firm = ("liver", "liver_vessel", "lesion", "spleen", "kidney", "gallbladder", "lung", "bone")
     free = np.where(np.isin(c.label, [LABEL[organ] for organ in firm]), np.float32(9.0), section.inside + 1.0)
@@ -89,8 +83,7 @@ def paint_bowel(section: Slice) -> np.ndarray:
     near, _, _, _ = section.tubes["pancreas"].nearest(c, z)
     gland = np.maximum(near + 1.6 * f["ripple_x"] + 0.8 * f["strand"], free)
     section.put(gland, hu["pancreas"], "pancreas", soft_mm=0.8)
-    gut = (("duodenum", 2.4), ("small_bowel", 2.2), ("stomach", 4.2), ("colon", 2.0))
-    for name, wall in gut:
+    for name, wall in (("duodenum", 2.4), ("small_bowel", 2.2), ("stomach", 4.2), ("colon", 2.0)):
         organ = "stomach" if name == "stomach" else "bowel"
         near, second, group, axis_y = section.tubes[name].nearest(c, z)
         if near.min() > 0:
@@ -100,14 +93,14 @@ def paint_bowel(section: Slice) -> np.ndarray:
         folds = (1.8 * f["ripple_x"] + f["strand"]) * (0.25 if name == "colon" else 0.9)
         lumen = np.maximum(outer + wall + folds, (near - second) / 2 + wall / 2)  # touching loops keep their walls
         of_loop = np.random.default_rng([section.patient.seed, LABEL[organ]]).uniform(0, 1, group.max() + 1)[group]
+        height = c.straight[:, None]
         if name == "colon":
             content = 38.0 - 160.0 * np.maximum(f["strand"] * float(section.numbers["stool"][0]) - 0.55, 0)
-            gas = section.canvas.straight[:, None] - axis_y + 2.0 + 12 * f["warp_x"]
+            gas = height - axis_y + 2.0 + 12 * f["warp_x"]
         elif name == "stomach":
-            content, gas = 28.0 + 14 * f["strand"], section.canvas.straight[:, None] - (-34.0 * section.patient.sy)
+            content, gas = 28.0 + 14 * f["strand"], height - (-34.0 * section.patient.sy)
         else:
-            content = 15.0 + 60.0 * of_loop + 16 * f["strand"]
-            gas = section.canvas.straight[:, None] - axis_y + np.where(of_loop > 0.86, 1.0, 99.0)
+            content, gas = 15.0 + 60.0 * of_loop + 16 * f["strand"], height - axis_y + np.where(of_loop > 0.86, 1.0, 99.0)
         section.put(lumen, content, "bowel_content", soft_mm=0.8)
         section.put(np.maximum(lumen + 0.3, gas), hu["gas"], "gas")
     return free

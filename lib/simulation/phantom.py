@@ -1,19 +1,14 @@
-"""Noiseless slices of a random abdomen: what lies where, in HU and as labels.
-
-Continuous in z and decided by its seed, so that any slice may be drawn at any time. It is a stand-in for anatomy with
-the noise-relevant properties of a CT (sizes, attenuations, edges, textures), not a model of disease.
-"""
+"""Noiseless slices of a random abdomen, in HU and as labels: continuous in z and decided by its seed. A stand-in for anatomy
+with the noise-relevant properties of a CT (sizes, attenuations, edges, textures), not a model of disease."""
 
 import numpy as np
 
 from lib.simulation.abdomen import Abdomen
-from lib.simulation.anatomy import LABEL, ORGANS, Slice
-from lib.simulation.body_wall import paint_table, paint_wall
+from lib.simulation.anatomy import ORGANS, Slice
+from lib.simulation.body import paint_ribs, paint_spine, paint_table, paint_wall
 from lib.simulation.organs import paint_bowel, paint_great_vessels, paint_retroperitoneum, paint_upper_organs
-from lib.simulation.skeleton import paint_ribs, paint_spine
 
-Z_RANGE_MM: tuple[float, float] = (-250.0, 0.0)
-"""Where slices may be drawn: 0 is the dome of the liver, and z rises towards the head, as in DICOM."""
+Z_RANGE_MM = (-250.0, 0.0)  # where slices may be drawn: 0 is the liver's dome, z rises towards the head, as in DICOM
 
 # Texture: SD in HU of a fine (2.2 mm) and of a coarse (12 mm) random field, by organ.
 _TEXTURE = {
@@ -24,17 +19,9 @@ _TEXTURE = {
 
 
 def draw(patient: Abdomen, z_mm: np.ndarray, size: int = 512, fov_mm: float = 350.0) -> tuple[np.ndarray, np.ndarray]:
-    """Noiseless slices; each depends on the patient and its z only.
-
-    Parameters
-    ----------
-    z_mm : positions, shape (slices,), within `Z_RANGE_MM` in any order
-    size, fov_mm : pixels along a side, and their length; rows run towards the back, columns to the patient's left
-
-    Returns
-    -------
-    HU, float32, and labels (indices into `ORGANS`), uint8, each of shape (slices, size, size)
-    """
+    """Noiseless HU, float32, and labels (indices into `ORGANS`), uint8, of shape (slices, size, size) both, at the positions
+    `z_mm`, within `Z_RANGE_MM` in any order. Each slice depends on the patient and its z only; rows run towards the back,
+    columns to the patient's left, and a side is `fov_mm` long."""
     z_mm = np.atleast_1d(np.asarray(z_mm, dtype=np.float64))
     if z_mm.min() < Z_RANGE_MM[0] or z_mm.max() > Z_RANGE_MM[1]:
         raise ValueError(f"z from {z_mm.min():g} to {z_mm.max():g} mm: expected values within {Z_RANGE_MM}")
@@ -42,24 +29,15 @@ def draw(patient: Abdomen, z_mm: np.ndarray, size: int = 512, fov_mm: float = 35
         raise ValueError(f"size {size}, fov_mm {fov_mm}: both must be positive")
     hu = np.empty((len(z_mm), size, size), np.float32)
     labels = np.empty(hu.shape, np.uint8)
+    texture = np.array([_TEXTURE.get(organ, (0, 0)) for organ in ORGANS], np.float32).T
     for k, z in enumerate(z_mm):
-        hu[k], labels[k] = _painted(Slice(patient, float(z), size, fov_mm))
+        section = Slice(patient, float(z), size, fov_mm)
+        for paint in (paint_table, paint_wall, paint_retroperitoneum, paint_upper_organs):  # from back to front
+            paint(section)
+        paint_great_vessels(section, paint_bowel(section))
+        paint_ribs(section)
+        paint_spine(section)
+        labels[k] = section.canvas.label
+        fine, coarse = texture[:, labels[k]]
+        hu[k] = section.canvas.hu + (fine * section.fields["fine"] + coarse * section.fields["coarse"])
     return hu, labels
-
-
-def _painted(section: Slice) -> tuple[np.ndarray, np.ndarray]:
-    """HU and labels of the slice, painted from back to front."""
-    paint_table(section)
-    paint_wall(section)
-    paint_retroperitoneum(section)
-    paint_upper_organs(section)
-    free = paint_bowel(section)
-    paint_great_vessels(section, free)
-    paint_ribs(section)
-    paint_spine(section)
-    amplitudes = np.zeros((2, len(ORGANS)), np.float32)
-    for organ, pair in _TEXTURE.items():
-        amplitudes[:, LABEL[organ]] = pair
-    fine, coarse = amplitudes[:, section.canvas.label]
-    section.canvas.hu += fine * section.fields["fine"] + coarse * section.fields["coarse"]
-    return section.canvas.hu, section.canvas.label

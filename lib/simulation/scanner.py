@@ -1,9 +1,6 @@
-"""Geometry of a CT scanner: line integrals of an image, and filtered back-projection.
-
-Parallel beam over 180 degrees (to which clinical scanners rebin), Fourier-slice projection and back-projection with
-`finufft`. Lacks beam hardening, scatter, cone and helical geometry, and the projector shares its grid with the
-reconstruction. What is counted along these lines is in `lib.simulation.exposure`.
-"""
+"""Geometry of a CT scanner: line integrals of an image, and filtered back-projection with a kernel. Parallel beam over 180
+degrees (to which clinical scanners rebin), Fourier-slice projection and back-projection with `finufft`. Lacks beam
+hardening, scatter, cone and helical geometry, and the projector shares its grid with the reconstruction."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +11,8 @@ import finufft
 import numpy as np
 from scipy import fft
 
-from lib.simulation.kernels import ramp, roll_off
+ROLL_OFF: dict[str, tuple[float, float]] = {"B30": (3.4, 2.2), "D45": (7.6, 2.5)}
+"""Kernel -> (half, power) of exp(-ln 2 (f / half)^power), `half` in line pairs a cm. Fitted to Siemens B30f and D45f."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,8 @@ class Scanner:
         return self.views, self.bins
 
     def project(self, hu: np.ndarray) -> np.ndarray:
-        """Line integrals of the attenuation.
-
-        Parameters
-        ----------
-        hu : shape (slices, size, size); rows run towards the back of the patient, outside is taken as vacuum
-
-        Returns
-        -------
-        float32, shape (slices, views, bins), dimensionless (mu times mm); view k looks at the angle pi k / views
-        """
+        """Line integrals of the attenuation (mu times mm), float32, shape (slices, views, bins); view k looks at the angle
+        pi k / views. `hu`, shape (slices, size, size), has rows towards the patient's back; outside is taken as vacuum."""
         hu = checked(hu, (self.size, self.size), "HU")
         scale, phase = np.float32(self.mu_water * self.pixel_mm), self._waves[2]
 
@@ -74,13 +64,8 @@ class Scanner:
         return self._in_pairs(transform, scale + (scale / 1000.0) * hu, self.sinogram_shape, nufft_type=2)
 
     def reconstruct(self, line_integrals: np.ndarray, kernel: str = "D45") -> np.ndarray:
-        """Filtered back-projection to HU, float32, shape (slices, size, size), not clipped.
-
-        Parameters
-        ----------
-        line_integrals : shape (slices, views, bins)
-        kernel : a key of `lib.simulation.kernels.ROLL_OFF`
-        """
+        """Filtered back-projection of (slices, views, bins) to HU, float32, (slices, size, size), not clipped; `kernel` is a
+        key of `ROLL_OFF`."""
         line_integrals = checked(line_integrals, self.sinogram_shape, "line integrals")
         response, phase = ramp(kernel, self.bins, self.views, self.pixel_mm), self._waves[2].conj()
 
@@ -90,25 +75,16 @@ class Scanner:
             return plan.execute(np.ascontiguousarray(spectrum, np.complex64).ravel())
 
         mu = self._in_pairs(transform, line_integrals, (self.size, self.size), nufft_type=1)
-        mu *= np.float32(1000.0 / self.mu_water)
-        mu -= np.float32(1000.0)
-        return mu
+        return mu * np.float32(1000.0 / self.mu_water) - np.float32(1000.0)
 
     def soften(self, hu_sharp: np.ndarray, sharp: str = "D45", soft: str = "B30") -> np.ndarray:
-        """The `soft` kernel's image from the `sharp` one's, by a 2-D filter: the ratio of the two roll-offs.
-
-        HU in and out have the shape (slices, size, size); the result is float32.
-        """
+        """The `soft` kernel's HU from the `sharp` one's, float32, (slices, size, size), by the ratio of their roll-offs."""
         hu_sharp = checked(hu_sharp, (self.size, self.size), "HU")
         fy, fx = fft.fftfreq(self.size), fft.rfftfreq(self.size)
         frequency = np.minimum(np.hypot(fy[:, None], fx[None, :]), 0.5) * 10.0 / self.pixel_mm
         ratio = (roll_off(soft, frequency) / roll_off(sharp, frequency)).astype(np.float32)
-
-        def one(image: np.ndarray) -> np.ndarray:
-            return fft.irfft2(fft.rfft2(image) * ratio, s=image.shape)
-
         with ThreadPoolExecutor(self.threads) as pool:
-            return np.stack(list(pool.map(one, hu_sharp)))
+            return np.stack(list(pool.map(lambda image: fft.irfft2(fft.rfft2(image) * ratio, s=image.shape), hu_sharp)))
 
     @cached_property
     def _waves(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -123,13 +99,12 @@ class Scanner:
     def _in_pairs(self, transform: Callable, stack: np.ndarray, shape: tuple[int, int], nufft_type: int) -> np.ndarray:
         """Two real slices as one complex transform; single-threaded plans, so that no sum depends on the threads."""
         out = np.empty((len(stack), *shape), dtype=np.float32)
-        firsts = list(range(0, len(stack), 2))
         sign = -1 if nufft_type == 2 else 1
 
-        def work(mine: list[int]) -> None:
+        def work(start: int) -> None:
             plan = finufft.Plan(nufft_type, (self.size,) * 2, eps=1e-5, isign=sign, dtype="complex64", nthreads=1)
             plan.setpts(*self._waves[:2])
-            for first in mine:
+            for first in range(2 * start, len(stack), 2 * self.threads):
                 pair = stack[first].astype(np.complex64)
                 pair.imag = stack[first + 1] if first + 1 < len(stack) else 0.0
                 result = transform(pair, plan)
@@ -138,7 +113,7 @@ class Scanner:
                     out[first + 1] = result.imag
 
         with ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(work, [firsts[k :: self.threads] for k in range(self.threads)]))
+            list(pool.map(work, range(self.threads)))
         return out
 
 
@@ -148,3 +123,24 @@ def checked(array: np.ndarray, shape: tuple[int, int], what: str) -> np.ndarray:
     if array.ndim != 3 or array.shape[1:] != shape or not len(array):
         raise ValueError(f"{what} of shape {array.shape}: expected (slices, {shape[0]}, {shape[1]})")
     return array
+
+
+def roll_off(kernel: str, frequency: np.ndarray) -> np.ndarray:
+    """Response of a kernel of `ROLL_OFF` at `frequency` in line pairs a cm; 0.5 at its `half`."""
+    if kernel not in ROLL_OFF:
+        raise ValueError(f"unknown kernel {kernel!r}: choose from {', '.join(ROLL_OFF)}")
+    half, power = ROLL_OFF[kernel]
+    return np.exp(-np.log(2.0) * (frequency / half) ** power)
+
+
+def ramp(kernel: str, bins: int, views: int, pixel_mm: float) -> np.ndarray:
+    """Response of the ramp with the kernel, float32, shape (2 bins,): band-limited in space, so that HU are unbiased."""
+    length = 2 * bins
+    place = np.arange(length) - length * (np.arange(length) > length // 2)
+    odd = place % 2 == 1
+    taps = np.zeros(length)
+    taps[0] = 0.25
+    taps[odd] = -1.0 / (np.pi * place[odd]) ** 2
+    frequency = np.abs(fft.fftfreq(length)) * 10.0 / pixel_mm
+    response = fft.fft(taps).real / pixel_mm * roll_off(kernel, frequency)
+    return (response * np.pi / (views * bins)).astype(np.float32)

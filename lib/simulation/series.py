@@ -6,32 +6,19 @@ from lib.data.doses import FULL, LOW
 from lib.simulation.exposure import expose
 from lib.simulation.scanner import Scanner
 
-DOSES = {"full": FULL, "low": LOW}
-"""Doses, and their names in files and tables."""
-
+DOSES = {"full": FULL, "low": LOW}  # doses, and their names in files and tables
 THICKNESSES_MM = (1.0, 3.0)
 THICK_SPACING_MM = 2.0
 SLICES_AT_ONCE = 8
 
-Series = tuple[np.ndarray, np.ndarray]
-"""z in mm, shape (slices,), and HU, float32, shape (slices, size, size)."""
+Series = tuple[np.ndarray, np.ndarray]  # z in mm, shape (slices,), and HU, float32, shape (slices, size, size)
 
 
 def thicken(z_mm: np.ndarray, hu: np.ndarray, thickness_mm: float = 3.0, spacing_mm: float = THICK_SPACING_MM) -> Series:
-    """Thick slices as the mean of thin ones, each weighted by its overlap with the window.
+    """Thick slices as the mean of thin ones, each weighted by its overlap with the window; maybe none.
 
-    Parameters
-    ----------
-    z_mm : centres of the thin slices, shape (slices,), rising or falling by one step
-    hu : shape (slices, rows, columns)
-
-    Returns
-    -------
-    Centres in the order of the input, only where the window fits into the slab, and HU; maybe none
-
-    Raises
-    ------
-    ValueError : fewer than two slices, or uneven spacing
+    `z_mm` are the centres of the thin slices, rising or falling by one step, `hu` is (slices, rows, columns). Centres come
+    back in the same order, only where the window fits into the slab. ValueError: fewer than two slices, or uneven spacing.
     """
     z_mm = np.asarray(z_mm, dtype=np.float64)
     step = np.diff(z_mm)
@@ -40,8 +27,7 @@ def thicken(z_mm: np.ndarray, hu: np.ndarray, thickness_mm: float = 3.0, spacing
     half, half_window = abs(step[0]) / 2.0, thickness_mm / 2.0
     low, high = z_mm.min() - half + half_window, z_mm.max() + half - half_window
     centres = low + spacing_mm * np.arange(max(0, int(np.floor((high - low) / spacing_mm + 1e-6)) + 1))
-    if step[0] < 0:
-        centres = centres[::-1]
+    centres = centres[:: int(np.sign(step[0]))]
     upper = np.minimum(z_mm[None, :] + half, centres[:, None] + half_window)
     lower = np.maximum(z_mm[None, :] - half, centres[:, None] - half_window)
     weights = np.clip(upper - lower, 0.0, None).astype(np.float32)
@@ -50,14 +36,11 @@ def thicken(z_mm: np.ndarray, hu: np.ndarray, thickness_mm: float = 3.0, spacing
 
 
 def scan(
-    volume_hu: np.ndarray,
-    z_mm: np.ndarray,
-    scanner: Scanner,
-    rng: np.random.Generator,
-    i0: float,
-    dose_fraction: float = 0.25,
+    volume_hu: np.ndarray, z_mm: np.ndarray, scanner: Scanner, rng: np.random.Generator, i0: float, dose_fraction=0.25
 ) -> dict[tuple[str, str, float], Series]:
-    """Everything that is reconstructed from one acquisition of a patient.
+    """Everything that is reconstructed from one acquisition of a patient: (dose, kernel, thickness in mm) -> (z_mm, HU).
+
+    '1 mm' slices are the input's, '3 mm' ones average them over 3 mm, spaced 2 mm, where the window fits into the slab.
 
     Parameters
     ----------
@@ -65,11 +48,6 @@ def scan(
     z_mm : evenly spaced centres, shape (slices,) (0.8 mm for the challenge's)
     rng : of the noise; its seed and the slice's index decide every photon
     i0, dose_fraction : as for `lib.simulation.exposure.expose`
-
-    Returns
-    -------
-    (dose, kernel, thickness in mm) -> (z_mm, HU); '1 mm' slices are the input's, '3 mm' ones average them over 3 mm,
-    spaced 2 mm, where the window fits into the slab
     """
     z_mm = np.asarray(z_mm, dtype=np.float64)
     sharp: dict[str, list[np.ndarray]] = {dose: [] for dose in DOSES}

@@ -55,26 +55,16 @@ def pixel_centres(size: int, fov_mm: float) -> np.ndarray:
     return ((np.arange(size) - (size - 1) / 2) * (fov_mm / size)).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Field:
-    """A smooth random function of (x, y, z) with mean 0 and SD near 1, decided by `key` (a cubic B-spline).
-
-    `step_mm` and `step_z_mm` are the knots' distances: the scale of its features.
-    """
-
-    key: tuple[int, ...]
-    step_mm: float
-    step_z_mm: float
-
-    def on(self, size: int, fov_mm: float, z: float) -> np.ndarray:
-        """Values on a slice, float32, shape (size, size)."""
-        weights = _spline_matrix(size, fov_mm, self.step_mm)
-        base = int(np.floor(z / self.step_z_mm))
-        mixed = np.zeros((weights.shape[1],) * 2, np.float32)
-        for k, weight in enumerate(_spline_weights(np.float64(z / self.step_z_mm - base))):
-            knots = np.random.default_rng([*self.key, base + k + 100_000]).standard_normal(mixed.shape, np.float32)
-            mixed += np.float32(weight) * knots
-        return weights @ (mixed * np.float32((315 / 151) ** 1.5)) @ weights.T
+def random_field(key: tuple[int, ...], step_mm: float, step_z_mm: float, size: int, fov_mm: float, z: float) -> np.ndarray:
+    """A smooth random function of (x, y, z), a cubic B-spline with mean 0 and SD near 1 decided by `key`, on the slice at z:
+    float32, shape (size, size). The steps are the distances of its knots: the scale of its features."""
+    weights = _spline_matrix(size, fov_mm, step_mm)
+    base = int(np.floor(z / step_z_mm))
+    mixed = np.zeros((weights.shape[1],) * 2, np.float32)
+    for k, weight in enumerate(_spline_weights(np.float64(z / step_z_mm - base))):
+        knots = np.random.default_rng([*key, base + k + 100_000]).standard_normal(mixed.shape, np.float32)
+        mixed += np.float32(weight) * knots
+    return weights @ (mixed * np.float32((315 / 151) ** 1.5)) @ weights.T
 
 
 class Canvas:
@@ -112,15 +102,6 @@ class Canvas:
         self.hu[box] += cover * (hu - self.hu[box])
         self.label[box][cover > 0.5] = label
 
-    def paint_ellipsoid(self, z, centre, axes, hu, label: int, degrees: float = 0.0, within=None, soft_mm=0.0) -> None:
-        """Paint an ellipsoid's section at z, kept where the full-size signed distance `within` is negative."""
-        box = self.box(centre, max(axes[0], axes[1])) if abs(z - centre[2]) < axes[2] + 1.0 else None
-        if box is not None:
-            distance = ellipsoid(self.x[box], self.y[box], z, centre, axes, degrees)
-            if within is not None:
-                distance = np.maximum(distance, within[box])
-            self.paint(distance, hu, label, box, soft_mm)
-
 
 @dataclass(frozen=True)
 class Tubes:
@@ -132,10 +113,10 @@ class Tubes:
     group: np.ndarray  # which tube, shape (n,)
 
     @classmethod
-    def along(cls, points, radii, group: int = 0) -> "Tubes":
+    def along(cls, points, radii) -> "Tubes":
         """One tube through `points`, shape (n + 1, 3), with a radius at each."""
         points, radii = np.asarray(points, float), np.broadcast_to(np.asarray(radii, float), len(points))
-        return cls(points[:-1], points[1:], np.stack([radii[:-1], radii[1:]], 1), np.full(len(points) - 1, group))
+        return cls(points[:-1], points[1:], np.stack([radii[:-1], radii[1:]], 1), np.zeros(len(points) - 1, int))
 
     @classmethod
     def join(cls, tubes: list["Tubes"]) -> "Tubes":
@@ -150,10 +131,9 @@ class Tubes:
         high = np.maximum(self.start[:, 2], self.end[:, 2]) + reach
         for k in np.flatnonzero((low <= z) & (z <= high)):
             a, along, (r0, r1) = self.start[k], self.end[k] - self.start[k], self.radius[k]
+            t = np.array([0.0, 1.0])
             if abs(along[2]) > 1e-6:
                 t = np.clip(np.sort((z + np.array([-1, 1]) * reach[k] - a[2]) / along[2]), 0.0, 1.0)
-            else:
-                t = np.array([0.0, 1.0])
             ends = a[None, :2] + t[:, None] * along[None, :2]
             half = np.abs(ends[1] - ends[0]) / 2 + reach[k]
             box = canvas.box(ends.mean(axis=0), half[0], half[1])
@@ -171,10 +151,8 @@ class Tubes:
             canvas.paint(distance if within is None else np.maximum(distance, within[box]), hu, label, box)
 
     def nearest(self, canvas: Canvas, z: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """For tubes that touch: distance to the nearest tube and to the next one, and the nearest one's group and y.
-
-        Four arrays of shape (size, size); far away the distances are 99 mm, the group is 0 and y is 0 mm.
-        """
+        """For tubes that touch: distance to the nearest tube and to the next one, and the nearest one's group and y, each of
+        shape (size, size); far away 99 mm, 99 mm, 0 and 0 mm."""
         first, second = (np.full((canvas.size,) * 2, 99.0, np.float32) for _ in range(2))
         group = np.zeros(first.shape, np.int32)
         pull, axis_y = np.full(first.shape, 1e-20, np.float32), np.zeros(first.shape, np.float32)
@@ -190,16 +168,10 @@ class Tubes:
         return first, second, group, axis_y / pull
 
 
-def grow_tree(rng, root, direction, length_mm: float, radius_mm: float, levels: int, spread: float = 0.6,
-              flatten=(1.0, 1.0, 1.0)) -> Tubes:
-    """A vessel tree: each branch wanders, then parts into two or three, thinner by Murray's law.
+def grow_tree(rng, root, direction, length_mm: float, radius_mm: float, levels: int, spread: float = 0.6) -> Tubes:
+    """A vessel tree of `levels` generations: each branch wanders, then parts into two or three, thinner by Murray's law.
 
-    Parameters
-    ----------
-    root, direction : where it starts and heads, shape (3,)
-    length_mm, radius_mm, levels : of the first branch; generations
-    spread : how far siblings diverge
-    flatten : scale of the directions' x, y and z: (1, 1, 0.3) grows in the axial plane
+    It starts at `root` and heads to `direction`, shape (3,); `spread` is how far siblings diverge.
     """
     pieces: list[Tubes] = []
     pending = [(np.asarray(root, float), np.asarray(direction, float), length_mm, radius_mm, levels)]
@@ -207,14 +179,14 @@ def grow_tree(rng, root, direction, length_mm: float, radius_mm: float, levels: 
         at, heading, length, radius, left = pending.pop()
         points = [at]
         for _ in range(3):
-            heading = heading / np.linalg.norm(heading) + rng.normal(0, 0.16, 3) * flatten
+            heading = heading / np.linalg.norm(heading) + rng.normal(0, 0.16, 3)
             heading /= np.linalg.norm(heading)
             points.append(points[-1] + heading * length / 3)
         pieces.append(Tubes.along(points, np.linspace(radius, radius * 0.85, 4)))
         if left > 1:
             children = 3 if rng.random() < 0.3 else 2
             for _ in range(children):
-                towards = heading + rng.normal(0, spread, 3) * flatten
+                towards = heading + rng.normal(0, spread, 3)
                 share = rng.uniform(0.85, 1.1) * children ** (-1 / 2.6)
                 pending.append((points[-1], towards, length * rng.uniform(0.65, 0.95), radius * share, left - 1))
     return Tubes.join(pieces)

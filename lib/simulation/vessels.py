@@ -29,9 +29,8 @@ def plant(rng: np.random.Generator, scale: np.ndarray, spine_y: float) -> dict[s
             grow_tree(rng, hilum, (0.2, -0.9, 0.6), 34, 5.0, 6),
         ]),
         "hepatic": Tubes.join([
-            grow_tree(rng, np.array([-16.0, 16.0, -18.0]) * scale, heading, 40, radius, 6, spread=0.5)
-            for heading, radius in (((-1, 0.3, -0.35), 5.8), ((-0.6, -0.8, -0.4), 5.4), ((0.3, -1, -0.25), 5.0),
-                                    ((-0.8, 0.5, -0.8), 4.0))
+            grow_tree(rng, np.array([-16.0, 16.0, -18.0]) * scale, heading, 40, radius, 6, spread=0.5) for heading, radius in
+            (((-1, 0.3, -0.35), 5.8), ((-0.6, -0.8, -0.4), 5.4), ((0.3, -1, -0.25), 5.0), ((-0.8, 0.5, -0.8), 4.0))
         ]),
         "splenic": path([root / scale + (0, 0, 10), (24, 8, -108), (52, 18, -96), (78, 26, -84)], [4.5, 4.2, 4, 3]),
         "renal": Tubes.join([
@@ -40,8 +39,7 @@ def plant(rng: np.random.Generator, scale: np.ndarray, spine_y: float) -> dict[s
         ]),
         "stomach": path([(44, 22, -8), (54, 4, -32), (56, -24, -58), (38, -46, -86), (6, -46, -100), (-18, -34, -102)],
                         np.array([27, 32, 28, 23, 18, 11]) * rng.uniform(0.75, 1.12), 4),
-        "duodenum": path([(-20, -30, -102),
-                          (-36, -10, -112), (-34, 6, -136), (-22, 10, -156), (6, 6, -162), (30, 0, -148)],
+        "duodenum": path([(-20, -30, -102), (-36, -10, -112), (-34, 6, -136), (-22, 10, -156), (6, 6, -162), (30, 0, -148)],
                          [11, 12, 12, 12, 11, 11]),
         "pancreas": path([(-24, -4, -126), (-10, -16, -116), (14, -14, -108), (40, 2, -102), (64, 18, -92)],
                          np.array([13, 10, 8.5, 8.5, 7.5]) * rng.uniform(0.85, 1.15)),
@@ -89,7 +87,7 @@ def _small_bowel(rng: np.random.Generator, scale: np.ndarray) -> Tubes:
         if at[2] > -150 and at[0] < 10:
             continue
         heading, points = rng.normal(0, (1, 1, 0.7)), []
-        for _ in range(int(rng.integers(5, 11))):
+        for _ in range(rng.integers(5, 11)):
             heading = heading / np.linalg.norm(heading) + rng.normal(0, 0.55, 3) * (1, 1, 0.7)
             step = at + heading / np.linalg.norm(heading) * 11.0
             inside = abs(step[0]) < 80 and -68 < step[1] < 24 and -285 < step[2] < -105
@@ -131,6 +129,6 @@ def _wall_vessels(rng: np.random.Generator, scale: np.ndarray) -> Tubes:
     for angle in rng.uniform(-np.pi, np.pi, 26):
         at = np.array([128 * np.sin(angle), 92 * np.cos(angle), rng.uniform(-250, -20)]) * scale
         at[:2] *= rng.uniform(1.03, 1.14)
-        pieces.append(grow_tree(rng, at, (0.2 * np.cos(angle), -0.2 * np.sin(angle), rng.choice([-1, 1])), 45,
-                                rng.uniform(0.7, 1.3), 3, 0.35))
+        heading = (0.2 * np.cos(angle), -0.2 * np.sin(angle), rng.choice([-1, 1]))
+        pieces.append(grow_tree(rng, at, heading, 45, rng.uniform(0.7, 1.3), 3, 0.35))
     return Tubes.join(pieces)
