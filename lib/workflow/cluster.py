@@ -5,8 +5,9 @@ goes on from its checkpoint.
 """
 
 import logging
+import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,10 +62,11 @@ def workers(jobs: int, scheduler: str | None, prints: Path) -> Iterator[Client]:
             client.forward_logging(ROOT)
             yield client
         return
-    with TemporaryDirectory() as scratch, dask.config.set(SETTINGS), LocalCluster(
+    with ExitStack() as last, TemporaryDirectory() as scratch, dask.config.set(SETTINGS), LocalCluster(
         n_workers=jobs, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
         preload="lib.workflow.tasks", env={PRINTS: str(prints)}, local_directory=scratch,
     ) as cluster, Client(cluster, set_as_default=False) as client:
+        last.callback(_end, cluster)  # again, for a worker that was starting
         client.forward_logging(ROOT)
         # Dask gives up a worker that dies while it starts, and closes one that is slow to come back; it replaces neither
         keeper = PeriodicCallback(partial(cluster.scale, jobs), 1000 * LOOKS)
@@ -80,9 +82,11 @@ def _end(cluster: LocalCluster) -> None:
     """Kill the workers and all that they started, at once: Dask itself would wait for their tasks."""
     for nanny in cluster.workers.values():
         nanny.close_gracefully()  # it replaces no worker any more
-        with suppress(psutil.Error):
-            worker = psutil.Process(nanny.pid)
-            end([*worker.children(recursive=True), worker])
+    for process in multiprocessing.active_children():
+        if process.name.startswith("Dask Worker"):
+            with suppress(psutil.Error):
+                worker = psutil.Process(process.pid)
+                end([*worker.children(recursive=True), worker])
 
 
 def perform_all(client: Client, wave: Sequence[tuple[str, Stage]], environment: Mapping[str, str | None]) -> None:
