@@ -1,6 +1,6 @@
 """Time and memory of a run, estimated from a short measured burst."""
 
-import time
+import timeit
 from collections.abc import Callable
 
 import keras
@@ -30,36 +30,38 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
     """An estimate of the run's time, and its memory, from a few measured steps of each kind."""
     report.title("Time and memory, from a short measured burst")
     settings, batch = study.training, study.training.batch
-    losses = {"mse": study.configurations["mse"]} | {name: study.configurations[name] for name in study.experiments}
+    losses = {"mse": study.configurations["mse"]} | study.chosen
+    smaller = f"try SET=training.batch={max(1, batch // 2)}"
     kinds = {_kind(loss): loss for loss in losses.values()}
     kept, available = feature_cache.kept_in(study, patches["train"]), psutil.virtual_memory().available
+    once = {kind: bool(loss.layers) and all((loss.encoding, name) in kept for name in loss.layer_names)
+            for kind, loss in kinds.items()}  # whether the targets' features are computed once
     try:
-        seconds = {kind: _step_seconds(study, loss, _kept(loss, kept)) for kind, loss in kinds.items()}
+        seconds = {kind: _step_seconds(study, loss, once[kind]) for kind, loss in kinds.items()}
     except (tf.errors.ResourceExhaustedError, MemoryError):
-        report.fail(f"out of memory at training.batch {batch}: try SET=training.batch={max(1, batch // 2)}")
+        report.fail(f"out of memory at training.batch {batch}: {smaller}")
         return
     for kind, loss in kinds.items():
         what = " + ".join(loss.layer_names) or "MSE alone"
         report.line(f"{seconds[kind] * 1e3:8.0f} ms  a step of {batch} patches, {what}")
-    shards = 6 * 4 * SHARD[settings.order] * settings.patch_size**2 / GIB
-    report.line(f"{peak_memory_mib() / 1024 + shards:8.1f} GiB of memory at most; {available / GIB:.1f} GiB are available")
-    if peak_memory_mib() / 1024 + shards > available / GIB:
-        report.warn(f"memory may not suffice: close other programs, or try SET=training.batch={max(1, batch // 2)}")
-    steps, batches = settings.epochs * (patches["train"] // batch), patches["train"] / batch
-    longest = max(kinds, key=seconds.get)
-    encoder_pass = max(seconds[longest] - seconds[_kind(losses["mse"])], 0.0) / (2 if _kept(kinds[longest], kept) else 3)
-    forward = _forward_seconds(study.unet.channels, *map(int, parts["test"][["rows", "columns"]].max()))
-    slices, tests, runs = 2 * sum(map(len, parts.values())), len(parts["test"]), study.runs()
+    most = peak_memory_mib() / 1024 + 6 * 4 * SHARD[settings.order] * settings.patch_size**2 / GIB  # with shards of patches
+    report.line(f"{most:8.1f} GiB of memory at most; {available / GIB:.1f} GiB are available")
+    if most > available / GIB:
+        report.warn(f"memory may not suffice: close other programs, or {smaller}")
+    longest, pixels = max(kinds, key=seconds.get), seconds[_kind(losses["mse"])]
+    encoder_pass = max(seconds[longest] - pixels, 0.0) / (2 if once[longest] else 3)
+    steps, runs, network = settings.epochs * (patches["train"] // batch), study.runs(), unet(study.unet.channels, seed=0)
+    rows, columns = (-(-int(side) // 16) * 16 for side in parts["test"][["rows", "columns"]].max())
+    forward = _shortest(lambda: network.predict_on_batch(np.zeros((1, rows, columns, 1), np.float32)))
     scale = (study.medical.patch_size / settings.patch_size) ** 2 * study.medical.batch / batch
     tuned = study.uses("Medical") and study.medical.weights is None
-    pilot = steps * seconds[_kind(losses["mse"])]
     times = {
-        "01 preprocess": slices / STORE_SLICES_PER_S,
+        "01 preprocess": 2 * sum(map(len, parts.values())) / STORE_SLICES_PER_S,
         "02 Medical encoder": 3 * study.medical.steps * encoder_pass * scale if tuned else 0.0,
-        "02 MSE pilot": pilot,
-        "02 features, calibration": batches * (6 * encoder_pass + seconds[_kind(losses["mse"])]),
+        "02 MSE pilot": steps * pixels,
+        "02 features, calibration": patches["train"] / batch * (6 * encoder_pass + pixels),
         **{f"03 {run}": steps * seconds[_kind(losses[run.experiment])] for run in runs if run != study.pilot},
-        "04 evaluate": tests * (len(runs) * forward + (len(runs) + 1) * METRICS_S),
+        "04 evaluate": len(parts["test"]) * (len(runs) * forward + (len(runs) + 1) * METRICS_S),
     }
     for name, value in times.items():
         report.line(f"{_hours(value):>10}  {name}")
@@ -67,19 +69,13 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
 
 
 def _kind(loss: LossConfiguration) -> tuple[str, ...]:
-    """Losses of one kind take the same time."""
+    """What a loss's time depends on."""
     return (loss.encoder or "", loss.preprocessing, *loss.layer_names)
 
 
-def _kept(loss: LossConfiguration, kept: dict) -> bool:
-    """Whether the targets' features of a loss are computed once."""
-    return bool(loss.layers) and all((loss.encoding, name) in kept for name in loss.layer_names)
-
-
 def _hours(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    minutes = f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"{seconds:.0f} s" if seconds < 90 else minutes
 
 
 def _step_seconds(study: Study, loss: LossConfiguration, features: bool) -> float:
@@ -97,17 +93,9 @@ def _step_seconds(study: Study, loss: LossConfiguration, features: bool) -> floa
     return _shortest(lambda: denoiser.train_on_batch(ldct, target))
 
 
-def _forward_seconds(channels: int, rows: int, columns: int) -> float:
-    network = unet(channels, seed=0)
-    image = np.zeros((1, -(-rows // 16) * 16, -(-columns // 16) * 16, 1), np.float32)
-    return _shortest(lambda: network.predict_on_batch(image))
-
-
 def _shortest(work: Callable) -> float:
     work()
-    times, begin = [], time.monotonic()
-    while len(times) < STEPS and time.monotonic() - begin < SECONDS:
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
+    times = []
+    while len(times) < STEPS and sum(times) < SECONDS:
+        times.append(timeit.timeit(work, number=1))
     return min(times)

@@ -1,7 +1,6 @@
 """Encoders, devices and disk that a study needs, against what is there."""
 
 import shutil
-from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -42,8 +41,7 @@ def check_devices(study: Study, report: Report) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         report.line(f"{gpu.name}: {tf.config.experimental.get_device_details(gpu).get('device_name', 'GPU')}")
-    cores = psutil.cpu_count(logical=True)
-    report.line(f"{len(gpus)} GPUs, {cores} processor cores, TensorFlow {tf.__version__}")
+    report.line(f"{len(gpus)} GPUs, {psutil.cpu_count(logical=True)} processor cores, TensorFlow {tf.__version__}")
     if not gpus and study.profile == "paper":
         report.warn("no GPU is visible: at full size this takes weeks on a processor (README, The real data)")
     if len(gpus) > 1 and study.compute.strategy == "single":
@@ -54,17 +52,16 @@ def check_devices(study: Study, report: Report) -> None:
     with report.failing():
         chosen = strategy(study.compute.strategy)
         require_even(study.training.batch, chosen)
-        report.line(f"training on {', '.join(device_names(chosen))}, {study.compute.precision}"
-                    + (", XLA" if study.compute.xla else ""))
+        xla = ", XLA" if study.compute.xla else ""
+        report.line(f"training on {', '.join(device_names(chosen))}, {study.compute.precision}{xla}")
 
 
 def patches_of(settings: Training, parts: dict[str, pd.DataFrame]) -> dict[str, int]:
     """Patches of the training and the validation subset."""
     found = {}
     for subset in ("train", "validation"):
-        shapes = parts[subset].groupby(["rows", "columns"]).size()
-        count = sum(len(grid(*shape, settings.patch_size, settings.patch_skip)) * int(slices)
-                    for shape, slices in shapes.items())
+        shapes = parts[subset].groupby(["rows", "columns"]).size().items()
+        count = sum(len(grid(*shape, settings.patch_size, settings.patch_skip)) * int(slices) for shape, slices in shapes)
         found[subset] = min(count, (settings.max_patches or {}).get(subset, count))
     return found
 
@@ -81,23 +78,14 @@ def check_room(study: Study, pairs: pd.DataFrame, patches: dict[str, int], repor
     }
     for what, size in needs.items():
         report.line(f"{size / GIB:8.1f} GiB  {what}")
-    root = _existing(study.paths.root)
-    needed, there = sum(needs.values()), _used(study.paths.artifacts)
-    free = shutil.disk_usage(root).free
+    root = next(folder for folder in (study.paths.root, *study.paths.root.parents) if folder.exists())
+    there = sum(path.stat().st_size for path in study.paths.artifacts.rglob("*") if path.is_file())
+    needed, free = sum(needs.values()), shutil.disk_usage(root).free
     report.line(f"{needed / GIB:8.1f} GiB  in all; {there / GIB:.1f} GiB of it are there, {free / GIB:.1f} GiB are free")
-    if needed - there - needs[FEATURES] > free:
-        report.fail(f"{root}: {(needed - there - needs[FEATURES]) / GIB:.1f} GiB are needed and {free / GIB:.1f} GiB are "
-                    "free: free some space, or pass OUTPUT=folder on another disk")
+    least = needed - there - needs[FEATURES]
+    if least > free:
+        report.fail(f"{root}: {least / GIB:.1f} GiB are needed and {free / GIB:.1f} GiB are free: free some space, or pass "
+                    "OUTPUT=folder on another disk")
     elif needed - there > free:
         report.warn(f"{root}: {free / GIB:.1f} GiB are free: the features of the targets may be computed at every step, "
                     "slower, for want of disk")
-
-
-def _existing(folder: Path) -> Path:
-    while not folder.exists():
-        folder = folder.parent
-    return folder
-
-
-def _used(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0

@@ -10,16 +10,10 @@ log = logging.getLogger(__name__)
 
 
 class Report:
-    """Collects warnings and errors, and says what is found as it is found.
-
-    Attributes
-    ----------
-    errors, warnings : list of str, what would stop the run, and what it would go on with
-    """
+    """Collects warnings (what the run would go on with) and errors (what would stop it), and says them as they are found."""
 
     def __init__(self):
-        self.errors: list[str] = []
-        self.warnings: list[str] = []
+        self.errors, self.warnings = [], []
 
     def title(self, text: str) -> None:
         """Begin a section."""
@@ -52,10 +46,7 @@ class Report:
         self.title("Result")
         warnings, errors = (f"{len(each)} {name}{'s' * (len(each) != 1)}"
                             for each, name in ((self.warnings, "warning"), (self.errors, "error")))
-        if self.errors:
-            self.line(f"the run cannot start: {errors}, {warnings}")
-            for number, text in enumerate(self.errors, start=1):
-                self.line(f"  {number}. {text}")
-        else:
-            self.line(f"the run can start, {warnings}")
+        self.line(f"the run cannot start: {errors}, {warnings}" if self.errors else f"the run can start, {warnings}")
+        for number, text in enumerate(self.errors, start=1):
+            self.line(f"  {number}. {text}")
         return not self.errors

@@ -8,20 +8,13 @@ from lib.check.report import Report
 from lib.check.scans import check_split, find_scans
 from lib.data import split
 from lib.data.store.reading import load_manifest
-from lib.errors import PaperError
 from lib.study.config import Study
 from lib.study.sections import Cohort
 
 
 def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
-    """Say what a run of ``study`` needs and what is there; whether it could start.
-
-    Parameters
-    ----------
-    study : Study
-    burst : bool, measure a few training steps, and estimate the run's time
-    scans : bool, look at the scans; False uses the volumes that 01 has made
-    """
+    """Say what a run of ``study`` needs and what is there; whether it could start. ``burst``: measure training steps, and
+    estimate the run's time; ``scans``: look at these, not at the volumes of 01."""
     report = Report()
     if scans:
         pairs = find_scans(study.cohort, report)
@@ -35,9 +28,8 @@ def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
     machine.check_encoders(study, report)
     machine.check_devices(study, report)
     if parts:
-        patches = machine.patches_of(study.training, parts)
+        patches, size = machine.patches_of(study.training, parts), study.training.patch_size
         machine.check_room(study, pairs, patches, report)
-        size = study.training.patch_size
         if not min(patches.values()):
             report.fail(f"no patch of {size} x {size} fits into the slices; pass a smaller SET=training.patch_size")
         elif burst and not report.errors:
@@ -46,10 +38,8 @@ def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
 
 
 def _made(volumes: Path, cohort: Cohort, report: Report) -> dict[str, pd.DataFrame] | None:
-    try:
+    with report.failing():
         sizes = load_manifest(volumes).drop_duplicates("volume").set_index("volume")[["rows", "columns"]]
         parts = split.subsets(volumes, cohort.given_split, cohort.split_seed)
         return {name: part.join(sizes, on="ndct") for name, part in parts.items()}
-    except PaperError as error:
-        report.fail(str(error))
-        return None
+    return None

@@ -24,12 +24,8 @@ log = logging.getLogger(__name__)
 class Watch(StepCallback):
     """Stops a training that cannot become good, with the step, the batch's slices and the last good checkpoint.
 
-    Parameters
-    ----------
-    images, targets : arrays, shape (batch, rows, columns, 1), one batch to look at
-    patience : int, steps for which the output may be constant (the dead start: some networks recover)
-    checkpoints : Checkpoints, of this training
-    slices : function, names the slices of the step with this number in its epoch
+    Looks at one batch, ``images`` and ``targets`` (batch, rows, columns, 1); ``patience`` are steps for which the output may
+    be constant (the dead start: some networks recover); ``slices`` names those of the step with this number in its epoch.
     """
 
     def __init__(self, images, targets, patience: int, checkpoints: Checkpoints, slices: Callable[[int], str]):
@@ -90,12 +86,7 @@ class Watch(StepCallback):
 class StepLog(StepCallback):
     """The means over the epoch so far and lambda, every ``every`` steps: a row of ``log.csv``, and TensorBoard's scalars.
 
-    Parameters
-    ----------
-    folder : Path, of the training; TensorBoard's files go below ``tensorboard``
-    every : int, steps between rows
-    course : Course, of this training, resumed. Rows of steps that it does again are replaced.
-    notes : dict, columns that are the same in every row: experiment, seed
+    Rows of steps that a resumed ``course`` does again are replaced; ``notes`` (experiment, seed) are the same in every row.
     """
 
     def __init__(self, folder: Path, every: int, course: Course, notes: dict | None = None):

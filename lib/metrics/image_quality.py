@@ -1,7 +1,6 @@
-"""SSIM, PSNR and NRMSE of one image, in two protocols.
+"""SSIM, PSNR and NRMSE of one image, in two protocols, the authors' and a soft-tissue window.
 
-A number means little without its protocol (the same pair of images has PSNR 38 in one and 20 in the other): the
-authors' (:func:`authors_metrics`) and a soft-tissue window (:func:`window_metrics`).
+A number means little without its protocol: the same pair of images has PSNR 38 in one and 20 in the other.
 """
 
 from typing import NamedTuple
@@ -23,7 +22,7 @@ class Scores(NamedTuple):
 def _scores(image: np.ndarray, reference: np.ndarray, data_range: float) -> Scores:
     """SSIM (scikit-image, 7 x 7 uniform window) and, by the paper's footnotes 3 and 4, NRMSE and PSNR."""
     ssim = structural_similarity(reference, image, data_range=data_range)
-    difference = image.astype(np.float64) - reference.astype(np.float64)
+    difference = image.astype(np.float64) - reference
     error, norm = np.linalg.norm(difference), np.linalg.norm(reference.astype(np.float64))
     if error == 0:
         return Scores(float(ssim), np.inf, 0.0)
@@ -34,21 +33,16 @@ def _scores(image: np.ndarray, reference: np.ndarray, data_range: float) -> Scor
 def authors_metrics(image: np.ndarray, ndct: np.ndarray) -> Scores:
     """The protocol of Table 3: clipped to [0, 1], truncated to uint8, data range 255, NRMSE over the Euclidean norm.
 
-    The authors repeat the channel three times; one gives bit-identical numbers for a third of the work.
-
-    Args:
-        image, ndct: (rows, columns), normalised HU, (HU + 1024) / 4096; sides of at least 7.
+    ``image``, ``ndct``: (rows, columns), normalised HU, (HU + 1024) / 4096; sides of at least 7. The authors repeat the
+    channel three times; one gives bit-identical numbers for a third of the work.
     """
-    bytes_of = [(np.clip(each, 0, 1) * 255).astype(np.uint8) for each in (image, ndct)]
-    return _scores(bytes_of[0], bytes_of[1], data_range=255)
+    image, ndct = ((np.clip(each, 0, 1) * 255).astype(np.uint8) for each in (image, ndct))
+    return _scores(image, ndct, 255)
 
 
 def window_metrics(image_hu: np.ndarray, ndct_hu: np.ndarray, window: tuple[float, float] = WINDOW) -> Scores:
-    """The same three in float, images clipped to a window in HU and scaled to [0, 1]; data range 1.
-
-    Args:
-        image_hu, ndct_hu: (rows, columns) in HU; sides of at least 7.
-    """
+    """The same three in float, images (rows, columns) in HU with sides of at least 7, clipped to a window in HU and scaled
+    to [0, 1]; data range 1."""
     low, high = window
-    scaled = [(np.clip(each.astype(np.float64), low, high) - low) / (high - low) for each in (image_hu, ndct_hu)]
-    return _scores(scaled[0], scaled[1], data_range=1.0)
+    image, ndct = ((np.clip(each.astype(np.float64), low, high) - low) / (high - low) for each in (image_hu, ndct_hu))
+    return _scores(image, ndct, 1.0)

@@ -49,14 +49,10 @@ def _ratio(difference: float, sd: float) -> float:
 
 
 def wilcoxon(difference: np.ndarray) -> tuple[float, float]:
-    """Two-sided Wilcoxon signed-rank test of paired differences; zero differences are dropped.
+    """Two-sided Wilcoxon signed-rank test of paired differences: p and log10 p; zero differences are dropped.
 
-    Returns
-    -------
-    (float, float)
-        p and log10 p. Over some 2,000 slices p may be smaller than any float: then log10 p comes from the logarithm
-        of the normal tail, and p is the smallest normal float (2.2e-308), an upper bound: never 0. p = 1 if all
-        differences are zero.
+    p = 1 if all differences are zero. Over some 2,000 slices p may be smaller than any float: then log10 p comes from the
+    logarithm of the normal tail, and p is the smallest normal float (2.2e-308), an upper bound: never 0.
     """
     nonzero = difference[difference != 0]
     if not nonzero.size:
@@ -77,25 +73,15 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 def bootstrap_interval(
     difference: np.ndarray, patients: np.ndarray, resamples: int = 10_000, seed: int = 5, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of the mean difference, two-level bootstrap: patients, then slices within each of them.
+    """Lower and upper end of the percentile interval of the mean difference, two-level bootstrap: patients, then slices.
 
     Slices of one patient are alike, so patients are the units that are sampled (Davison & Hinkley 1997, sec. 3.8).
 
     Parameters
     ----------
-    difference : ndarray, (slices,)
-        Paired differences.
-    patients : ndarray, (slices,)
-        The patient of each slice.
-    resamples, seed : int
-        Number of resamples, and the seed of a generator of this function's own.
-    level : float
-        What the interval covers.
-
-    Returns
-    -------
-    (float, float)
-        Lower and upper end.
+    difference, patients : ndarray, (slices,), the paired differences and the patient of each slice
+    resamples, seed : int, their number, and the seed of a generator of this function's own
+    level : float, what the interval covers
     """
     generator = np.random.default_rng(seed)
     groups = [difference[patients == patient] for patient in dict.fromkeys(patients)]

@@ -10,18 +10,11 @@ LEVELS = 4
 def unet(channels: int = 32, *, seed: int, output_bias: float = 0.0) -> keras.Model:
     """U-Net with four levels below ``channels``: 32 channels give the paper's 7,759,521 parameters.
 
-    Two 3 x 3 'same' ReLU convolutions a block, no batch normalisation, 2 x 2 max pooling, 2 x 2 transposed
-    convolutions with stride 2, skips by concatenation, a 1 x 1 convolution with a sigmoid. Glorot-uniform kernels, each
-    layer with a seed of its own (one seeded initializer shared by all layers would repeat the same values), zero biases.
-
-    Args:
-        channels: of the first level; each level below has twice as many.
-        seed: of the initial weights.
-        output_bias: bias of the last convolution, a logit. 0 is the paper's; see :func:`logit`.
-
-    Returns
-    -------
-        A model (batch, rows, columns, 1) -> the same shape, both in [0, 1]; rows and columns multiples of 16.
+    A model (batch, rows, columns, 1) -> the same shape, both in [0, 1]; rows and columns multiples of 16. Two 3 x 3 'same'
+    ReLU convolutions a block, no batch normalisation, 2 x 2 max pooling, 2 x 2 transposed convolutions with stride 2, skips
+    by concatenation, a 1 x 1 convolution with a sigmoid. Glorot-uniform kernels, each layer with a seed of its own (one
+    seeded initializer shared by all layers would repeat the same values), zero biases; ``output_bias``, of the last
+    convolution, is a logit (0: the paper's, see :func:`logit`).
     """
     seeds = iter(np.random.SeedSequence(seed).generate_state(6 * LEVELS).tolist())
 
@@ -29,17 +22,15 @@ def unet(channels: int = 32, *, seed: int, output_bias: float = 0.0) -> keras.Mo
         return keras.initializers.GlorotUniform(seed=next(seeds) % 2**31)
 
     def block(x, width: int, name: str):
-        for number in (1, 2):
-            x = layers.Conv2D(width, 3, padding="same", activation="relu", kernel_initializer=glorot(),
-                              name=f"{name}_conv{number}")(x)
+        for each in (f"{name}_conv1", f"{name}_conv2"):
+            x = layers.Conv2D(width, 3, padding="same", activation="relu", kernel_initializer=glorot(), name=each)(x)
         return x
 
-    image = keras.Input((None, None, 1), name="ldct")
-    x, skips = image, []
+    x = image = keras.Input((None, None, 1), name="ldct")
+    skips = []
     for level in range(LEVELS):
-        x = block(x, channels * 2**level, f"down{level + 1}")
-        skips.append(x)
-        x = layers.MaxPooling2D(2, name=f"down{level + 1}_pool")(x)
+        skips.append(block(x, channels * 2**level, f"down{level + 1}"))
+        x = layers.MaxPooling2D(2, name=f"down{level + 1}_pool")(skips[-1])
     x = block(x, channels * 2**LEVELS, "bottom")
     for level in reversed(range(LEVELS)):
         x = layers.Conv2DTranspose(channels * 2**level, 2, strides=2, padding="same", kernel_initializer=glorot(),

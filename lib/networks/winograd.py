@@ -17,10 +17,8 @@ KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], 
 
 
 def accelerated(network: keras.Model) -> keras.Model:
-    """A copy of ``network`` for inference with its present weights: float32 rounding apart, the same outputs.
-
-    Where TensorFlow sees a GPU, ``network`` itself.
-    """
+    """A copy of ``network`` for inference with its present weights: the same outputs, float32 rounding apart. Where
+    TensorFlow sees a GPU, ``network`` itself."""
     if tf.config.list_physical_devices("GPU"):
         return network
     return keras.models.clone_model(network, clone_function=lambda layer: Winograd(layer) if suits(layer) else layer)
@@ -39,19 +37,16 @@ def suits(layer: keras.Layer) -> bool:
 
 
 class Winograd(layers.Layer):
-    """A 3 x 3 'same' convolution with ReLU: (batch, rows, columns, channels) -> (batch, rows, columns, filters).
-
-    Args:
-        convolution: whose weights it takes, as constants.
-    """
+    """A 3 x 3 'same' convolution with ReLU and the weights of ``convolution``, as constants: (batch, rows, columns,
+    channels) -> (batch, rows, columns, filters)."""
 
     def __init__(self, convolution: layers.Conv2D):
         super().__init__(name=convolution.name, trainable=False)
         kernel, bias = convolution.get_weights()
+        kernels = np.einsum("ij,jxcf->ixcf", KERNEL, kernel).astype(np.float32)[:, None]
         self.filters = convolution.filters
         # tensors, which a graph refers to: arrays would be copied into every graph
-        self.bias = tf.constant(bias)
-        self.kernels = [tf.constant(each) for each in np.einsum("ij,jxcf->ixcf", KERNEL, kernel).astype(np.float32)[:, None]]
+        self.bias, self.kernels = tf.constant(bias), [tf.constant(each) for each in kernels]
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters)

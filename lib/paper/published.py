@@ -94,8 +94,7 @@ TABLE_1: Final[tuple[Literature, ...]] = (
     Literature("Yang et al. [4]", "VGG-19", "0.1", "block5_conv4", "ImageNet",
                "lambda chosen based on experimental experience."),
     Literature("Li et al. [2]", "Autoencoder", "0.1", "Last encoder layer", "Medical", "lambda chosen based on [4]."),
-    Literature("Marcos et al. [16]", "VGG-16", "Adaptive", _FOUR_LAYERS, "ImageNet",
-               "lambda adapted based on epoch loss."),
+    Literature("Marcos et al. [16]", "VGG-16", "Adaptive", _FOUR_LAYERS, "ImageNet", "lambda adapted based on epoch loss."),
     Literature("Trung et al. [10]", "VGG-19", "0.1", "NS", "ImageNet", "lambda choice is not explained."),
     Literature("Mahmoud et al. [8]", "VGG-19", "0.1", "NS", "ImageNet", "lambda chosen based on [4]."),
     Literature("Zhang et al. [11]", "Autoencoder", "0.1", "Last encoder layer", "Medical",
@@ -104,8 +103,7 @@ TABLE_1: Final[tuple[Literature, ...]] = (
                "Fine-tuned for CT-specific features; perform hyperparameter optimization; lambda chosen based on [4]."),
     Literature("Saidulu et al. [17]", "VGG-19", "0.1", "NS", "ImageNet + Medical",
                "Fine-tuned for CT-specific features; lambda chosen based on hyperparameter optimization."),
-    Literature("Marcos et al. [18]", "VGG-16", "0.4", _FOUR_LAYERS, "ImageNet",
-               "lambda chosen based on ablation studies."),
+    Literature("Marcos et al. [18]", "VGG-16", "0.4", _FOUR_LAYERS, "ImageNet", "lambda chosen based on ablation studies."),
     Literature("Li et al. [7]", "ResNet-50", "0.01", "Last layer of its four main stages", "ImageNet",
                "The choice of lambda lacks explanation."),
     Literature("Huang et al. [12]", "VGG", "0.001", "NS", "ImageNet", "lambda choice is not explained."),
@@ -114,8 +112,7 @@ TABLE_1: Final[tuple[Literature, ...]] = (
 # Section 5.1. The paper prints L097, a misprint: the data hold L096.
 SPLIT: Final[dict[str, tuple[str, ...]]] = {
     "train": ("L067", "L310", "L286", "L333", "L291", "L109", "L143"),
-    "validation": ("L192",),
-    "test": ("L096", "L506"),
+    "validation": ("L192",), "test": ("L096", "L506"),
 }
 PAIRS: Final = 16_628
 SLICES_1MM, SLICES_3MM, KERNELS = 5_936, 2_378, 2
@@ -124,6 +121,4 @@ PAIRS_BY_SERIES: Final = {f"{kernel} {thickness} mm": slices for kernel in ("B30
 # Second-hand: not in the paper; the ten do sum to its 2,378.
 SLICES_3MM_BY_PATIENT: Final = {"L067": 224, "L096": 330, "L109": 128, "L143": 234, "L192": 240, "L286": 210, "L291": 343,
                                 "L310": 214, "L333": 244, "L506": 211}
-UNET_PARAMETERS: Final = 7_759_521
-PATCHES_PER_SLICE: Final = 25
-ALPHA: Final = 0.05
+UNET_PARAMETERS, PATCHES_PER_SLICE, ALPHA = 7_759_521, 25, 0.05

@@ -20,16 +20,8 @@ LAMBDAS: Final = np.logspace(-7, 0, 281)  # the paper's axis
 
 @mpl.rc_context(STYLE)
 def figure2(labels: Labels, calibration: pd.DataFrame, losses: Mapping[str, pd.DataFrame]) -> Path:
-    """Figure 2: Psi as a function of lambda; (a) untrained and (b) trained U-Net, (c) the authors' published losses.
-
-    The baseline has the layer of E2: as in the paper its lambda is a line, not a curve of its own.
-
-    Parameters
-    ----------
-    calibration : DataFrame, a row an experiment and state, with lambda_used and psi_alg2
-    losses : mapping of str to DataFrame
-        By state ('untrained', 'trained'), a row a training pair, of :func:`lib.stages.calibrate.pair_losses`.
-    """
+    """Figure 2: Psi as a function of lambda; (a) untrained and (b) trained U-Net (:func:`lib.stages.calibrate.pair_losses`),
+    (c) the authors' losses. The baseline has the layer of E2: as in the paper its lambda is a line, no curve of its own."""
     figure = new_figure(labels, 3.2)
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
     names = [name for name in calibration["experiment"].unique() if name != "baseline"]
@@ -52,19 +44,16 @@ def figure2(labels: Labels, calibration: pd.DataFrame, losses: Mapping[str, pd.D
     for panel in axes:
         panel.axhline(labels.target_psi, color="0.5", linewidth=0.7)
         panel.axvline(published.LAMBDAS["baseline"], **baseline, linewidth=1.1, zorder=1)
-        panel.set(xscale="log", xlim=(LAMBDAS[0], LAMBDAS[-1]), ylim=(-0.02, 1.04), xlabel="λ")
-        panel.set_xticks([1e-7, 1e-5, 1e-3, 1e-1])
+        panel.set(xscale="log", xlim=(1e-7, 1), ylim=(-0.02, 1.04), xlabel="λ", xticks=[1e-7, 1e-5, 1e-3, 1e-1])
     axes[0].set_ylabel("perceptual influence Ψ(λ, ϕ, c)")
     drawn = [labels.experiments[name] for name in dict.fromkeys((*published.CALIBRATED, *names))]
     handles = [Line2D([], [], color=each.colour, marker=each.marker, markeredgecolor="black", markersize=5, label=each.label)
                for each in drawn]
-    handles += [
-        Line2D([], [], color="0.2", marker="h", linestyle="none", label="marker: λ used in training"),
-        Line2D([], [], color="0.2", label="Algorithm 2"),
-        Line2D([], [], color="0.2", linestyle=DASHED, linewidth=0.9, label="Eq. 5"),
-        Line2D([], [], color="0.5", linewidth=0.7, label=f"Ψ = {labels.target_psi:g}"),
-        Line2D([], [], **baseline, label="baseline's λ = 0.1"),
-    ]
+    handles += [Line2D([], [], color="0.2", marker="h", linestyle="none", label="marker: λ used in training"),
+                Line2D([], [], color="0.2", label="Algorithm 2"),
+                Line2D([], [], color="0.2", linestyle=DASHED, linewidth=0.9, label="Eq. 5"),
+                Line2D([], [], color="0.5", linewidth=0.7, label=f"Ψ = {labels.target_psi:g}"),
+                Line2D([], [], **baseline, label="baseline's λ = 0.1")]
     figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
     return save_figure(labels, figure, "fig2")
 

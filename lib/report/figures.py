@@ -1,7 +1,6 @@
-"""Figures 1 and 3, the training curves and the SSIM distributions; PNG at 300 dpi and PDF.
+"""Figures 1 and 3, the training curves and the SSIM distributions (Figure 2: :mod:`lib.report.curves`).
 
-Every function writes ``figures/<profile>/<name>.png`` and ``.pdf`` and returns the path of the PNG (Figure 2:
-:mod:`lib.report.curves`). Figures are plain matplotlib objects: nothing touches pyplot's state.
+Every function writes ``<name>.png`` at 300 dpi and ``.pdf`` and returns the path of the PNG; none touches pyplot's state.
 """
 
 import textwrap
@@ -32,7 +31,6 @@ STYLE: Final = {
     "legend.fontsize": 7, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
     "lines.linewidth": 1.3, "pdf.fonttype": 42, "savefig.dpi": DPI, "figure.dpi": 100, "legend.frameon": False,
 }
-
 DASHED: Final = (0, (2, 1.5))
 
 
@@ -46,16 +44,13 @@ def new_figure(labels: Labels, height: float) -> SubFigure:
     return body
 
 
-def save_figure(labels: Labels, figure: Figure | SubFigure, name: str) -> Path:
-    """Write a figure (of :func:`new_figure`) as PNG at 300 dpi and as PDF, the same bytes for the same input. Returns
-    the path of the PNG."""
-    whole, line = figure.get_figure(root=True), labels.provenance
-    png, pdf = (labels.figures / f"{name}.{ending}" for ending in ("png", "pdf"))
-    with mpl.rc_context(STYLE):
-        with atomic(png) as temporary:
-            whole.savefig(temporary, dpi=DPI, metadata={"Software": None, "Description": line})
-        with atomic(pdf) as temporary:
-            whole.savefig(temporary, dpi=DPI, metadata={"CreationDate": None, "Producer": None, "Subject": line})
+def save_figure(labels: Labels, figure: SubFigure, name: str) -> Path:
+    """Write a figure (of :func:`new_figure`) as PNG and PDF, the same bytes for the same input. Returns the PNG's path."""
+    line, (png, pdf) = labels.provenance, (labels.figures / f"{name}.{ending}" for ending in ("png", "pdf"))
+    for path, metadata in {png: {"Software": None, "Description": line},
+                           pdf: {"CreationDate": None, "Producer": None, "Subject": line}}.items():
+        with atomic(path) as temporary:
+            figure.get_figure(root=True).savefig(temporary, dpi=DPI, metadata=metadata)
     return png
 
 
@@ -79,22 +74,14 @@ def legend_columns(handles: list[Line2D]) -> int:
 
 @mpl.rc_context(STYLE)
 def figure1(labels: Labels, ldct_hu: np.ndarray, ndct_hu: np.ndarray, box: tuple[int, ...]) -> Path:
-    """Figure 1: LDCT beside NDCT in the window [-160, 240] HU, a red box of a training patch, its zoom below.
-
-    Parameters
-    ----------
-    ldct_hu, ndct_hu : ndarray, (rows, columns), HU
-    box : tuple of int, top row, left column and, if it is not the study's patch size, side; in pixels
-    """
+    """Figure 1: LDCT beside NDCT, (rows, columns) in HU, in the window [-160, 240], a red box of a training patch (top row,
+    left column and, if it is not the study's patch size, side; in pixels), its zoom below."""
     top, left, side = box if len(box) == 3 else (*box, labels.settings["patch_size"])
     figure = new_figure(labels, 6.75)
     axes = figure.subplots(2, 2)
-    rows, columns = ldct_hu.shape
-    for column, (name, image) in enumerate({"(a) LDCT": ldct_hu, "(b) NDCT": ndct_hu}.items()):
-        picture(axes[0, column], image, WINDOW, f"{name}, {rows} × {columns}")
-        frame = Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="red", linewidth=1.2)
-        axes[0, column].add_patch(frame)
-        zoom = axes[1, column]
+    for (whole, zoom), name, image in zip(axes.T, ("(a) LDCT", "(b) NDCT"), (ldct_hu, ndct_hu), strict=True):
+        picture(whole, image, WINDOW, f"{name}, {image.shape[0]} × {image.shape[1]}")
+        whole.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="red", linewidth=1.2))
         shown = picture(zoom, image[top : top + side, left : left + side], WINDOW, f"{name}, {side} × {side} patch")
         zoom.spines[:].set(visible=True, color="red", linewidth=1.2)
     figure.colorbar(shown, ax=axes, shrink=0.6, label="HU", extend="both", aspect=35)
@@ -103,24 +90,20 @@ def figure1(labels: Labels, ldct_hu: np.ndarray, ndct_hu: np.ndarray, box: tuple
 
 @mpl.rc_context(STYLE)
 def figure3(labels: Labels, examples: Mapping[str, np.ndarray]) -> Path:
-    """Figure 3: error maps (image minus NDCT) of one test slice in HU, all on one symmetric scale.
-
-    Parameters
-    ----------
-    examples : mapping of str to ndarray, (rows, columns), 'ndct', 'ldct' and experiments by name, HU
-    """
+    """Figure 3: error maps (image minus NDCT) of one test slice in HU, all on one symmetric scale; ``examples`` are 'ndct',
+    'ldct' and experiments by name, (rows, columns) in HU."""
     ndct = examples["ndct"].astype(float)
     errors = {name: examples[name] - ndct for name in labels.experiments if name in examples}
     limits = symmetric_limits(errors["ldct"] if "ldct" in errors else next(iter(errors.values())))
-    columns = 4
-    rows = -(-(len(errors) + 1) // columns)
+    rows = -(-(len(errors) + 1) // 4)
     figure = new_figure(labels, 2.0 * rows)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, 4, squeeze=False)
     picture(axes.flat[0], ndct, WINDOW, f"NDCT\n[{WINDOW[0]:g}, {WINDOW[1]:g}] HU")
     for panel, (name, error) in zip(axes.flat[1:], errors.items(), strict=False):
         layers, _, rest = labels.experiments[name].label.partition(", ")
         rmse = f"RMSE {np.sqrt(np.mean(error**2)):.1f} HU"
-        title = "\n".join(textwrap.fill(each, 30) for each in (layers, ", ".join(filter(None, (rest, rmse)))))
+        second = [", ".join(filter(None, (rest, rmse)))] if len(rest) < 12 else [rest, rmse]  # a panel holds 26 characters
+        title = "\n".join(textwrap.fill(each, 26) for each in (layers, *second))
         shown = picture(panel, error, limits, title, "RdBu_r")
     for panel in axes.flat[len(errors) + 1 :]:
         panel.set_axis_off()
@@ -130,13 +113,8 @@ def figure3(labels: Labels, examples: Mapping[str, np.ndarray]) -> Path:
 
 @mpl.rc_context(STYLE)
 def figure_training(labels: Labels, histories: Mapping[tuple[str, int], pd.DataFrame]) -> Path:
-    """Total loss, MSE, PL and Psi after each epoch; training solid, validation dashed; a line a seed.
-
-    Parameters
-    ----------
-    histories : mapping of (experiment, seed) to DataFrame
-        Columns epoch, total, mse, pl, psi and the same as val_*; pl and psi may be empty.
-    """
+    """Total loss, MSE, PL and Psi after each epoch; training solid, validation dashed; a line a seed. ``histories``: by
+    experiment and seed, columns epoch, total, mse, pl, psi and the same as val_*; pl and psi may be empty."""
     figure = new_figure(labels, 5.2)
     axes = figure.subplots(2, 2, sharex=True)
     shown = [labels.experiments[name] for name in dict.fromkeys(name for name, _ in histories)]
@@ -147,8 +125,7 @@ def figure_training(labels: Labels, histories: Mapping[tuple[str, int], pd.DataF
             for prefix, line in (("", "-"), ("val_", DASHED)):
                 panel.plot(history["epoch"], pd.to_numeric(history[prefix + column]), color=labels.experiments[name].colour,
                            linestyle=line, marker=labels.experiments[name].marker, markersize=2.5)
-        panel.set_title(title)
-        panel.set_yscale("linear" if column == "psi" else "log")
+        panel.set(title=title, yscale="linear" if column == "psi" else "log")
     for panel in axes[1]:
         panel.set_xlabel("epoch")
         panel.xaxis.get_major_locator().set_params(integer=True)
@@ -161,29 +138,23 @@ def figure_training(labels: Labels, histories: Mapping[tuple[str, int], pd.DataF
 
 @mpl.rc_context(STYLE)
 def figure_ssim(labels: Labels, metrics: pd.DataFrame) -> Path:
-    """Distribution of SSIM (the authors' protocol) over the test slices: a panel a series, a violin an experiment.
-
-    Parameters
-    ----------
-    metrics : DataFrame, a row a slice, experiment and seed; drawn is the mean over seeds
-    """
+    """Distribution of SSIM (the authors' protocol) over the test slices: a panel a series, a violin an experiment, the
+    mean over seeds of a slice."""
     scores = ssim_by_slice(metrics)
     groups = list(scores.groupby(["kernel", "thickness_mm"]))
-    names = [name for name in labels.experiments if name in set(scores["experiment"])]
-    colours = {name: labels.experiments[name].colour for name in names}
-    ticks = [labels.experiments[name].short for name in names]
+    colours = {name: each.colour for name, each in labels.experiments.items() if name in set(scores["experiment"])}
+    names, ticks = list(colours), [labels.experiments[name].short for name in colours]
     columns = min(2, len(groups))
     rows = -(-len(groups) // columns)
     figure = new_figure(labels, 0.4 + 2.2 * rows)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    options = {"x": "experiment", "y": "ssim", "hue": "experiment", "order": names, "hue_order": names, "legend": False}
     for panel, ((kernel, thickness), series) in zip(axes.flat, groups, strict=False):
-        sns.violinplot(series, **options, ax=panel, palette=colours, inner=None, cut=0, linewidth=0.6, alpha=0.35,
-                       density_norm="width")
+        sns.violinplot(series, x="experiment", y="ssim", hue="experiment", order=names, hue_order=names, palette=colours,
+                       legend=False, ax=panel, inner=None, cut=0, linewidth=0.6, alpha=0.35, density_norm="width")
         for place, name in enumerate(names):
             _dots(panel, place, series.loc[series["experiment"] == name, "ssim"].to_numpy(float), colours[name])
-        panel.set_title(f"{kernel}, {thickness:g} mm ({series.groupby('experiment').size().max()} slices)")
-        panel.set(xlabel="", ylabel="SSIM")
+        count = series.groupby("experiment").size().max()
+        panel.set(title=f"{kernel}, {thickness:g} mm ({count} slices)", xlabel="", ylabel="SSIM")
         panel.set_xticks(range(len(names)), ticks, rotation=90 if sum(map(len, ticks)) > 60 else 0)
         panel.grid(axis="y", color="0.9", linewidth=0.5)
         panel.set_axisbelow(True)

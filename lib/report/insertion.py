@@ -19,30 +19,20 @@ ZOOM: Final = 0.25  # side of the zoom, share of the shorter side of the slice
 
 @mpl.rc_context(STYLE)
 def figure_insertion(
-    path: Path,
-    ndct_hu: np.ndarray,
-    ldct_hu: np.ndarray,
-    *,
-    dose_fraction: float,
-    source: str,
-    sd_hu: tuple[float, float] | None = None,
-    centre: tuple[int, int] | None = None,
+    path: Path, ndct_hu: np.ndarray, ldct_hu: np.ndarray, *, dose_fraction: float, source: str,
+    sd_hu: tuple[float, float] | None = None, centre: tuple[int, int] | None = None,
 ) -> Path:
     """NDCT, inserted LDCT and their difference; a zoom of each below. Labels say which pixels are real.
 
-    Parameters
-    ----------
-    path : Path, of the PNG (300 dpi), the same bytes for the same input; it is returned
-    ndct_hu, ldct_hu : ndarray, (rows, columns), HU, of `lib.simulation.insertion`
-    dose_fraction : float, the inserted dose as a share of the normal one
-    source : str, what the NDCT is, for example 'real scan, Br38, 3 mm' or 'SIMULATED scan, B30, 1 mm'
-    sd_hu : (float, float), optional, SD of the series in soft tissue at full and low dose, as in insertion.csv
-    centre : (int, int), optional, row and column of the zoom's middle; by default the middle of the slice
+    ``ndct_hu``, ``ldct_hu``: (rows, columns), HU. ``dose_fraction``: the inserted dose as a share of the normal one.
+    ``source``: what the NDCT is, 'real scan, Br38, 3 mm'. ``sd_hu``: SD of the series in soft tissue at full and low dose.
+    ``centre``: row and column of the zoom's middle, by default the slice's. Returns ``path``, a PNG of 300 dpi, the same
+    bytes for the same input.
     """
     difference = ldct_hu.astype(float) - ndct_hu
     side = max(2, round(ZOOM * min(ndct_hu.shape)))
-    row, column = centre or (ndct_hu.shape[0] // 2, ndct_hu.shape[1] // 2)
-    top, left = (int(np.clip(at - side // 2, 0, most - side)) for at, most in zip((row, column), ndct_hu.shape, strict=True))
+    middle = centre or [most // 2 for most in ndct_hu.shape]
+    top, left = (int(np.clip(at - side // 2, 0, most - side)) for at, most in zip(middle, ndct_hu.shape, strict=True))
     full, low = (f"SD in soft tissue {value:.1f} HU" for value in sd_hu) if sd_hu else ("", "")
     body = (ndct_hu > WINDOW[0]) & (ndct_hu < WINDOW[1])
     mean = f"\nmean in soft tissue {difference[body].mean():+.2f} HU" if body.any() else ""
@@ -58,11 +48,11 @@ def figure_insertion(
         shown = picture(whole, image, limits, title, colours)
         whole.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="red", linewidth=1.0))
         picture(zoom, image[top : top + side, left : left + side], limits, cmap=colours)
-        label = "HU" if place < 2 else "difference (HU)"
-        bar = figure.add_subplot(grid[2, place])
-        figure.colorbar(shown, cax=bar, label=label, extend="both", orientation="horizontal").outline.set_visible(False)
-    text = f"Low dose: no acquisition, inserted by simulation at dose fraction {dose_fraction:g}. Normal dose: {source}. " \
-           f"Commit {commit()}."
+        bar = figure.colorbar(shown, cax=figure.add_subplot(grid[2, place]), extend="both", orientation="horizontal",
+                              label="HU" if place < 2 else "difference (HU)")
+        bar.outline.set_visible(False)
+    text = (f"Low dose: no acquisition, inserted by simulation at dose fraction {dose_fraction:g}. Normal dose: {source}. "
+            f"Commit {commit()}.")
     figure.supxlabel(textwrap.fill(text, int(WIDTH * 72 / (FOOTER * 0.54))), fontsize=FOOTER, color="0.35")
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=DPI, metadata={"Software": None, "Description": text})

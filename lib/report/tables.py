@@ -32,30 +32,29 @@ OPEN_CHOICES: Final = (
 """Rows on which the paper's Table 2 is silent: name, description, the paper's value."""
 
 
-def save_table(labels: Labels, frame: pd.DataFrame, name: str, caption: str, shown: pd.DataFrame | None = None) -> None:
+def save_table(labels: Labels, data: pd.DataFrame, name: str, title: str, shown: pd.DataFrame | None = None) -> pd.DataFrame:
     """Write ``<name>.csv``, ``.md`` and ``.tex`` beside the figures, atomically, each with the provenance line.
 
     Parameters
     ----------
-    frame : DataFrame, all numbers in full precision; the CSV adds a last column ``provenance``
-    name, caption : str, of the files and of the table; plain text, Greek letters become LaTeX
-    shown : DataFrame, optional, the same for readers: strings, fewer columns. Default: ``frame``.
+    data : DataFrame, all numbers in full precision; the CSV adds a last column ``provenance``
+    name, title : str, of the files and of the table; plain text, Greek letters become LaTeX
+    shown : DataFrame, optional, the same for readers: strings, fewer columns; it is returned. Default: ``data``.
     """
     provenance, stem = labels.provenance, labels.figures / name
-    readable = (frame if shown is None else shown).map(_cell)
+    readable = (data if shown is None else shown).map(_cell)
     with atomic(stem.with_suffix(".csv")) as temporary:
-        frame.assign(provenance=provenance).to_csv(temporary, index=False, lineterminator="\n")
+        data.assign(provenance=provenance).to_csv(temporary, index=False, lineterminator="\n")
     table = readable.map(_markdown).rename(columns=_markdown).to_markdown(index=False, disable_numparse=True)
-    write_text(stem.with_suffix(".md"), f"**{_markdown(caption)}**\n\n{table}\n\n*{_markdown(provenance)}*\n")
-    write_text(stem.with_suffix(".tex"), _latex(readable, name, caption, provenance))
+    write_text(stem.with_suffix(".md"), f"**{_markdown(title)}**\n\n{table}\n\n*{_markdown(provenance)}*\n")
+    write_text(stem.with_suffix(".tex"), _latex(readable, name, title, provenance))
+    return readable
 
 
 def _cell(value: object) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
-        return "–"
-    if isinstance(value, float):
-        return ("∞" if value > 0 else "-∞") if np.isinf(value) else number(value)
-    return str(value)
+    if isinstance(value, float) and np.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return "–" if pd.isna(value) else number(value) if isinstance(value, float) else str(value)
 
 
 def _markdown(text: str) -> str:
@@ -64,36 +63,28 @@ def _markdown(text: str) -> str:
 
 def _escape(text: str) -> str:
     """Plain text as LaTeX, powers of ten and Greek as math: Styler knows neither, and leaves captions as they are."""
-    return _POWER.sub(_power, _SYMBOL.sub(lambda match: SYMBOLS[match.group()], str(text)))
+    plain = _SYMBOL.sub(lambda match: SYMBOLS[match.group()], str(text))
+    return _POWER.sub(r"$\1 \\times 10^{\2}$", plain).replace(r"$1 \times 10", "$10")
 
 
-def _power(match: re.Match) -> str:
-    factor, exponent = match.groups()
-    return f"$10^{{{exponent}}}$" if factor == "1" else rf"${factor} \times 10^{{{exponent}}}$"
-
-
-def _latex(shown: pd.DataFrame, name: str, caption: str, provenance: str) -> str:
+def _latex(shown: pd.DataFrame, name: str, title: str, provenance: str) -> str:
     """A complete table: booktabs, caption, label, footnote, as wide as the page."""
     wide = [max(map(len, shown[column]), default=0) > WIDE for column in shown]
     table = shown.style.hide(axis="index").format(_escape).format_index(_escape, axis=1).to_latex(
         hrules=True, label=f"tab:{name}", position="htbp", position_float="centering",
-        caption=_escape(re.sub(r"^Table \d\. ", "", caption)),  # LaTeX counts by itself
+        caption=_escape(re.sub(r"^Table \d\. ", "", title)),  # LaTeX counts by itself
         column_format="".join(r"p{0.3\textwidth}" if each else "l" for each in wide))
-    table = table.replace(r"\begin{tabular}", "\\resizebox{\\textwidth}{!}{%\n\\begin{tabular}")
-    footnote = "\\par\\smallskip\n{\\footnotesize " + _escape(provenance) + r"\par}"
-    table = table.replace(r"\end{tabular}", "\\end{tabular}}\n" + footnote)
+    table = table.replace(r"\begin{tabular}", "\\resizebox{\\textwidth}{!}{%\n\\begin{tabular}").replace(
+        r"\end{tabular}", "\\end{tabular}}\n\\par\\smallskip\n{\\footnotesize " + _escape(provenance) + r"\par}")
     return f"% needs \\usepackage{{booktabs,graphicx}}\n% {provenance}\n{table}"
 
 
 def table1(labels: Labels) -> pd.DataFrame:
     """Table 1: perceptual losses in the literature, as the paper lists them. Returns the table to display."""
-    frame = pd.DataFrame(published.TABLE_1)
-    frame.columns = [*frame.columns[:2], "lambda", *frame.columns[3:]]
-    shown = frame.set_axis(["Reference", "Encoder", "λ", "ϕ", "Context", "Notes"], axis=1)
-    shown["Notes"] = shown["Notes"].str.replace("lambda", "λ")
-    save_table(labels, frame, "table1", "Table 1. Perceptual losses for LDCT enhancement in the literature (the paper's "
-               "Table 1; NS: not stated)", shown)
-    return shown
+    frame = pd.DataFrame(published.TABLE_1).rename(columns={"lambda_": "lambda"})
+    shown = frame.set_axis(["Reference", "Encoder", "λ", "ϕ", "Context", "Notes"], axis=1).replace("lambda", "λ", regex=True)
+    return save_table(labels, frame, "table1", "Table 1. Perceptual losses for LDCT enhancement in the literature (the "
+                      "paper's Table 1; NS: not stated)", shown)
 
 
 def table2(labels: Labels, calibration: pd.DataFrame) -> pd.DataFrame:
@@ -106,11 +97,9 @@ def table2(labels: Labels, calibration: pd.DataFrame) -> pd.DataFrame:
         rows.append((f"λ {experiment}", f"{labels.experiments[experiment].label}; Ψ {psi}",
                      number(published.LAMBDAS.get(experiment)), number(states["lambda_used"].iloc[0])))
     frame = pd.DataFrame(rows, columns=["hyperparameter", "description", "paper", "used"])
-    shown = frame.rename(columns=str.capitalize)
-    shown["Hyperparameter"] = shown["Hyperparameter"].str.replace("beta", "β")
-    save_table(labels, frame.replace({"hyperparameter": {r"^λ ": "lambda_"}}, regex=True), "table2",
-               "Table 2. Hyperparameters: the paper's and those of this run", shown)
-    return shown
+    shown = frame.replace({"hyperparameter": {"beta": "β"}}, regex=True).rename(columns=str.capitalize)
+    return save_table(labels, frame.replace({"hyperparameter": {r"^λ ": "lambda_"}}, regex=True), "table2",
+                      "Table 2. Hyperparameters: the paper's and those of this run", shown)
 
 
 def table3(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
@@ -127,43 +116,39 @@ def table3(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
     if (frame["seeds"] > 1).any():
         shown["Seeds"] = frame["seeds"].map(lambda count: str(count or "–"))
         shown["SD of SSIM over seeds"] = frame["ssim_seed_sd"].map("{:.4f}".format).replace("nan", "–")
-    shown = shown.map(_cell)
     lacking = listed(frame.loc[frame["paper_rank"].isna(), "experiment"].tolist())
-    save_table(labels, frame, "table3", "Table 3. Image quality on the test slices, mean (SD): the authors' protocol "
-               "(uint8 over -1024 to 3072 HU) and a window of -160 to 240 HU (float); Ψ by Algorithm 2 at the λ "
-               f"used. Ranked by SSIM among the paper's five; the paper has no rows {lacking}", shown)
-    return shown
+    return save_table(labels, frame, "table3", "Table 3. Image quality on the test slices, mean (SD): the authors' protocol "
+                      "(uint8 over -1024 to 3072 HU) and a window of -160 to 240 HU (float); Ψ by Algorithm 2 at the λ "
+                      f"used. Ranked by SSIM among the paper's five; the paper has no rows {lacking}", shown)
 
 
 def _mean_sd(frame: pd.DataFrame, metric: str, digits: int) -> list[str]:
-    pairs = zip(frame[f"{metric}_mean"], frame[f"{metric}_sd"], strict=True)
     return ["–" if pd.isna(mean) else "∞" if np.isinf(mean) else f"{mean:.{digits}f} ({sd:.{digits}f})"
-            for mean, sd in pairs]
+            for mean, sd in zip(frame[f"{metric}_mean"], frame[f"{metric}_sd"], strict=True)]
 
 
 def table4(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
     """Save :func:`lib.stages.statistics.table4` and return what a reader needs of it."""
     reference = next(iter(frame["comparison"]), "One experiment").split(" vs ")[0]
     paired = zip(frame.iloc[:, 2], frame["ssim_other"], strict=True)  # ssim_e1 or ssim_reference
-    interval = zip(frame["difference"], frame["difference_low"], frame["difference_high"], strict=True)
     papers = zip(frame["paper_ssim_e1"], frame["paper_ssim_other"], strict=True)
+    interval = frame[["difference", "difference_low", "difference_high"]].itertuples(index=False)
     shown = pd.DataFrame({
         "Comparison": frame["comparison"], "SSIMs": [f"{a:.4f} vs {b:.4f}" for a, b in paired],
         "SSIMs paper": ["–" if np.isnan(a) else f"{a:.4f} vs {b:.4f}" for a, b in papers],
-        "p": frame["log10_p"].map(_p_value), "p paper": frame["paper_p_value"].map(_cell),
-        "d": frame["cohens_d"].map("{:.2f}".format), "d paper": frame["paper_cohens_d"].map(_cell),
-        "Significant": frame["significant"], "p Holm": frame["p_holm"].map(_holm),
+        "p": frame["log10_p"].map(_p_value), "p paper": frame["paper_p_value"],
+        "d": frame["cohens_d"].map("{:.2f}".format), "d paper": frame["paper_cohens_d"],
+        "Significant": frame["significant"], "p Holm": ["< 1e-300" if p < 1e-300 else number(p) for p in frame["p_holm"]],
         "d_z": frame["cohens_dz"].map("{:.2f}".format), "Rank-biserial": frame["rank_biserial"].map("{:.2f}".format),
         "Difference [95 %]": [f"{middle:+.4f} [{low:+.4f}, {high:+.4f}]" for middle, low, high in interval],
         "Patients": frame["patients"], "Slices": frame["slices"], "Note": frame["note"].replace("", "–"),
     })
     if (frame["seeds"] > 1).any():
         shown.insert(14, "Seeds", frame["seeds"])
-    shown = shown.map(_cell)
-    save_table(labels, frame, "table4", f"Table 4. {reference} against each other experiment, SSIM per slice. As in the "
-               "paper: two-sided Wilcoxon p and Cohen's d of independent samples. For paired slices of few patients: "
-               "Holm-corrected p, paired d_z, rank-biserial correlation, bootstrap over patients and slices", shown)
-    return shown
+    return save_table(labels, frame, "table4", f"Table 4. {reference} against each other experiment, SSIM per slice. As in "
+                      "the paper: two-sided Wilcoxon p and Cohen's d of independent samples. For paired slices of few "
+                      "patients: Holm-corrected p, paired d_z, rank-biserial correlation, bootstrap over patients and "
+                      "slices", shown)
 
 
 def _p_value(log10_p: float) -> str:
@@ -172,10 +157,6 @@ def _p_value(log10_p: float) -> str:
         return f"{10**log10_p:.3g}"
     digits, _, carry = f"{10 ** (log10_p % 1):.1e}".partition("e")
     return f"{digits}e{int(np.floor(log10_p)) + int(carry)}"
-
-
-def _holm(p: float) -> str:
-    return "< 1e-300" if p < 1e-300 else number(p)
 
 
 def calibration_table(labels: Labels, calibration: pd.DataFrame) -> pd.DataFrame:
@@ -189,6 +170,5 @@ def calibration_table(labels: Labels, calibration: pd.DataFrame) -> pd.DataFrame
     for column in shown.columns:
         if pd.api.types.is_float_dtype(shown[column]):
             shown[column] = shown[column].map("{:.4f}".format if column.startswith("Ψ") else number)
-    save_table(labels, calibration, "calibration", "Calibration. Mean losses over the training pairs, λ* for Ψ = "
-               f"{labels.target_psi:g}, and Ψ at the λ that training uses", shown)
-    return shown
+    return save_table(labels, calibration, "calibration", "Calibration. Mean losses over the training pairs, λ* for Ψ = "
+                      f"{labels.target_psi:g}, and Ψ at the λ that training uses", shown)

@@ -64,17 +64,9 @@ def _measured(chosen: Mapping[str, LossConfiguration]) -> dict[str, LossConfigur
 def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
     """Losses of every training pair in both states of f_theta, computed once and kept.
 
-    'untrained' is Algorithm 2 as printed; 'trained' is the pilot, a network trained on MSE alone.
-
-    Returns
-    -------
-    dict
-        By state, a row per pair: mse, the perceptual loss of each experiment, and '<experiment> pixel' where an experiment's
-        pixel term is not the plain MSE.
-
-    Raises
-    ------
-    StageError : the pilot has not been trained
+    'untrained' is Algorithm 2 as printed; 'trained' is the pilot, a network trained on MSE alone. By state, a row per pair:
+    mse, the perceptual loss of each experiment, and '<experiment> pixel' where an experiment's pixel term is not the plain
+    MSE. Raises StageError if the pilot has not been trained.
     """
     step, files = losses_step(study), _files(study.paths.calibration)
     if not step.is_current():
@@ -132,9 +124,7 @@ def terms(losses: pd.DataFrame, experiment: str) -> tuple[pd.Series, pd.Series]:
 def chosen_lambda(experiment: str, rule: LambdaRule, setting: CalibrationSetting, losses: dict[str, pd.DataFrame]) -> float:
     """The lambda of an experiment: its own number, or what its rule and the study's calibration setting give.
 
-    Raises
-    ------
-    StudyError : the published lambdas are asked for, and the paper has no such experiment
+    Raises StudyError if the published lambdas are asked for, and the paper has no such experiment.
     """
     if rule.value is not None:
         return rule.value
@@ -186,9 +176,7 @@ def calibrate(study: Study) -> pd.DataFrame:
 def lambda_used(study: Study, experiment: str) -> float:
     """The lambda with which an experiment is trained: its own number, or that of ``paths.calibrated``.
 
-    Raises
-    ------
-    StageError : notebook 02 has not run, or it ran with other settings (LAMBDA, the experiments, the scans, the code)
+    Raises StageError if notebook 02 has not run, or ran with other settings (LAMBDA, the experiments, the scans, the code).
     """
     rule = study.configurations[experiment].lambda_
     if rule.value is not None:

@@ -33,17 +33,9 @@ KEYS: Final = ["patient", "kernel", "thickness_mm", "index", "z_mm"]
 def evaluate(study: Study, run: Run | None) -> pd.DataFrame:
     """Score every test slice after a run's U-Net; None scores the input itself, 'ldct'.
 
-    Cached in ``paths.evaluation``; writes the example slice to ``paths.examples`` as HU, float32.
-
-    Returns
-    -------
-    DataFrame
-        A row per slice: experiment, seed (empty for 'ldct'), patient, kernel, thickness_mm, index, z_mm, then ssim, psnr,
-        nrmse in the authors' protocol and ssim_window, psnr_window, nrmse_window over [-160, 240] HU.
-
-    Raises
-    ------
-    StageError : the run has not been trained
+    Cached in ``paths.evaluation``; the example slice goes to ``paths.examples`` as HU, float32. A row per slice: experiment,
+    seed (empty for 'ldct'), patient, kernel, thickness_mm, index, z_mm, then ssim, psnr, nrmse in the authors' protocol and
+    ssim_window, psnr_window, nrmse_window over [-160, 240] HU. Raises StageError for a run that has not been trained.
     """
     paths, name, contents = study.paths, run.file if run else LDCT, {"manifest": study.paths.manifest}
     if run:

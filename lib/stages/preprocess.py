@@ -14,20 +14,9 @@ from lib.study.config import Study
 def prepare(study: Study, jobs: int | None = None) -> pd.DataFrame:
     """Simulate the cohort or insert its low dose where the study says so, then store its volumes; done once and kept.
 
-    Parameters
-    ----------
-    study : Study
-    jobs : int, optional, how many files to read at once, by default one on every processor core
-
-    Returns
-    -------
-    DataFrame : the manifest, a row per slice
-
-    Raises
-    ------
-    CohortError
-        Nothing usable in the folder, or a subset of the split without pairs. OutputError: the store cannot be written, or
-        another run is at work in it.
+    Reads ``jobs`` files at once, by default one on every processor core. Returns the manifest, a row per slice. Raises
+    CohortError: nothing usable in the folder, or a subset of the split without pairs; OutputError: the store cannot be
+    written, or another run is at work in it.
     """
     paths, jobs = study.paths, jobs or cores()
     if study.cohort.simulation is not None:

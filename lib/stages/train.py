@@ -67,20 +67,17 @@ def train(study: Study, run: Run, lambda_: float, callbacks: Sequence[keras.call
     Parameters
     ----------
     run : Run, experiment, a name of ``study.configurations``, and seed
-    lambda_ : float, weight of the perceptual term at the start
-    callbacks : sequence, further Keras callbacks; one may assign ``model.lambda_``
+    lambda_ : float, weight of the perceptual term at the start; one of the ``callbacks`` may assign ``model.lambda_``
 
     Returns
     -------
-    DataFrame
-        The history, a row per epoch: epoch, total, mse (the pixel term), pl, psi, the same with ``val_``, seconds. Psi is
-        that of Algorithm 2 over the epoch; pl and psi are empty for a loss without an encoder.
+    The history, a row per epoch: epoch, total, mse (the pixel term), pl, psi, the same with ``val_``, seconds. Psi is by
+    Algorithm 2 over the epoch; pl and psi are empty for a loss without an encoder.
 
     Raises
     ------
-    TrainingError
-        The output is constant, the loss is not finite or diverges, the memory does not suffice, or a checkpoint of other
-        settings is there.
+    TrainingError : the output is constant, the loss is not finite or diverges, the memory does not suffice, or a checkpoint
+        of other settings is there
     """
     paths, settings, compute = study.paths, study.training, study.compute
     step = training_step(study, run, lambda_)
