@@ -42,6 +42,7 @@ def die(path: Path, times: int) -> None:
     """Killed from outside at its first attempts."""
     write(path)
     if len(attempts(path)) <= times:
+        time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -136,6 +137,13 @@ def test_a_dead_worker_loses_its_task_only_and_it_is_tried_again(stage, do):
     assert len(set(attempts(unlucky.parameters["path"]))) == 2 and len(attempts(other.parameters["path"])) == 1
 
 
+def test_a_worker_that_dask_gives_up_is_replaced(stage, do, monkeypatch):
+    monkeypatch.setitem(cluster.SETTINGS, "distributed.deploy.lost-worker-timeout", "10ms")
+    unlucky = stage("unlucky", "die", times=2)
+    do(unlucky, jobs=1)
+    assert unlucky.is_current() and len(set(attempts(unlucky.parameters["path"]))) == 3
+
+
 def test_what_fails_thrice_is_reported_and_the_others_finish(stage, do, caplog):
     caplog.set_level(logging.DEBUG, logger="lib")
     dead, broken, other = stage("dead", "die", times=9), stage("broken", "fail", times=9), stage("other", "write")
@@ -147,6 +155,7 @@ def test_what_fails_thrice_is_reported_and_the_others_finish(stage, do, caplog):
     assert "broken: ZeroDivisionError: no use (it failed 3 times)" in text
     assert len(attempts(dead.parameters["path"])) == len(attempts(broken.parameters["path"])) == 3
     assert other.is_current() and not dead.is_current() and not broken.is_current()
+    assert not list(dead.stamp.parent.glob("*.tries"))
     assert "Traceback" in caplog.text, "the log says more"
 
 

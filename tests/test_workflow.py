@@ -176,7 +176,8 @@ def notebook(tmp_path):
 
 def test_a_notebook_runs_with_its_parameters_and_stays_as_it_ran(notebook, caplog, tmp_path):
     caplog.set_level(logging.DEBUG, logger="lib")
-    stage = notebook("import sys; open('out.txt', 'w').write(word); print('to the log', file=sys.stderr)", "out.txt")
+    stage = notebook("import sys, time; open('out.txt', 'w').write(word); print('to the log', file=sys.stderr); "
+                     "time.sleep(1.5)", "out.txt")
     assert perform(stage, "1/1", {}) is None and stage.is_current()
     assert (tmp_path / "out.txt").read_text(encoding="utf-8") == "given"
     assert "09_book  to the log" in caplog.messages

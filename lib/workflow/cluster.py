@@ -7,6 +7,7 @@ goes on from its checkpoint.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -15,6 +16,7 @@ import dask
 import psutil
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
 from distributed.utils import silence_logging_cmgr
+from tornado.ioloop import PeriodicCallback
 
 from lib.errors import PaperError, StageError, StudyError
 from lib.log import ROOT
@@ -25,11 +27,11 @@ log = logging.getLogger(__name__)
 
 TRIES = 3
 SETTINGS = {
-    "distributed.scheduler.allowed-failures": TRIES - 1,
-    "distributed.scheduler.worker-saturation": 1.0,  # a task that waits at a worker is not to blame for its death
+    "distributed.scheduler.allowed-failures": 1000,  # ours are counted by _tries
     "distributed.nanny.pre-spawn-environ": {},  # as many threads as the machine has cores
 }
 PATIENCE = 10.0  # seconds for a scheduler to answer
+LOOKS = 5.0  # seconds between two looks at whether all workers are there
 
 
 @contextmanager
@@ -64,9 +66,13 @@ def workers(jobs: int, scheduler: str | None, prints: Path) -> Iterator[Client]:
         preload="lib.workflow.tasks", env={PRINTS: str(prints)}, local_directory=scratch,
     ) as cluster, Client(cluster, set_as_default=False) as client:
         client.forward_logging(ROOT)
+        # Dask gives up a worker that dies while it starts, and closes one that is slow to come back; it replaces neither
+        keeper = PeriodicCallback(partial(cluster.scale, jobs), 1000 * LOOKS)
+        client.loop.add_callback(keeper.start)
         try:
             yield client
         finally:
+            keeper.stop()
             _end(cluster)
 
 
@@ -92,21 +98,28 @@ def perform_all(client: Client, wave: Sequence[tuple[str, Stage]], environment: 
     StageError
         What failed: at once if a user must mend it, after three attempts otherwise.
     """
-    futures = {
-        client.submit(_task, stage, place, dict(environment), key=f"{stage.name}-{uuid4().hex}", retries=TRIES - 1,
-                      priority=-number): stage
-        for number, (place, stage) in enumerate(wave)
-    }
+    futures = {}
+    for number, (place, stage) in enumerate(wave):
+        _tries(stage).unlink(missing_ok=True)
+        key = f"{stage.name}-{uuid4().hex}"
+        futures[client.submit(_task, stage, place, dict(environment), key=key, retries=TRIES, priority=-number)] = stage
     failed: list[PaperError] = []
     for number, future in enumerate(as_completed(futures, loop=client.loop), start=1):
         if error := _failure(future, futures[future]):
             failed.append(error)
             if number < len(futures):
                 log.warning("%s; the other stages go on", error)
+    for stage in futures.values():
+        _tries(stage).unlink(missing_ok=True)
     if len(failed) == 1:
         raise failed[0]
     if failed:
         raise StageError(f"{len(failed)} stages failed: {' | '.join(map(str, failed))}")
+
+
+def _tries(stage: Stage) -> Path:
+    """A byte per attempt. Dask's own count blames a death on the tasks that waited at the worker, too."""
+    return stage.stamp.with_suffix(".tries")
 
 
 def _task(stage: Stage, place: str, environment: Mapping[str, str | None]) -> PaperError | None:
@@ -118,7 +131,21 @@ def _task(stage: Stage, place: str, environment: Mapping[str, str | None]) -> Pa
         task = worker.state.tasks.get(key)
         return task is not None and task.state != "cancelled"
 
-    return perform(stage, place, environment, wanted)
+    _tries(stage).parent.mkdir(parents=True, exist_ok=True)
+    with _tries(stage).open("ab") as stream:
+        if stream.tell() >= TRIES:
+            return _given_up(stage, KILLED)
+        stream.write(b".")
+    try:
+        return perform(stage, place, environment, wanted)
+    except Exception as error:
+        if _tries(stage).stat().st_size < TRIES:
+            raise  # Dask tries again
+        return _given_up(stage, in_a_line(error))
+
+
+def _given_up(stage: Stage, what: str) -> StageError:
+    return StageError(f"{what} (it failed {TRIES} times)", where=stage.name)
 
 
 def _failure(future: Future, stage: Stage) -> PaperError | None:
@@ -128,9 +155,8 @@ def _failure(future: Future, stage: Stage) -> PaperError | None:
             return StageError("was done, and its outputs are not here", where=stage.name,
                               remedy="start the workers in this checkout, on this disk")
         return error
-    if future.status != "error":
-        return StageError(f"is {future.status}: the scheduler is gone", where=stage.name,
-                          remedy="start it again, the same command goes on from here")
-    error = future.exception()
-    what = KILLED if isinstance(error, KilledWorker) else in_a_line(error)
-    return StageError(f"{what} (it failed {TRIES} times)", where=stage.name)
+    if future.status == "error":
+        error = future.exception()
+        return _given_up(stage, KILLED if isinstance(error, KilledWorker) else in_a_line(error))
+    return StageError(f"is {future.status}: the scheduler is gone", where=stage.name,
+                      remedy="start it again, the same command goes on from here")
