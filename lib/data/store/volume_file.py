@@ -17,7 +17,8 @@ from lib.artifacts.files import sync, temporary_beside
 from lib.data.dicom.slice import decode_hu, read_bytes
 from lib.errors import DicomError, VolumeError
 
-INT16, FLOAT32, BLOCK = "<i2", "<f4", 2**20  # BLOCK: bytes read back at a time
+INT16, FLOAT32 = "<i2", "<f4"
+BLOCK = 2**20  # bytes read back at a time
 
 
 class Target(NamedTuple):
