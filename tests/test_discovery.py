@@ -360,7 +360,6 @@ def test_processes_give_the_same_result(tmp_path, monkeypatch):
 
 def test_a_problem_keeps_the_parts_of_its_error(tmp_path):
     error = DicomError("two; parts", where=tmp_path, remedy="do this; or that")
-    problem = Problem.of(error, tmp_path)
+    problem = Problem(tmp_path, error.code, error.what, error.remedy)
     assert (problem.kind, problem.what, problem.remedy) == ("unreadable", "two; parts", "do this; or that")
     assert str(problem) == str(error) == f"{tmp_path}: two; parts; do this; or that"
-    assert Problem.of(error, tmp_path, "undecodable").kind == "undecodable"

@@ -63,9 +63,9 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
         **{f"03 {run}": steps * seconds[_kind(losses[run.experiment])] for run in runs if run != study.pilot},
         "04 evaluate": len(parts["test"]) * (len(runs) * forward + (len(runs) + 1) * METRICS_S),
     }
+    times["in all, roughly, on this machine with nothing else running"] = sum(times.values())
     for name, value in times.items():
         report.line(f"{_hours(value):>10}  {name}")
-    report.line(f"{_hours(sum(times.values())):>10}  in all, roughly, on this machine with nothing else running")
 
 
 def _kind(loss: LossConfiguration) -> tuple[str, ...]:

@@ -52,8 +52,7 @@ def check_devices(study: Study, report: Report) -> None:
     with report.failing():
         chosen = strategy(study.compute.strategy)
         require_even(study.training.batch, chosen)
-        xla = ", XLA" if study.compute.xla else ""
-        report.line(f"training on {', '.join(device_names(chosen))}, {study.compute.precision}{xla}")
+        report.line(f"training on {', '.join(device_names(chosen))}, {study.compute.precision}{', XLA' * study.compute.xla}")
 
 
 def patches_of(settings: Training, parts: dict[str, pd.DataFrame]) -> dict[str, int]:

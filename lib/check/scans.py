@@ -83,11 +83,9 @@ def _pairs(found: Discovery, inserted: bool) -> pd.DataFrame:
 
 def _expected(found: Discovery, pairs: pd.DataFrame, report: Report) -> None:
     """How many pairs there are; Mayo's counts beside the expected ones."""
-    if found.collection != "mayo2016":
-        report.line(f"{len(pairs):,} pairs")
-        return
-    report.line(f"{len(pairs):,} pairs; the paper has {published.PAIRS:,}")
-    for name, total in published.PAIRS_BY_SERIES.items():
+    expected = published.PAIRS_BY_SERIES if found.collection == "mayo2016" else {}
+    report.line(f"{len(pairs):,} pairs" + (f"; the paper has {published.PAIRS:,}" if expected else ""))
+    for name, total in expected.items():
         series = pairs[pairs["kernel"] + " " + pairs["thickness_mm"].map("{:g} mm".format) == name]
         if len(series) != total:
             report.warn(f"partial: {len(series):,} of {total:,} pairs of {name}")

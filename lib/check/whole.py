@@ -1,7 +1,5 @@
 """`make check`: all of it, in one report."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from lib.check.report import Report
@@ -9,19 +7,21 @@ from lib.check.scans import check_split, find_scans
 from lib.data import split
 from lib.data.store.reading import load_manifest
 from lib.study.config import Study
-from lib.study.sections import Cohort
 
 
 def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
     """Say what a run of ``study`` needs and what is there; whether it could start. ``burst``: measure training steps, and
     estimate the run's time; ``scans``: look at these, not at the volumes of 01."""
-    report = Report()
+    report, cohort, volumes, parts = Report(), study.cohort, study.paths.volumes, None
     if scans:
-        pairs = find_scans(study.cohort, report)
-        parts = check_split(study.cohort, pairs, report) if pairs is not None else None
+        pairs = find_scans(cohort, report)
+        parts = check_split(cohort, pairs, report) if pairs is not None else None
     else:
-        parts = _made(study.paths.volumes, study.cohort, report)
-        pairs = pd.concat(parts.values()) if parts else None
+        with report.failing():
+            sizes = load_manifest(volumes).drop_duplicates("volume").set_index("volume")[["rows", "columns"]]
+            made = split.subsets(volumes, cohort.given_split, cohort.split_seed)
+            parts = {name: part.join(sizes, on="ndct") for name, part in made.items()}
+            pairs = pd.concat(parts.values())
     from lib.check import burst as measured  # these import TensorFlow: only now, so that the scans are shown at once
     from lib.check import machine
 
@@ -35,11 +35,3 @@ def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
         elif burst and not report.errors:
             measured.check_time(study, parts, patches, report)
     return report.conclude()
-
-
-def _made(volumes: Path, cohort: Cohort, report: Report) -> dict[str, pd.DataFrame] | None:
-    with report.failing():
-        sizes = load_manifest(volumes).drop_duplicates("volume").set_index("volume")[["rows", "columns"]]
-        parts = split.subsets(volumes, cohort.given_split, cohort.split_seed)
-        return {name: part.join(sizes, on="ndct") for name, part in parts.items()}
-    return None

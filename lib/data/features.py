@@ -6,12 +6,7 @@ import numpy as np
 
 
 class Features:
-    """Features of patches in a .npy file: float32 (patches, rows, columns, channels).
-
-    Attributes
-    ----------
-        shape: of one patch's features, (rows, columns, channels).
-    """
+    """Features of patches in a .npy file: float32 (patches, rows, columns, channels); `shape` is that of one patch's."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -22,10 +17,8 @@ class Features:
         return self._count
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Features of the patches ``start`` to ``stop``, float32 (stop - start, rows, columns, channels).
-
-        Reads the file, where a memory map would count as memory of the process.
-        """
+        """Features of the patches ``start`` to ``stop``, float32 (stop - start, rows, columns, channels), read from the
+        file: a memory map would count as memory of the process."""
         length = int(np.prod(self.shape))
         with open(self.path, "rb") as stream:
             values = np.fromfile(stream, np.float32, (stop - start) * length, offset=self._offset + 4 * start * length)

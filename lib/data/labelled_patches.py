@@ -14,21 +14,14 @@ TISSUE = 0.125  # normalised value of -512 HU: a patch needs half its pixels abo
 
 
 class Samples:
-    """Random NDCT patches of some pairs with their labels, drawn from a seed.
+    """Random NDCT patches of some pairs with their labels, drawn from a seed: `rows` is an int array (samples, 4) of pair,
+    row, column and quarter turns, `organs` the number of organ labels, 0 where the cohort has no masks.
 
     Parameters
     ----------
-    pairs : DataFrame, a row per pair, as :func:`lib.data.store.reading.pairs` gives them
-    store : Path, folder of the volumes
-    z_range_mm : (float, float), what becomes 0 and 1 of the positions
-    masks : Path or None, folder of the organ masks of a simulated cohort
-    size, count : int, side of a patch in pixels, number of patches
-    seed : int or sequence of int
-
-    Attributes
-    ----------
-    rows : int array, shape (samples, 4), pair, row, column, quarter turns
-    organs : int, number of organ labels, 0 where the cohort has no masks
+    pairs, store : as :func:`lib.data.store.reading.pairs` gives them; folder of the volumes
+    z_range_mm, masks : what becomes 0 and 1 of the positions; folder of the organ masks of a simulated cohort
+    size, count : side of a patch in pixels, number of patches
     """
 
     def __init__(self, pairs: pd.DataFrame, store: Path, z_range_mm: tuple[float, float], masks: Path | None, *, size: int,
@@ -66,9 +59,8 @@ class Samples:
 
     def organ_map(self, row: np.ndarray) -> np.ndarray:
         """Organ labels of one patch, uint8 (size, size), from the slice of the masks that is nearest in z."""
-        patient, z = self.pairs["patient"][row[0]], self.pairs["z_mm"][row[0]]
-        labels, positions = self._masks[patient]
-        return self._cut(labels[int(np.abs(positions - z).argmin())], row)
+        labels, z_mm = self._masks[self.pairs["patient"][row[0]]]
+        return self._cut(labels[int(np.abs(z_mm - self.pairs["z_mm"][row[0]]).argmin())], row)
 
     def labels(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Targets of the tasks: z (n, 1), rotation (n,), kernel (n, 1), thickness (n, 1), organs (n, organs)."""

@@ -27,53 +27,37 @@ class PatchPlan:
 
 
 def grid(rows: int, columns: int, size: int, skip: int) -> np.ndarray:
-    """Top left corners of the patches of one slice: a grid of stride ``skip`` from the top left (Table 2).
-
-    Patches that would leave the slice are left out: 5 x 5 = 25 patches of 96 at stride 96 in 512 x 512, so that the
-    last 32 rows and columns are never seen.
-
-    Returns
-    -------
-        int array (patches, 2) of (row, column), row by row; empty for a slice smaller than a patch.
-    """
+    """Top left corners of the patches of one slice: a grid of stride ``skip`` from the top left (Table 2), int (patches, 2)
+    of (row, column), row by row. Patches that would leave the slice are left out: 5 x 5 = 25 patches of 96 at stride 96 in
+    512 x 512, so that the last 32 rows and columns are never seen."""
     tops, lefts = np.arange(0, rows - size + 1, skip), np.arange(0, columns - size + 1, skip)
     return np.stack(np.meshgrid(tops, lefts, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def patch_index(
-    pairs: pd.DataFrame,
-    shapes: list[tuple[int, int]],
-    plan: PatchPlan,
-    random: np.random.Generator,
-    foreground: Callable[[np.ndarray], np.ndarray] | None = None,
-    shard: int | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+    pairs: pd.DataFrame, shapes: list[tuple[int, int]], plan: PatchPlan, random: np.random.Generator,
+    foreground: Callable[[np.ndarray], np.ndarray] | None = None, shard: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Which patches a subset has, in the order in which every epoch of every experiment sees them.
 
     Parameters
     ----------
-    pairs : DataFrame, a row per pair of slices
-    shapes : list of (rows, columns), of each pair
-    plan : PatchPlan
-    random : Generator, shuffles and draws
-    foreground : function, optional, says for rows of the index, sorted by pair, which ones to keep
-    shard : int, optional, most patches in a shard, ``SHARD`` unless given; a single slice may have more
+    pairs, shapes : a row per pair of slices, and (rows, columns) of each
+    foreground : says for rows of the index, sorted by pair, which ones to keep
+    shard : most patches in a shard, ``SHARD`` unless given; a single slice may have more
 
     Returns
     -------
     index : int array, shape (patches, 3), position of the pair in ``pairs``, row, column
-    bounds : int array, shape (shards + 1,), of the shards in the index. No slice is in two shards.
+    bounds : int array, shape (shards + 1,), of the shards in the index; no slice is in two shards
 
     Raises
     ------
     CohortError : no patch fits into any slice, or none is foreground
     """
     corners = [grid(*shape, plan.size, plan.skip) for shape in shapes]
-    slices = random.permutation(len(pairs))
-    index = np.concatenate(
-        [np.column_stack([np.full(len(corners[pair]), pair), corners[pair]]) for pair in slices]
-        or [np.empty((0, 3), int)]
-    )
+    parts = [np.column_stack([np.full(len(corners[pair]), pair), corners[pair]]) for pair in random.permutation(len(pairs))]
+    index = np.concatenate(parts or [np.empty((0, 3), int)])
     if foreground is not None and len(index):
         index = index[foreground(index)]
     if not len(index):

@@ -1,8 +1,5 @@
-"""From HU volumes to batches of paired patches in [0, 1], as a tf.data pipeline.
-
-Patches are read a *shard* at a time: all patches of some slices. No slice is read twice per epoch, and memory does not
-depend on the size of the cohort.
-"""
+"""From HU volumes to batches of paired patches in [0, 1], as a tf.data pipeline. Patches are read a *shard* at a time: all
+patches of some slices. No slice is read twice per epoch, and memory does not depend on the size of the cohort."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,19 +18,13 @@ BODY_HU, FOREGROUND = -500.0, 0.1  # a patch is foreground if this share of its 
 
 
 class Patches:
-    """The patches of some pairs of slices: their index, their images, their batches.
+    """The patches of some pairs of slices: their images, their batches, their `index` and its `bounds`, see
+    :func:`lib.data.patch_index.patch_index`.
 
     Parameters
     ----------
-    pairs : DataFrame, a row per pair, as :func:`lib.data.store.reading.pairs` gives them
-    store : Path, folder of the volumes
-    plan : PatchPlan
-    seed : int or sequence of int, of the order and of what is drawn
-
-    Attributes
-    ----------
-    index : int array, shape (patches, 3), see :func:`lib.data.patch_index.patch_index`
-    bounds : int array, of the shards in ``index``
+    pairs, store : as :func:`lib.data.store.reading.pairs` gives them; folder of the volumes
+    seed : of the order and of what is drawn
     """
 
     def __init__(self, pairs: pd.DataFrame, store: Path, plan: PatchPlan, seed: int | Sequence[int]):
@@ -67,18 +58,12 @@ class Patches:
         return keep
 
     def hu(self, index: np.ndarray, dose: str) -> np.ndarray:
-        """Patches in HU, (patches, size, size), int16 or float32 as stored; each slice is read once.
-
-        Parameters
-        ----------
-        index : int array, rows of ``self.index``
-        dose : {'ldct', 'ndct'}
-        """
+        """Patches in HU, (patches, size, size), int16 or float32 as stored, of rows of ``self.index``, at the dose 'ldct' or
+        'ndct'; each slice is read once."""
         size = self.plan.size
-        order = np.argsort(index[:, 0], kind="stable")
         patches = np.empty((len(index), size, size), self._dtype)
         pair, plane = None, None
-        for place in order:
+        for place in np.argsort(index[:, 0], kind="stable"):
             wanted, row, column = index[place]
             if wanted != pair:
                 pair, plane = wanted, self._plane(wanted, dose)
@@ -111,10 +96,9 @@ class Patches:
 
         Parameters
         ----------
-        batch : int, patches per batch
-        drop_remainder : bool, leave out an incomplete last batch, as the authors do in training
-        features : sequence of Features, of every patch's NDCT, one per layer: batches are then (LDCT, (NDCT, features ...))
-        start : int, patches to skip, where a training goes on in mid-epoch
+        batch, drop_remainder : patches per batch; leave out an incomplete last one, as the authors do in training
+        features : of every patch's NDCT, one per layer: batches are then (LDCT, (NDCT, features ...))
+        start : patches to skip, where a training goes on in mid-epoch
         """
         size, dtype = self.plan.size, self._dtype
         bounds = np.array([start, *self.bounds[self.bounds > start]])

@@ -16,26 +16,17 @@ SHARES = {"validation": 0.1, "test": 0.2}  # of the patients, as the paper's 7 /
 
 
 def subsets(store: Path, split: Split, seed: int) -> dict[str, pd.DataFrame]:
-    """The pairs of slices of a store by subset, see :func:`split_pairs` and :func:`patients`.
-
-    Parameters
-    ----------
-    store : Path, folder of the volumes
-    split : mapping or None, the patients of each subset where somebody chose them
-    seed : int, of a random division
-    """
+    """The pairs of slices of a store (folder of the volumes) by subset, see :func:`split_pairs` and :func:`patients`."""
     manifest = reading.load_manifest(store)
     table = reading.pairs(manifest)
     return split_pairs(table, patients(split, seed, table["patient"], manifest["collection"].iloc[0]))
 
 
 def patients(split: Split, seed: int, present: Iterable[str], collection: str) -> dict[str, list[str]]:
-    """Patients of each subset: ``split``, else the paper's for 'mayo2016', else :func:`random_split`."""
-    if split is not None:
-        return {name: list(part) for name, part in split.items()}
-    if collection == "mayo2016":
-        return {name: list(part) for name, part in published.SPLIT.items()}
-    return random_split(present, seed)
+    """Patients of each subset: ``split`` if somebody chose them, else the paper's for 'mayo2016', else `random_split`."""
+    if split is None and collection != "mayo2016":
+        return random_split(present, seed)
+    return {name: list(part) for name, part in (published.SPLIT if split is None else split).items()}
 
 
 def describe(split: Split, seed: int, collection: str) -> str:
@@ -46,10 +37,8 @@ def describe(split: Split, seed: int, collection: str) -> str:
 
 
 def random_split(present: Iterable[str], seed: int) -> dict[str, list[str]]:
-    """Divide patients at random, 70 / 10 / 20 %, alike in each anatomy of TCIA's (C, L, N: first letter).
-
-    Raises CohortError for fewer than three patients.
-    """
+    """Divide patients at random, 70 / 10 / 20 %, alike in each anatomy of TCIA's (C, L, N: first letter). Raises CohortError
+    for fewer than three patients."""
     names = sorted(set(present))
     if len(names) < 3:
         raise CohortError(f"{len(names)} patient(s) with pairs ({', '.join(names)}) cannot be divided into train, "
@@ -59,8 +48,7 @@ def random_split(present: Iterable[str], seed: int) -> dict[str, list[str]]:
     parts: dict[str, list[str]] = {name: [] for name in SUBSETS}
     for group in sorted({name[0] for name in names}):
         members = [name for name in order if name[0] == group]
-        counts = {subset: round(share * len(members)) for subset, share in SHARES.items()}
-        for subset, count in counts.items():
+        for subset, count in [(subset, round(share * len(members))) for subset, share in SHARES.items()]:
             parts[subset] += members[:count]
             members = members[count:]
         parts["train"] += members
@@ -71,13 +59,8 @@ def random_split(present: Iterable[str], seed: int) -> dict[str, list[str]]:
 
 
 def split_pairs(table: pd.DataFrame, split: Mapping[str, Sequence[str]]) -> dict[str, pd.DataFrame]:
-    """Divide pairs by patient into train, validation and test; no patient can be in two of them.
-
-    Raises
-    ------
-    CohortError : a patient is in two subsets, or a subset is empty
-    ValueError : the split's keys are not the three subsets
-    """
+    """Divide pairs by patient into train, validation and test. Raises CohortError if a patient is in two subsets or a subset
+    is empty, and ValueError if the split's keys are not the three subsets."""
     present = set(table["patient"])
     owners = table["patient"].map(_owners(present, split))
     parts = {subset: table[owners == subset].reset_index(drop=True) for subset in SUBSETS}

@@ -13,9 +13,7 @@ from multiprocessing.connection import wait
 
 from lib.errors import StageError
 
-POOL_FROM = 1000
-"""Files from which further processes pay for their start (0.7 s)."""
-
+POOL_FROM = 1000  # files from which further processes pay for their start (0.7 s)
 CHUNK = 32
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 

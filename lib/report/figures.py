@@ -47,6 +47,7 @@ def new_figure(labels: Labels, height: float) -> SubFigure:
 def save_figure(labels: Labels, figure: SubFigure, name: str) -> Path:
     """Write a figure (of :func:`new_figure`) as PNG and PDF, the same bytes for the same input. Returns the PNG's path."""
     line, (png, pdf) = labels.provenance, (labels.figures / f"{name}.{ending}" for ending in ("png", "pdf"))
+    # the PNG first: every drawing moves the constrained layout a little
     for path, metadata in {png: {"Software": None, "Description": line},
                            pdf: {"CreationDate": None, "Producer": None, "Subject": line}}.items():
         with atomic(path) as temporary:
@@ -154,10 +155,9 @@ def figure_ssim(labels: Labels, metrics: pd.DataFrame) -> Path:
         for place, name in enumerate(names):
             _dots(panel, place, series.loc[series["experiment"] == name, "ssim"].to_numpy(float), colours[name])
         count = series.groupby("experiment").size().max()
-        panel.set(title=f"{kernel}, {thickness:g} mm ({count} slices)", xlabel="", ylabel="SSIM")
+        panel.set(title=f"{kernel}, {thickness:g} mm ({count} slices)", xlabel="", ylabel="SSIM", axisbelow=True)
         panel.set_xticks(range(len(names)), ticks, rotation=90 if sum(map(len, ticks)) > 60 else 0)
         panel.grid(axis="y", color="0.9", linewidth=0.5)
-        panel.set_axisbelow(True)
     for panel in axes.flat[len(groups) :]:
         panel.set_axis_off()
     seeds = f"slices, mean over {len(labels.seeds)} seeds" if len(labels.seeds) > 1 else "slices"

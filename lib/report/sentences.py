@@ -93,10 +93,9 @@ def definitions(calibration: pd.DataFrame) -> str:
 
 def decades(table: pd.DataFrame) -> str:
     """The decades of lambda* against the paper's lambdas."""
-    names = [name for name in published.CALIBRATED if name in table.index.get_level_values("experiment")]
+    parts, names = [], [name for name in published.CALIBRATED if name in table.index.get_level_values("experiment")]
     if not names:
         return left_out("The decades of λ* against the paper's", "one of E1 to E4")
-    parts = []
     for state in table.index.get_level_values("state").unique():
         ours = table.loc[state, "lambda_decade"][names]
         same = [name for name, value in ours.items() if abs(value / published.LAMBDAS[name] - 1) < 1e-6]

@@ -21,19 +21,11 @@ COLUMNS: Final = ["comparison", "other", "ssim_reference", "ssim_other", "p_valu
 def table3(metrics: pd.DataFrame, calibration: pd.DataFrame | None = None) -> pd.DataFrame:
     """Table 3: mean and population SD over the test slices of all seeds, the paper's row beside each.
 
-    Parameters
-    ----------
-    metrics : DataFrame, a row a slice, experiment and seed, from :func:`lib.stages.evaluate.evaluate_all`
-    calibration : DataFrame, optional, lambda and Psi of each experiment and state; without it those three columns stay empty
-
-    Returns
-    -------
-    DataFrame
-        A row an experiment, in the order of ``metrics``: experiment, ssim_mean ... nrmse_sd, rank, paper_ssim_mean ...
-        paper_rank, then ssim_window_mean ... nrmse_window_sd, lambda_used, psi_untrained, psi_trained (Algorithm 2 at
-        lambda_used), rank_all, slices, seeds and ssim_seed_sd, the SD of the seeds' mean SSIM. ``rank`` orders by mean
-        SSIM the five experiments that the paper ranks, so that it can be compared with ``paper_rank``; all others have
-        none. ``rank_all`` orders every row.
+    ``metrics`` are of :func:`lib.stages.evaluate.evaluate_all`; without ``calibration`` lambda and Psi stay empty. A row an
+    experiment, in the order of ``metrics``: experiment, ssim_mean ... nrmse_sd, rank, paper_ssim_mean ... paper_rank, then
+    ssim_window_mean ... nrmse_window_sd, lambda_used, psi_untrained, psi_trained (Algorithm 2 at lambda_used), rank_all,
+    slices, seeds and ssim_seed_sd, the SD of the seeds' mean SSIM. ``rank`` orders by mean SSIM the five experiments that
+    the paper ranks, so that it can be compared with ``paper_rank``; ``rank_all`` orders every row.
     """
     groups = dict(list(metrics.groupby("experiment", sort=False)))
     table = pd.DataFrame([_summary(scores, name) for name, scores in groups.items()])
@@ -79,9 +71,7 @@ def _influence(calibration: pd.DataFrame | None, name: str) -> dict:
 def ssim_by_slice(metrics: pd.DataFrame) -> pd.DataFrame:
     """SSIM of each test slice and experiment, the mean over its seeds: experiment, the slice's four columns, ssim.
 
-    Raises
-    ------
-    ValueError : the seeds of an experiment were not evaluated on the same slices
+    Raises ValueError if the seeds of an experiment were not evaluated on the same slices.
     """
     groups = metrics.groupby(["experiment", *SLICE], sort=False, dropna=False)
     seeds = metrics.groupby("experiment")["seed"].nunique().clip(lower=1)
@@ -96,24 +86,12 @@ def table4(metrics: pd.DataFrame, resamples: int = 10_000, seed: int = 5) -> pd.
 
     First the paper's columns (two-sided Wilcoxon, Cohen's d of independent samples, significant at 0.05), then what
     respects the pairing and the patients: Cohen's d_z, rank-biserial correlation, Holm's p over all rows of the
-    table, a bootstrap interval of the mean difference over patients and slices; then the paper's numbers.
+    table, a bootstrap interval of the mean difference over patients and slices; then the paper's numbers. Scores are
+    compared in full precision (the authors' were rounded to four decimals, which makes ties), after the mean over seeds.
 
-    Parameters
-    ----------
-    metrics : DataFrame
-        A row a slice, experiment and seed. Scores are compared in full precision (the authors' were rounded to four
-        decimals, which makes ties), after the mean over seeds.
-
-    Returns
-    -------
-    DataFrame
-        A row a comparison: the paper's four, then the others, the LDCT input last; no row without a second experiment.
-        The third column, the first one's mean SSIM, is ssim_e1 or, of another experiment, ssim_reference. ``log10_p``
-        is exact where ``p_value`` is too small for a float.
-
-    Raises
-    ------
-    ValueError : the experiments were not evaluated on the same slices
+    A row a comparison: the paper's four, then the others, the LDCT input last; no row without a second experiment. The
+    third column, the first one's mean SSIM, is ssim_e1 or, of another experiment, ssim_reference. ``log10_p`` is exact
+    where ``p_value`` is too small for a float. Raises ValueError if the experiments were evaluated on different slices.
     """
     names = metrics["experiment"].unique().tolist()
     best = BEST if BEST in names else next((name for name in names if name != LDCT), LDCT)

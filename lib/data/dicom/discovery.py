@@ -1,9 +1,6 @@
-"""Any folder of CT slices to paired series. Identity comes from headers first, then file names, then folder names.
-
-Nothing depends on a layout: slices are grouped by (patient, dose, kernel, thickness), ordered by z, and paired across
-doses by z. What cannot be used is returned as a list of problems; only a folder without any usable slice, or with two
-collections in it, is an error.
-"""
+"""Any folder of CT slices to paired series. Nothing depends on a layout: slices are grouped by (patient, dose, kernel,
+thickness), ordered by z, and paired across doses by z. What cannot be used is returned as a list of problems; only a folder
+without any usable slice, or with two collections in it, is an error."""
 
 import os
 import re
@@ -24,50 +21,38 @@ from lib.data.dicom.slice import Header, NotCtImageError, read_header, readable
 from lib.data.workers import Workers
 from lib.errors import CohortError, DicomError
 
+# Folders whose files are projection data (tens of thousands a scan): counted, never opened
 _PROJECTIONS = re.compile(r"\b(full|low) dose projections\b|DICOM-CT-PD", re.IGNORECASE)
-"""Folders whose files are projection data (tens of thousands a scan): counted, never opened."""
 
 
 @dataclass(frozen=True)
 class Discovery:
-    """What a folder holds.
-
-    Attributes
-    ----------
-    series : dict, (patient, dose, kernel, thickness_mm) to [(z_mm, path), ...], z rising
-    pairs : dict, (patient, kernel, thickness_mm) to [(z_mm, full-dose path, low-dose path), ...], z rising
-    headers : dict, of every slice in ``series``, identity resolved
-    ignored : dict, counts of files that are no CT slice, by name or kind
-    """
+    """What a folder holds."""
 
     root: Path
     collection: str
-    series: dict[SeriesKey, list[tuple[float, Path]]]
-    pairs: dict[PairKey, list[tuple[float, Path, Path]]]
-    headers: dict[Path, Header]
+    series: dict[SeriesKey, list[tuple[float, Path]]]  # (z_mm, path), z rising
+    pairs: dict[PairKey, list[tuple[float, Path, Path]]]  # (z_mm, full-dose path, low-dose path), z rising
+    headers: dict[Path, Header]  # of every slice in `series`, identity resolved
     problems: list[Problem]
-    ignored: dict[str, int]
+    ignored: dict[str, int]  # counts of files that are no CT slice, by name or kind
 
 
 def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> Discovery:
-    """Find, group, order and pair every CT slice below `folder`; `jobs` processes, or `workers`, read the headers.
-
-    Raises
-    ------
-    CohortError : the folder does not exist, holds no usable CT slice, or mixes two collections
-    """
+    """Find, group, order and pair every CT slice below `folder`; `jobs` processes, or `workers`, read the headers. Raises
+    CohortError: the folder does not exist, holds no usable CT slice, or mixes two collections."""
     root = Path(folder).expanduser()
     if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise CohortError(what, where=root, remedy="expected a folder of DICOM slices, pass its path as DATA=...")
+        raise CohortError("is a file" if root.exists() else "does not exist", where=root,
+                          remedy="expected a folder of DICOM slices, pass its path as DATA=...")  # fmt: skip
     with nullcontext(workers) if workers else Workers(jobs) as parallel:
         headers, problems, ignored = _read_headers(root, parallel)
     if not headers:
         seen = ", ".join(f"{count} {kind}" for kind, count in ignored.items()) or "no files"
         what = f"no usable CT slice below it (found {seen}{f'; first unusable file: {problems[0]}' if problems else ''})"
         hint = "unzip the archives first, then " if any(".zip" in kind for kind in ignored) else ""
-        images = "DICOM CT images (.IMA, .dcm or no extension) at any depth"
-        raise CohortError(what, where=root, remedy=f"expected {images}, {hint}pass their folder as DATA=...")
+        remedy = f"expected DICOM CT images (.IMA, .dcm or no extension) at any depth, {hint}pass their folder as DATA=..."
+        raise CohortError(what, where=root, remedy=remedy)
     headers, odd = consistent(headers)
     problems += odd
     collection = _one_collection(headers, root)
@@ -94,23 +79,16 @@ def _read_headers(root: Path, workers: Workers) -> tuple[dict[Path, Header], lis
             ignored[found.code] += 1
             first.setdefault(found.code, path)
         elif isinstance(found, DicomError):
-            problems.append(Problem.of(found, path))
+            problems.append(Problem(path, found.code, found.what, found.remedy))
         else:
             problem, header = found
-            if problem:
-                problems.append(problem)
-            if header:
-                headers[path] = _shared(header)
-    for kind, path in first.items():
-        text = f"{kind}, not a CT image: {ignored[kind]} file(s) skipped"
-        problems.append(Problem(path, "other image", text, "nothing to do", ignored[kind]))
+            problems += [problem] if problem else []
+            if header:  # with one copy in memory of each text that all slices of a series repeat
+                texts = {name: sys.intern(value) for name, value in vars(header).items() if isinstance(value, str)}
+                headers[path] = replace(header, **texts)
+    problems += [Problem(path, "other image", f"{kind}, not a CT image: {ignored[kind]} file(s) skipped", "nothing to do",
+                         ignored[kind]) for kind, path in first.items()]  # fmt: skip
     return headers, _aggregated(problems), dict(sorted(ignored.items()))
-
-
-def _shared(header: Header) -> Header:
-    """The same with one copy in memory of each text that all slices of a series repeat."""
-    texts = {name: sys.intern(value) for name, value in vars(header).items() if isinstance(value, str)}
-    return replace(header, **texts)
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -145,9 +123,8 @@ def _look(root: Path, path: Path) -> tuple[Problem | None, Header | None] | Dico
         return error
     if name in (".DS_Store", "Thumbs.db"):
         return name
-    if suffix and not re.fullmatch(r"\.[a-z0-9]{1,5}", suffix):
-        return "other file"  # what follows the dot could be a name
-    return suffix or "file without extension"
+    plain = re.fullmatch(r"\.[a-z0-9]{1,5}", suffix)  # else what follows the dot could be a name
+    return suffix if plain else "other file" if suffix else "file without extension"
 
 
 def _aggregated(problems: list[Problem]) -> list[Problem]:
@@ -165,9 +142,7 @@ def _one_collection(headers: dict[Path, Header], root: Path) -> str:
     for path, header in headers.items():
         examples[header.collection].append(path)
     if len(examples) > 1:
-        found = " and ".join(
-            f"{name} ({len(paths)} files, e.g. {paths[0]})" for name, paths in sorted(examples.items())
-        )
-        remedy = "keep each in a folder of its own, pass one as DATA=..."
-        raise CohortError(f"more than one collection in one folder: {found}", where=root, remedy=remedy)
+        found = " and ".join(f"{name} ({len(paths)} files, e.g. {paths[0]})" for name, paths in sorted(examples.items()))
+        raise CohortError(f"more than one collection in one folder: {found}", where=root,
+                          remedy="keep each in a folder of its own, pass one as DATA=...")  # fmt: skip
     return next(iter(examples))

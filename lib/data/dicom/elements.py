@@ -1,49 +1,33 @@
-"""The elements of one DICOM file before its pixel data, checked before anybody relies on them.
-
-A damaged length, tag or VR often leaves a file that parses, with other values in it. So every element that is read
-must end inside the file, must come once and in its place (`lib.data.dicom.parsing`), must have the VR that the standard
-gives it, and must hold nothing but the value. Messages never quote a text value: where bytes have moved, it could be a name.
-"""
+"""The elements of one DICOM file before its pixel data, checked: a damaged length, tag or VR often leaves a file that
+parses, with other values in it. So every element that is read must end inside the file, come once and in its place (see
+`parsing`), have the VR that the standard gives it, and hold nothing but the value. Messages never quote a text value: where
+bytes have moved, it could be a name."""
 
 import math
 import re
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from pydicom import uid
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
 
 from lib.errors import DicomError
 
-NATIVE = {
-    ImplicitVRLittleEndian: (True, True),
-    ExplicitVRLittleEndian: (False, True),
-    DeflatedExplicitVRLittleEndian: (False, True),
-    ExplicitVRBigEndian: (False, False),
-}
-"""Uncompressed transfer syntaxes: (implicit VR, little endian)."""
-
-ENCAPSULATED = (False, True)
-"""The same of every compressed one."""
-
+# Uncompressed transfer syntaxes: (implicit VR, little endian)
+NATIVE = {uid.ImplicitVRLittleEndian: (True, True), uid.ExplicitVRLittleEndian: (False, True),
+          uid.DeflatedExplicitVRLittleEndian: (False, True), uid.ExplicitVRBigEndian: (False, False)}  # fmt: skip
+ENCAPSULATED = (False, True)  # the same of every compressed one
 DAMAGED, EXPORT = "damaged, copy it again", "damaged, export the file again"
 _BINARY = {"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT", "OB", "OW", "OF", "OD", "OL", "OV", "SQ"}
 _DECIMAL = re.compile(rb"[ \0]*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)[ \0]*")
 _INTEGER = re.compile(rb"[ \0]*([+-]?\d{1,10})[ \0]*")
 
 
-@dataclass(frozen=True)
-class Pixels:
+class Pixels(NamedTuple):
     """Where the pixel data stands in `Elements.data`: byte offset, and length in bytes (None: undefined)."""
 
     offset: int
@@ -53,7 +37,7 @@ class Pixels:
 class Elements:
     """The elements before the pixel data. `get`, `in` and `decimals` take a keyword (or, the first two, a tag)."""
 
-    def __init__(self, dataset: Dataset, data: bytes, size: int, syntax: UID, pixels: Pixels | None, path: Path):
+    def __init__(self, dataset: Dataset, data: bytes, size: int, syntax: uid.UID, pixels: Pixels | None, path: Path):
         self.data, self.size, self.syntax, self.pixels, self.path = data, size, syntax, pixels, path
         self.implicit, self.little_endian = NATIVE.get(syntax, ENCAPSULATED)
         self._dataset = dataset
@@ -62,10 +46,8 @@ class Elements:
         return _tag(name) in self._dataset
 
     def get(self, name: str | int) -> str | list[str] | None:
-        """Text of an element without padding, a list if it has several values, None if it is missing.
-
-        Raises DicomError for a sequence, a number of another VR, or text that cannot be decoded.
-        """
+        """Text of an element without padding, a list if it has several values, None if it is missing. Raises DicomError for
+        a sequence, a number of another VR, or text that cannot be decoded."""
         element = self._element(name)
         if element is None:
             return None
@@ -79,8 +61,8 @@ class Elements:
                 with warnings.catch_warnings():  # pydicom warns of odd character sets
                     warnings.simplefilter("ignore")
                     decoded = convert_raw_data_element(element, encoding=self._dataset.original_character_set).value
-                several = isinstance(decoded, (list, tuple, MultiValue))
-                values = [str(part).strip(" \0") for part in (decoded if several else [decoded])]
+                parts = decoded if isinstance(decoded, (list, tuple, MultiValue)) else [decoded]
+                values = [str(part).strip(" \0") for part in parts]
             except Exception:  # noqa: BLE001 - pydicom raises many kinds for damaged bytes
                 raise self.error(f"{label(name)} cannot be decoded") from None
         return values if len(values) > 1 else values[0]
@@ -92,10 +74,9 @@ class Elements:
             if required:
                 raise self.error(f"no {name} in the header, expected a CT image with HU and position", "export it again")
             return None
-        if value.count(b"\\") != count - 1:
-            found = value.count(b"\\") + 1
-            raise self.error(f"{name} has {found} value(s), expected {count}", EXPORT)
         matches = [_DECIMAL.fullmatch(part) for part in value.split(b"\\")]
+        if len(matches) != count:
+            raise self.error(f"{name} has {len(matches)} value(s), expected {count}", EXPORT)
         numbers = tuple(float(match[1]) if match else math.nan for match in matches)
         if not all(map(math.isfinite, numbers)):
             raise self.error(f"{name} is not a finite number", EXPORT)
@@ -125,11 +106,9 @@ class Elements:
 
     def _value(self, name: str, vr: str) -> bytes:
         element = self._element(name)
-        if element is None:
-            return b""
-        if element.VR not in (vr, None, "UN"):
+        if element and element.VR not in (vr, None, "UN"):
             raise self.error(f"{name} has the VR {element.VR!a}, expected {vr}")
-        return element.value or b""
+        return (element and element.value) or b""
 
     def _element(self, name: str | int) -> RawDataElement | None:
         element = self._dataset.get_item(_tag(name), keep_deferred=True)

@@ -10,7 +10,6 @@ from lib.data.dicom.names import DOSE_OF_WORD, MAYO_NAME, OWN_MANUFACTURERS, TCI
 from lib.data.dicom.slice import Header
 from lib.data.doses import FULL, LOW
 from lib.data.patients import ALIASES
-from lib.errors import PaperError
 
 _DOSE_TOKEN = re.compile(r"(?<![a-z])(full|quarter|fd|qd|low(?=[ _-]?dose)|ldct|ndct)(?![a-z])", re.IGNORECASE)
 _MAYO_FOLDER = re.compile(r"(?<![a-z])(full|quarter|fd|qd)_\d+mm", re.IGNORECASE)
@@ -32,11 +31,6 @@ class Problem:
     what: str
     remedy: str
     count: int = 1
-
-    @classmethod
-    def of(cls, error: PaperError, file: Path, kind: str | None = None) -> "Problem":
-        """What `error` says of a file; its kind is the error's code unless given."""
-        return cls(file, kind or error.code, error.what, error.remedy)
 
     def __str__(self) -> str:
         return f"{self.file}: {self.what}; {self.remedy}"
@@ -60,13 +54,11 @@ def identify(header: Header, path: Path, root: Path) -> tuple[Problem | None, He
     if not header.identified:
         token = named[1].upper() if named else _token(_PATIENT_TOKEN, folders)
         written = header.collection if header.collection in OWN_MANUFACTURERS else None
-        if token and token[0] == "P":
-            patient, collection = named[1], written or "simulated"
-        elif token and (token.startswith("SIM") or written):
-            patient, collection = token, written or "simulated"
-        elif token:
-            patient = token
+        if token:
+            patient = named[1] if token[0] == "P" else token
             collection = "tcia" if TCIA_ID.match(token) and (tcia_folder or token[0] in "NC") else "mayo2016"
+            if token[0] in "PS" or written:
+                collection = written or "simulated"
     elif collection == "tcia" and patient[0] == "L" and mayo_path and not tcia_folder:
         collection = "mayo2016"  # a copy of Mayo's data whose PatientName was rewritten
     in_name = (DOSE_OF_WORD[named[2].lower()], float(named[3])) if named else (None, None)
@@ -77,36 +69,26 @@ def identify(header: Header, path: Path, root: Path) -> tuple[Problem | None, He
         return Problem(path, "no thickness", "no slice thickness in header or path", "set SliceThickness"), None
     problem = None
     if collection == "mayo2016" and patient in ALIASES:
-        text = f"patient {patient} is read as {ALIASES[patient]} (a misprint)"
-        problem = Problem(path, "alias", text, "nothing to do")
+        problem = Problem(path, "alias", f"patient {patient} is read as {ALIASES[patient]} (a misprint)", "nothing to do")
         patient = ALIASES[patient]
     if collection == "tcia" and patient[0] == "C" and dose == LOW:
-        text = "TCIA chest: the low dose is 10 %, not 25 %"
-        problem = Problem(path, "tenth dose", text, "name it where results are shown")
+        remedy = "name it where results are shown"
+        problem = Problem(path, "tenth dose", "TCIA chest: the low dose is 10 %, not 25 %", remedy)
     if dose is None and collection != "other":
-        text = f"patient {patient}: no dose in header or path"
-        return Problem(path, "no dose", text, "put the slices into full_ and quarter_ folders"), None
+        remedy = "put the slices into full_ and quarter_ folders"
+        return Problem(path, "no dose", f"patient {patient}: no dose in header or path", remedy), None
     if dose is None:
-        dose = FULL
-        text = f"patient {patient}: no dose information, taken as normal dose"
+        dose, text = FULL, f"patient {patient}: no dose information, taken as normal dose"
         problem = Problem(path, "dose assumed", text, "name the folders full and quarter if both doses are there")
-    return problem, replace(
-        header,
-        patient=patient,
-        collection=collection,
-        dose=dose,
-        kernel=kernel,
-        thickness_mm=round(thickness, 2),
-        identified=True,
-        dose_fraction=_dose_fraction(collection, patient, dose, header.dose_fraction),
-    )
+    known = _LOW_DOSE_FRACTION.get(collection)
+    low = header.dose_fraction or (known.get(patient[0]) if isinstance(known, dict) else known)
+    return problem, replace(header, patient=patient, collection=collection, dose=dose, kernel=kernel, identified=True,
+                            thickness_mm=round(thickness, 2), dose_fraction=1.0 if dose == FULL else low)  # fmt: skip
 
 
 def consistent(headers: dict[Path, Header]) -> tuple[dict[Path, Header], list[Problem]]:
-    """Without the few slices that contradict their series, as one with a flipped byte in its name or its slope does.
-
-    Series here are those of SeriesInstanceUID. Where fewer than 9 of 10 slices agree, that says nothing.
-    """
+    """Without the few slices that contradict their series (of SeriesInstanceUID), as one with a flipped byte in its name or
+    its slope does. Where fewer than 9 of 10 slices agree, that says nothing."""
     kept, problems, series = dict(headers), [], defaultdict(list)
     for path, header in headers.items():
         if header.series_uid:
@@ -123,14 +105,6 @@ def consistent(headers: dict[Path, Header]) -> tuple[dict[Path, Header], list[Pr
     return kept, problems
 
 
-def _dose_fraction(collection: str, patient: str, dose: str, stated: float | None) -> float | None:
-    """Share of the full dose: the header's, else what the collection is known for, else None."""
-    if dose == FULL:
-        return 1.0
-    known = _LOW_DOSE_FRACTION.get(collection)
-    return stated or (known.get(patient[0]) if isinstance(known, dict) else known)
-
-
 def _token(pattern: re.Pattern, folders: list[str], fold: bool = False) -> str | None:
     """The token of the nearest folder that holds exactly one."""
     for name in folders:
@@ -143,7 +117,5 @@ def _token(pattern: re.Pattern, folders: list[str], fold: bool = False) -> str |
 def _path_kernel(named: re.Match | None, folders: list[str], collection: str) -> str:
     if named and named[4]:
         return "D45"
-    token = _token(_KERNEL_TOKEN, folders, fold=True)
-    if token:
-        return _KERNEL_OF_TOKEN[token]
-    return "B30" if collection in ("mayo2016", "simulated") else "unknown"
+    default = "B30" if collection in ("mayo2016", "simulated") else "unknown"
+    return _KERNEL_OF_TOKEN.get(_token(_KERNEL_TOKEN, folders, fold=True), default)

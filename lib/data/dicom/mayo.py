@@ -17,44 +17,23 @@ from lib.data.doses import DOSES, FULL, LOW
 STATEMENT = "Simulated CT slice: computed from a numerical phantom or by noise insertion. Not for diagnosis."
 REAL_STATEMENT = "Normal dose: real scan, re-encoded. Not for diagnosis."
 LOW_STATEMENT = "Low dose inserted by simulation, dose fraction {:g}, not an acquisition. Not for diagnosis."
-DOSE_FRACTION = 0.25
-"""The challenge's; another one is stated in the header."""
+DOSE_FRACTION = 0.25  # the challenge's; another one is stated in the header
 
 
-def write_slice(
-    path: Path,
-    hu: np.ndarray,
-    *,
-    patient: str,
-    dose: str,
-    kernel: str,
-    thickness_mm: float,
-    z_mm: float,
-    instance: int,
-    pixel_spacing_mm: float = 0.7,
-    kvp: float = 120.0,
-    collection: str = "simulated",
-    dose_fraction: float = DOSE_FRACTION,
-) -> Path:
-    """Write one slice as a CT Image Storage file with Mayo's kind of header. The same call gives the same bytes.
+def write_slice(path: Path, hu: np.ndarray, *, patient: str, dose: str, kernel: str, thickness_mm: float, z_mm: float,
+                instance: int, pixel_spacing_mm: float = 0.7, kvp: float = 120.0, collection: str = "simulated",
+                dose_fraction: float = DOSE_FRACTION) -> Path:  # fmt: skip
+    """Write one slice as a CT Image Storage file with Mayo's kind of header. The same call gives the same bytes. Raises
+    ValueError (another name of a patient or a dose, HU that are not finite, no image) or OutputError (the disk refuses).
 
     Parameters
     ----------
-    path : Path, the file
-    hu : array (rows, columns)
-        HU, rounded and clipped to [-1024, 3071] (12 bits, slope 1, intercept -1024); those of the collection 'inserted',
-        whose full dose is a real scan, to [-1024, 64511] (16 bits).
-    patient : str, SIM and two digits or more, or a pseudonym (P and 8 hex digits): no slice poses as one of Mayo's
-    dose, kernel : str, one of ``DOSES``; 'B30', 'D45',
-    thickness_mm, z_mm, pixel_spacing_mm, kvp : float, slice thickness, position, distance of pixels, tube voltage
-    instance : int, rises as z falls, as Siemens numbers them (:func:`write_series` does that)
-    collection : str, 'simulated' or 'inserted'
-    dose_fraction : float, of the low dose
-
-    Raises
-    ------
-    ValueError : another name of a patient or a dose, HU that are not finite, or no image
-    OutputError : the disk is full or read-only
+    hu : (rows, columns), rounded and clipped to [-1024, 3071] (12 bits, slope 1, intercept -1024); those of the collection
+        'inserted', whose full dose is a real scan, to [-1024, 64511] (16 bits)
+    patient : SIM and two digits or more, or a pseudonym (P and 8 hex digits): no slice poses as one of Mayo's
+    dose, kernel, collection : one of `DOSES`; 'B30', 'D45' or another; 'simulated' or 'inserted'
+    instance : rises as z falls, as Siemens numbers them (`write_series` does that)
+    dose_fraction : of the low dose
     """
     path, hu = Path(path), np.asarray(hu)
     if not re.fullmatch(r"SIM\d{2,}|P[0-9a-f]{8}", patient) or dose not in DOSES or collection not in OWN_MANUFACTURERS:
@@ -71,8 +50,7 @@ def write_slice(
         ds.DerivationDescription = f"{STATEMENT} Low dose: dose fraction {dose_fraction:g}."
     ds.ImagePositionPatient = [_ds(-pixel_spacing_mm * (n - 1) / 2) for n in (hu.shape[1], hu.shape[0])] + [_ds(z_mm)]
     ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
-    ds.SliceLocation = _ds(z_mm)
-    ds.PixelSpacing = [_ds(pixel_spacing_mm)] * 2
+    ds.SliceLocation, ds.PixelSpacing = _ds(z_mm), [_ds(pixel_spacing_mm)] * 2
     ds.Rows, ds.Columns = hu.shape
     ds.PixelData = stored.tobytes() + b"\0" * (stored.nbytes % 2)
     with atomic(path, durable=False) as temporary:
@@ -81,26 +59,13 @@ def write_slice(
 
 
 def write_series(root: Path, hu: np.ndarray, z_mm, **series) -> list[Path]:
-    """Write a series below `root` in Mayo's folders and file names; InstanceNumber rises as z falls.
-
-    Parameters
-    ----------
-    root : Path, the cohort's folder
-    hu : array (slices, rows, columns), HU
-    z_mm : sequence of float, position of each slice, in any order
-    **series : the rest of :func:`write_slice`'s keywords: patient, dose, kernel, thickness_mm, pixel_spacing_mm
-
-    Returns
-    -------
-    list of Path : in the order of ``hu``
-    """
+    """Write a series, HU of shape (slices, rows, columns), below `root` in Mayo's folders and file names, its positions
+    `z_mm` in any order; InstanceNumber rises as z falls. `series` are `write_slice`'s other keywords. Returns the files."""
     key = {name: series[name] for name in ("patient", "dose", "kernel", "thickness_mm")}
     folder = Path(root) / mayo_folder(**key)
     instance = {int(index): n for n, index in enumerate(np.argsort(-np.asarray(z_mm, float), kind="stable"), start=1)}
-    return [
-        write_slice(folder / mayo_file_name(**key, instance=instance[i]), hu[i], z_mm=z, instance=instance[i], **series)
-        for i, z in enumerate(map(float, z_mm))
-    ]
+    return [write_slice(folder / mayo_file_name(**key, instance=instance[i]), hu[i], z_mm=float(z), instance=instance[i],
+                        **series) for i, z in enumerate(z_mm)]  # fmt: skip
 
 
 def mayo_folder(patient: str, dose: str, kernel: str, thickness_mm: float) -> Path:
@@ -111,7 +76,8 @@ def mayo_folder(patient: str, dose: str, kernel: str, thickness_mm: float) -> Pa
 
 def mayo_file_name(patient: str, dose: str, kernel: str, thickness_mm: float, instance: int) -> str:
     """File name in Mayo's form; series number, time and UID tail differ between doses, as in the real data."""
-    tail = int(_digest(patient, dose, kernel, thickness_mm, instance)[:8], 16) % 10**9
+    parts = "|".join(map(str, (patient, dose, kernel, thickness_mm, instance)))
+    tail = int(hashlib.sha256(parts.encode()).hexdigest()[:8], 16) % 10**9
     series, moment = ("0001", "2020.01.01.10.00.00") if dose == FULL else ("0004", "2020.01.01.12.30.00")
     name = _patient_name(patient, dose, kernel, thickness_mm)
     return f"{name}_1.CT.{series}.{instance:04d}.{moment}.000000.{tail:09d}.IMA"
@@ -121,13 +87,11 @@ def _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp) -> Dat
     """Every Type 1 and 2 attribute of the CT Image IOD's mandatory modules, save those that depend on the pixels."""
     hour = "100000" if dose == FULL else "123000"
     instance_uid = _uid(patient, dose, kernel, thickness_mm, instance)
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    ds.file_meta.MediaStorageSOPInstanceUID = instance_uid
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.ImplementationClassUID = _uid("implementation")
-    ds.file_meta.ImplementationVersionName = "PERCEPTUAL_1"
+    ds, meta = Dataset(), FileMetaDataset()
+    ds.file_meta = meta
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, instance_uid
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID, meta.ImplementationVersionName = _uid("implementation"), "PERCEPTUAL_1"
     ds.SpecificCharacterSet = "ISO_IR 100"
     ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "SIMULATED"]
     ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, instance_uid
@@ -139,9 +103,8 @@ def _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp) -> Dat
     ds.PatientName, ds.PatientID = _patient_name(patient, dose, kernel, thickness_mm), patient
     ds.PatientBirthDate, ds.PatientSex, ds.PatientComments = "", "", STATEMENT
     ds.PatientIdentityRemoved, ds.DeidentificationMethod = "YES", "no patient: simulated"
-    ds.SliceThickness, ds.KVP = _ds(thickness_mm), _ds(kvp)
+    ds.SliceThickness, ds.KVP, ds.PatientPosition = _ds(thickness_mm), _ds(kvp), "HFS"
     ds.ConvolutionKernel = f"{kernel}f" if re.fullmatch(r"[A-Za-z]{1,2}\d{2}", kernel) else kernel
-    ds.PatientPosition = "HFS"
     ds.StudyInstanceUID = _uid("study", patient, dose)
     ds.SeriesInstanceUID = _uid("series", patient, dose, kernel, thickness_mm)
     ds.FrameOfReferenceUID = _uid("frame of reference", patient, dose)
@@ -175,10 +138,6 @@ def _patient_name(patient: str, dose: str, kernel: str, thickness_mm: float) -> 
 
 def _uid(*entropy) -> str:
     return generate_uid(entropy_srcs=["simulated low-dose CT", *map(str, entropy)])
-
-
-def _digest(*parts) -> str:
-    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()
 
 
 def _ds(value: float) -> DSfloat:

@@ -1,8 +1,5 @@
-"""A DICOM file's bytes to its elements: parsed by pydicom, which is watched.
-
-pydicom alone would follow a damaged length past the end of the file, take the last of two elements of one tag, and parse
-for minutes what no CT slice has.
-"""
+"""A DICOM file's bytes to its elements: parsed by pydicom, which is watched: it would follow a damaged length past the end
+of the file, take the last of two elements of one tag, and parse for minutes what no CT slice has."""
 
 import io
 import re
@@ -18,15 +15,10 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from lib.data.dicom.elements import ENCAPSULATED, NATIVE, Elements, Pixels, label, unusable
 from lib.errors import DicomError
 
-LARGEST_FILE = 64 * 2**20
-"""Bytes; the largest CT slice there is, 4,096 x 4,096 of 16 bits, takes half of that."""
-
-LARGEST_HEADER = 4 * 2**20
-"""Bytes before the pixel data; scanners write some thousands, with their private groups some hundred thousand."""
-
+LARGEST_FILE = 64 * 2**20  # bytes; the largest CT slice there is, 4,096 x 4,096 of 16 bits, takes half of that
+LARGEST_HEADER = 4 * 2**20  # bytes before the pixel data; scanners write thousands, a hundred thousand with private groups
 _PIXEL_DATA, _OTHER_PIXELS = 0x7FE00010, (0x7FE00008, 0x7FE00009)
 _MOST_ELEMENTS = 10_000  # of the top level, or items of all sequences: parsing takes a second then
-_TRANSFER_SYNTAX = 0x00020010
 _ITEM = b"\xfe\xff\x00\xe0"
 _UNDEFINED = 0xFFFFFFFF
 _ORDERED_GROUPS = (0x0008, 0x0010, 0x0018, 0x0020, 0x0028)  # those that anything is read from
@@ -34,21 +26,9 @@ _CUT = "truncated or damaged, copy it again"
 
 
 def parse(data: bytes, path: Path, tags: list[int] | None = None, size: int | None = None) -> Elements:
-    """Parse a file's bytes up to the pixel data.
-
-    Parameters
-    ----------
-    data : bytes, the file, or its beginning
-    path : Path, only names the file in messages
-    tags : list of int, optional, elements to keep, all of them by default
-    size : int, optional
-        Length of the file in bytes, where ``data`` is only its beginning: a failure, or no pixel data, then says
-        nothing about the rest.
-
-    Raises
-    ------
-    DicomError : not DICOM, truncated, damaged, or more than any CT slice has
-    """
+    """Parse a file's bytes up to the pixels. Raises DicomError: not DICOM, truncated, damaged, or more than a CT slice has.
+    `data` is the file, or its beginning where `size` is the file's length in bytes: failing, or no pixels, then says nothing
+    of the rest. `tags` are the elements to keep, all of them by default; `path` only names the file in messages."""
     size = len(data) if size is None else size
     if data[128:132] != b"DICM":
         raise unusable(path, "not a DICOM file (no DICM at byte 128)", "remove it or export it again")
@@ -56,7 +36,6 @@ def parse(data: bytes, path: Path, tags: list[int] | None = None, size: int | No
         raise too_large(path)
     file = io.BytesIO(data[:LARGEST_HEADER])
     file.seek(132)
-    watch = _Watch(file, path, size)
     try:
         with warnings.catch_warnings():  # pydicom warns of odd values in fields that nobody reads here
             warnings.simplefilter("ignore")
@@ -64,9 +43,8 @@ def parse(data: bytes, path: Path, tags: list[int] | None = None, size: int | No
             syntax = _syntax(meta, path)
             if syntax == DeflatedExplicitVRLittleEndian:
                 data = _inflated(data[file.tell() :], path)
-                size = len(data)
-                file = io.BytesIO(data[:LARGEST_HEADER])
-                watch.file, watch.size = file, size
+                size, file = len(data), io.BytesIO(data[:LARGEST_HEADER])
+            watch = _Watch(file, path, size)
             dataset = read_dataset(file, *NATIVE.get(syntax, ENCAPSULATED), stop_when=watch, specific_tags=tags)
     except (DicomError, MemoryError):
         raise
@@ -84,8 +62,7 @@ class _Watch:
         self.last, self.count, self.items, self.pixels = 0, 0, None, None
 
     def __call__(self, tag: int, vr: str | None, length: int) -> bool:
-        tag = int(tag)
-        self.count += 1
+        tag, self.count = int(tag), self.count + 1
         if self.count > _MOST_ELEMENTS:
             raise unusable(self.path, f"more than {_MOST_ELEMENTS} elements, no CT header")
         if tag == _PIXEL_DATA:
@@ -111,7 +88,7 @@ class _Watch:
 
 
 def _syntax(meta: Dataset, path: Path) -> UID:
-    element = meta.get_item(_TRANSFER_SYNTAX)
+    element = meta.get_item("TransferSyntaxUID")
     value = element.value if isinstance(element, RawDataElement) and element.VR == "UI" else None
     syntax = UID((value or b"").decode("ascii", "replace").strip(" \0"))
     if syntax in NATIVE or (syntax.is_transfer_syntax and syntax.is_encapsulated):

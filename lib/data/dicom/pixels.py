@@ -1,7 +1,5 @@
-"""The pixels of one CT slice: what the header says of them, checked, and the stored values decoded.
-
-Limits are those of the CT Image IOD, or so wide that no scanner's CT scale reaches them: what lies beyond is damage.
-"""
+"""The pixels of one CT slice: what the header says of them, checked, and the stored values decoded. Limits are those of the
+CT Image IOD, or so wide that no scanner's CT scale reaches them: what lies beyond is damage."""
 
 import io
 import re
@@ -16,15 +14,9 @@ from pydicom.uid import JPEG2000TransferSyntaxes
 
 from lib.data.dicom.elements import EXPORT, Elements
 
-LARGEST_SIDE = 4096
-"""Rows or columns; CT has 2,048 at most."""
-
-LARGEST_HU = 40_000
-"""Beyond every scale in use, extended ones and padding of -32768 included."""
-
-SLOPES = (1e-3, 64.0)
-"""Sane RescaleSlope: 1 nearly always, fractions exist, 10 for extended scales."""
-
+LARGEST_SIDE = 4096  # rows or columns; CT has 2,048 at most
+LARGEST_HU = 40_000  # beyond every scale in use, extended ones and padding of -32768 included
+SLOPES = (1e-3, 64.0)  # sane RescaleSlope: 1 nearly always, fractions exist, 10 for extended scales
 PIXEL_TAGS = (
     "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "RescaleIntercept", "RescaleSlope",
@@ -47,11 +39,9 @@ class PixelForm:
 
 
 def pixel_form(elements: Elements) -> PixelForm:
-    """Read and check what defines the image, without touching the pixels.
-
-    Raises DicomError for anything missing or inconsistent, for another image type than grey of 16 bits, for an absurd
-    matrix or HU scale, and for pixel data that is missing, cut short, or of another length than the matrix takes.
-    """
+    """Read and check what defines the image, without touching the pixels. Raises DicomError for anything missing or
+    inconsistent, for another image type than grey of 16 bits, for an absurd matrix or HU scale, and for pixel data that is
+    missing, cut short, or of another length than the matrix takes."""
     rows, columns = elements.unsigned("Rows"), elements.unsigned("Columns")
     if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE):
         raise elements.error(f"{rows} rows x {columns} columns, expected 1 to {LARGEST_SIDE}")
@@ -64,8 +54,7 @@ def pixel_form(elements: Elements) -> PixelForm:
     high, sign = elements.unsigned("HighBit"), elements.unsigned("PixelRepresentation")
     if allocated != 16 or not 8 <= stored <= 16 or high != stored - 1 or sign > 1:
         found = f"{allocated} bits allocated, {stored} stored, high bit {high}, PixelRepresentation {sign}"
-        what = f"{found}, where CT has 16, 12 to 16, one less, 0 or 1"
-        raise elements.error(what, "damaged, or export it with 16 bits")
+        raise elements.error(f"{found}, where CT has 16, 12 to 16, one less, 0 or 1", "damaged, or export it with 16 bits")
     slope = elements.decimals("RescaleSlope", 1, required=True)[0]
     intercept = elements.decimals("RescaleIntercept", 1, required=True)[0]
     if not SLOPES[0] <= slope <= SLOPES[1]:
@@ -77,25 +66,19 @@ def pixel_form(elements: Elements) -> PixelForm:
 
 
 def stored_values(elements: Elements, form: PixelForm) -> np.ndarray:
-    """The stored values, (rows, columns), int16 or uint16, perhaps read-only. `elements.data` must be the whole file.
-
-    Raises DicomError if they cannot be decoded.
-    """
+    """The stored values, (rows, columns), int16 or uint16, perhaps read-only. `elements.data` must be the whole file. Raises
+    DicomError if they cannot be decoded."""
     if elements.syntax.is_encapsulated:
-        stored = _decompressed(elements, form)
-    else:
-        _check_end(elements)
-        kind = ("<" if elements.little_endian else ">") + ("i2" if form.signed else "u2")
-        stored = np.frombuffer(elements.data, kind, form.rows * form.columns, elements.pixels.offset)
-        stored = stored.astype(stored.dtype.newbyteorder("="), copy=False).reshape(form.rows, form.columns)
-    return stored
+        return _decompressed(elements, form)
+    _check_end(elements)
+    kind = ("<" if elements.little_endian else ">") + ("i2" if form.signed else "u2")
+    stored = np.frombuffer(elements.data, kind, form.rows * form.columns, elements.pixels.offset)
+    return stored.astype(stored.dtype.newbyteorder("="), copy=False).reshape(form.rows, form.columns)
 
 
 def check_range(elements: Elements, form: PixelForm, lowest: int, highest: int) -> tuple[float, float]:
-    """The HU of the lowest and the highest stored value.
-
-    Raises DicomError if one has bits above BitsStored in use (damage, or an overlay of old) or is no HU of a CT scale.
-    """
+    """The HU of the lowest and the highest stored value. Raises DicomError if one has bits above BitsStored in use (damage,
+    or an overlay of old) or is no HU of a CT scale."""
     limits = (-(2 ** (form.bits_stored - 1)), 2 ** (form.bits_stored - 1)) if form.signed else (0, 2**form.bits_stored)
     if not (limits[0] <= lowest and highest < limits[1]):
         raise elements.error(f"stored values beyond the {form.bits_stored} bits stored", "damaged, or export it again")
@@ -109,9 +92,9 @@ def _check_length(elements: Elements, expected: int) -> None:
     pixels = elements.pixels
     if pixels is None:
         raise elements.error("no pixel data after the header", "truncated or not an image, copy it again")
-    if elements.syntax.is_encapsulated or pixels.length is None:
-        if not elements.syntax.is_encapsulated or pixels.length is not None:
-            raise elements.error("the length of the pixel data contradicts the transfer syntax")
+    if elements.syntax.is_encapsulated != (pixels.length is None):
+        raise elements.error("the length of the pixel data contradicts the transfer syntax")
+    if pixels.length is None:
         return
     if not expected <= pixels.length <= expected + expected % 2:
         raise elements.error(f"{pixels.length} bytes of pixel data, expected {expected}")
@@ -138,10 +121,8 @@ def _decompressed(elements: Elements, form: PixelForm) -> np.ndarray:
         available, missing = False, []
     if not available:
         package = "pylibjpeg-openjpeg" if "2000" in syntax.name else "pylibjpeg-libjpeg"
-        needs = f" (any of: {'; '.join(missing)})" if missing else ""
-        raise elements.error(
-            f"compressed as {syntax.name}, no decoder is installed", f"run 'pip install pylibjpeg {package}'{needs}"
-        )
+        remedy = f"run 'pip install pylibjpeg {package}'" + (f" (any of: {'; '.join(missing)})" if missing else "")
+        raise elements.error(f"compressed as {syntax.name}, no decoder is installed", remedy)
     try:
         frame = _frame(elements)
         if syntax in JPEG2000TransferSyntaxes:
@@ -177,17 +158,14 @@ def _frame(elements: Elements) -> bytes:
 
 
 def _check_codestream(frame: bytes, form: PixelForm) -> None:
-    """A JPEG 2000 codestream of this matrix and precision with all its tiles and its end? Raises ValueError.
-
-    The decoder would fill what is missing with a flat grey, and take memory for any size that is claimed.
-    """
+    """A JPEG 2000 codestream of this matrix and precision with all its tiles and its end? Raises ValueError: the decoder
+    would fill what is missing with a flat grey, and take memory for any size that is claimed."""
     if len(frame) < 51 or struct.unpack_from(">HH", frame) != (_SOC, _SIZ):
         raise ValueError("no JPEG 2000 codestream")
-    _, _, width, height, left, top, tile_width, tile_height, tile_left, tile_top, components, precision, across, down = (
-        struct.unpack_from(">HH8IHBBB", frame, 4)
-    )
-    size = (width, height, left, top, tile_left, tile_top, components, across, down)
-    if size != (form.columns, form.rows, 0, 0, 0, 0, 1, 1, 1) or not tile_width or not tile_height:
+    width, height, *offsets, tile_width, tile_height, tile_left, tile_top = struct.unpack_from(">8I", frame, 8)
+    components, precision, *steps = struct.unpack_from(">HBBB", frame, 40)
+    found = (width, height, *offsets, tile_left, tile_top, components, *steps)
+    if found != (form.columns, form.rows, 0, 0, 0, 0, 1, 1, 1) or not tile_width or not tile_height:
         raise ValueError(f"a codestream of {width} x {height}, {components} component(s), in a slice of another form")
     if (precision & 0x7F) + 1 not in (form.bits_stored, 16) or (precision > 0x7F and not form.signed):
         raise ValueError("the codestream's precision or sign contradicts the header")

@@ -11,26 +11,20 @@ import numpy as np
 from pydicom.datadict import tag_for_keyword
 
 from lib.data.dicom.elements import Elements, unusable
-from lib.data.dicom.names import ANONYMOUS, DOSE_OF_WORD, MAYO_NAME, OWN_MANUFACTURERS, TCIA_DOSE, TCIA_ID, normal_kernel
+from lib.data.dicom.names import ANONYMOUS, DOSE_OF_WORD, MAYO_NAME, OWN_MANUFACTURERS, TCIA_DOSE, TCIA_ID
 from lib.data.dicom.parsing import LARGEST_FILE, LARGEST_HEADER, parse, too_large
 from lib.data.dicom.pixels import PIXEL_TAGS, check_range, pixel_form, stored_values
 from lib.data.patients import pseudonym
 from lib.errors import DicomError
 
-PADDING = -2000
-"""Stored value outside the reconstruction circle; it becomes 0 before rescaling (the authors' rule)."""
-
+PADDING = -2000  # stored value outside the reconstruction circle; it becomes 0 before rescaling (the authors' rule)
 _DOSE_FRACTION = re.compile(r"\bdose fraction (\d*\.?\d+(?:e-?\d+)?)", re.IGNORECASE)
 _RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"  # SOP class of DICOM-CT-PD files
 _PROJECTION_TAGS = (0x70291010, 0x70291011, 0x70311001, 0x70331013, 0x70371009)  # private groups of DICOM-CT-PD
-_HEADER_TAGS = [
-    *map(tag_for_keyword, (
-        "SOPClassUID", "ImageType", "Modality", "Manufacturer", "DerivationDescription", "SeriesDescription",
-        "PatientName", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber",
-        "ConvolutionKernel", "SliceThickness", "ImagePositionPatient", "NumberOfFrames", "PixelSpacing", *PIXEL_TAGS,
-    )),
-    *_PROJECTION_TAGS,
-]  # fmt: skip
+_HEADER_TAGS = [*_PROJECTION_TAGS, *map(tag_for_keyword, (
+    "SOPClassUID", "ImageType", "Modality", "Manufacturer", "DerivationDescription", "SeriesDescription", "PatientName",
+    "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber", "ConvolutionKernel",
+    "SliceThickness", "ImagePositionPatient", "NumberOfFrames", "PixelSpacing", *PIXEL_TAGS))]  # fmt: skip
 _BEGINNING = 32 * 1024  # bytes; most headers end before
 
 
@@ -59,15 +53,9 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Read one CT slice's header without its pixels.
-
-    Raises
-    ------
-    NotCtImageError : another kind of DICOM file
-    DicomError
-        The file cannot be read, is damaged, truncated or multi-frame, lacks what HU and pairing need (rescale slope and
-        intercept, image position, matrix size), or has values that no CT slice has.
-    """
+    """Read one CT slice's header without its pixels. Raises NotCtImageError for another kind of DICOM file, and DicomError
+    where the file cannot be read, is damaged, truncated or multi-frame, lacks what HU and pairing need (rescale slope and
+    intercept, image position, matrix size), or has values that no CT slice has."""
     path = Path(path)
     elements = _beginning(path)
     _check_kind(elements)
@@ -78,7 +66,10 @@ def read_header(path: Path) -> Header:
     stated, spacing = elements.decimals("SliceThickness", 1), elements.decimals("PixelSpacing", 2)
     patient, collection, dose, identified, thickness = _identity(elements, path)
     thickness = round(stated[0], 2) if stated and stated[0] else thickness
-    kernel, fraction = _kernel(elements), _dose_fraction(elements, collection)
+    kernels = _several(elements.get("ConvolutionKernel"))
+    kernel = re.sub(r"^([A-Za-z]{1,2}\d{2})[a-z]$", r"\1", kernels[0].strip()) or None if kernels else None  # B30f -> B30
+    share = _DOSE_FRACTION.search(str(elements.get("DerivationDescription") or ""))  # only ours can be relied on
+    fraction = float(share[1]) if share and collection in OWN_MANUFACTURERS else None
     for name, sane in (
         ("ImagePositionPatient", max(map(abs, position)) <= 10_000),
         ("SliceThickness", thickness is None or 0.01 <= thickness <= 100),
@@ -89,21 +80,10 @@ def read_header(path: Path) -> Header:
         if not sane:
             raise elements.error(f"{name} is none that a CT slice can have")
     return Header(
-        patient=patient,
-        identified=identified,
-        collection=collection,
-        dose=dose,
-        kernel=kernel,
-        thickness_mm=thickness,
-        z_mm=position[2],
-        rows=form.rows,
-        columns=form.columns,
-        pixel_spacing_mm=spacing,
-        series_uid=str(elements.get("SeriesInstanceUID") or ""),
-        instance=elements.integer("InstanceNumber"),
-        dose_fraction=fraction,
-        rescale=(form.slope, form.intercept),
-    )
+        patient, identified, collection, dose, kernel, thickness, z_mm=position[2], rows=form.rows, columns=form.columns,
+        pixel_spacing_mm=spacing, series_uid=str(elements.get("SeriesInstanceUID") or ""),
+        instance=elements.integer("InstanceNumber"), dose_fraction=fraction, rescale=(form.slope, form.intercept),
+    )  # fmt: skip
 
 
 def read_hu(path: Path) -> np.ndarray:
@@ -123,8 +103,7 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what, remedy = f"cannot be read ({error.strerror})", "check the file's permissions and the disk"
-        raise unusable(path, what, remedy) from error
+        raise unusable(path, f"cannot be read ({error.strerror})", "check the file's permissions and the disk") from error
 
 
 def decode_hu(data: bytes, path: Path) -> np.ndarray:
@@ -142,8 +121,7 @@ def decode_hu(data: bytes, path: Path) -> np.ndarray:
     if not (form.slope.is_integer() and form.intercept.is_integer() and limits.min <= ends[0] and ends[1] <= limits.max):
         return (stored.astype(np.float64) * form.slope + form.intercept).astype(np.float32)
     hu = stored.astype(np.int16)  # modulo 2^16 throughout, so exact: the HU themselves fit
-    if form.slope != 1:
-        hu *= np.int16(form.slope)
+    hu *= np.int16(form.slope)
     hu += np.int64(form.intercept).astype(np.int16)
     return hu
 
@@ -172,19 +150,18 @@ def _check_kind(elements: Elements) -> None:
     modality = str(elements.get("Modality") or "")
     private = any(tag in elements for tag in _PROJECTION_TAGS) or elements.get("SOPClassUID") == _RAW_DATA
     if "ImagePositionPatient" not in elements and private:
-        raise _other(elements, "projection data (DICOM-CT-PD), not a CT image", "use the image folders", "projection data")
+        raise NotCtImageError("projection data (DICOM-CT-PD), not a CT image", where=elements.path,
+                              remedy="use the image folders", code="projection data")  # fmt: skip
     if not re.fullmatch(r"[A-Z0-9_ ]{1,16}", modality):
         raise elements.error("no readable Modality, expected CT", "truncated or damaged, copy it again")
     if modality != "CT":
-        raise _other(elements, f"modality {modality}, expected CT", "use the CT images", f"modality {modality}")
+        raise NotCtImageError(f"modality {modality}, expected CT", where=elements.path, remedy="use the CT images",
+                              code=f"modality {modality}")  # fmt: skip
     if "LOCALIZER" in [value.upper() for value in _several(elements.get("ImageType"))]:
-        raise _other(elements, "a localizer (scout view), not an axial slice", "leave it out", "localizer")
+        raise NotCtImageError("a localizer (scout view), not an axial slice", where=elements.path, remedy="leave it out",
+                              code="localizer")  # fmt: skip
     if (frames := elements.integer("NumberOfFrames") or 1) > 1:
         raise elements.error(f"multi-frame image with {frames} frames", "export one file per slice")
-
-
-def _other(elements: Elements, what: str, remedy: str, code: str) -> NotCtImageError:
-    return NotCtImageError(what, where=elements.path, remedy=remedy, code=code)
 
 
 def _several(value: str | list[str] | None) -> list[str]:
@@ -193,10 +170,10 @@ def _several(value: str | list[str] | None) -> list[str]:
 
 def _identity(elements: Elements, path: Path) -> tuple[str, str, str | None, bool, float | None]:
     """Patient, collection, dose, whether the patient is known, and thickness as far as the name holds it."""
-    name, patient_id = str(elements.get("PatientName") or "").strip(), str(elements.get("PatientID") or "").strip()
-    written = _written_here(elements)
-    description = TCIA_DOSE.search(str(elements.get("SeriesDescription") or ""))
-    dose = DOSE_OF_WORD[description[1].lower()] if description else None
+    name, patient_id, manufacturer, description = (
+        str(elements.get(tag) or "").strip() for tag in ("PatientName", "PatientID", "Manufacturer", "SeriesDescription"))
+    written = next((collection for collection, own in OWN_MANUFACTURERS.items() if own in manufacturer), None)  # by us
+    dose = DOSE_OF_WORD[stated[1].lower()] if (stated := TCIA_DOSE.search(description)) else None
     if match := MAYO_NAME.match(name):
         patient = match[1] if match[1].startswith("P") else match[1].upper()
         collection = written or ("mayo2016" if patient.startswith("L") else "simulated")
@@ -211,18 +188,3 @@ def _identity(elements: Elements, path: Path) -> tuple[str, str, str | None, boo
     return pseudonym(str(fallback)), written or "other", dose, False, None
 
 
-def _written_here(elements: Elements) -> str | None:
-    """Collection of a slice that this package wrote."""
-    manufacturer = str(elements.get("Manufacturer") or "")
-    return next((collection for collection, name in OWN_MANUFACTURERS.items() if name in manufacturer), None)
-
-
-def _dose_fraction(elements: Elements, collection: str) -> float | None:
-    """As `lib.data.dicom.mayo` states it; other slices state none that can be relied on."""
-    stated = _DOSE_FRACTION.search(str(elements.get("DerivationDescription") or ""))
-    return float(stated[1]) if stated and collection in ("simulated", "inserted") else None
-
-
-def _kernel(elements: Elements) -> str | None:
-    names = _several(elements.get("ConvolutionKernel"))
-    return normal_kernel(str(names[0])) or None if names else None

@@ -1,7 +1,5 @@
-"""DICOM files to the store of HU volumes (Section 5.1).
-
-The manifest is written last: a killed or failing run leaves no store, but what it finished is used by the next one.
-"""
+"""DICOM files to the store of HU volumes (Section 5.1). The manifest is written last: a killed or failing run leaves no
+store, but what it finished is used by the next one."""
 
 import json
 import logging
@@ -32,21 +30,10 @@ def build_store(data: Path, out: Path, *, jobs: int = 1) -> pd.DataFrame:
 
     Volumes are int16 HU, (slices, rows, columns), or float32 where int16 would lose something. A paired series holds
     its paired slices only; a series without partner is stored whole, with paired=False. What was left out, and why, is
-    in problems.csv. Memory holds one slice for each of `jobs` processes, whatever the number of slices. A run that was
-    stopped goes on after the last series that it finished.
-
-    Returns
-    -------
-    DataFrame : the manifest, as `load_manifest` returns it
-
-    Raises
-    ------
-    CohortError
-        The folder is unusable; an earlier store is then untouched. After the other errors there is no manifest, but
-        finished series stay for the next run.
-    OutputError : `out` cannot be written, or another run is at work in it
-    VolumeError : the disk gives back other bytes than it was given
-    StageError : a process was ended from outside
+    in problems.csv. Memory holds one slice for each of `jobs` processes. The result is what `load_manifest` returns.
+    Raises CohortError where the folder is unusable; an earlier store is then untouched. After OutputError (`out` cannot be
+    written), VolumeError (the disk gives back other bytes than it was given) and StageError (a process was ended from
+    outside) there is no manifest, but finished series stay for the next run.
     """
     build_counted(data, out, jobs)
     return load_manifest(out)
@@ -63,8 +50,8 @@ def build_counted(data: Path, out: Path, jobs: int) -> dict[str, float]:
             raise cannot_write(out, error) from error
     seconds = time.monotonic() - begin
     speed = {"slices": new, "kept": kept, "seconds": round(seconds, 2), "slices_per_s": round(new / seconds, 1)}
-    already = f", {kept:,} were there already" if kept else ""
-    log.info("%s slices in %.1f s: %.0f slices/s%s", f"{new:,}", seconds, speed["slices_per_s"], already)
+    log.info("%s slices in %.1f s: %.0f slices/s%s", f"{new:,}", seconds, speed["slices_per_s"],
+             f", {kept:,} were there already" if kept else "")  # fmt: skip
     return speed
 
 
@@ -76,29 +63,27 @@ def _write_store(found: Discovery, out: Path, workers: Workers) -> tuple[int, in
     total, new = (sum(len(part.slices) * len(part.series) for part in some) for some in (parts, due))
     with tqdm(total=total, initial=total - new, desc="Volumes", unit="slice", delay=2, smoothing=0.05) as bar:
         done |= write(due, out, workers.executor(new), workers.jobs, bar)
-    problems = found.problems + [problem for part in parts for problem in done[part.key].problems(part)]
+    problems = found.problems + [Problem(part.slices[index][1 + series], "undecodable", *why) for part in parts
+                                 for series, index, *why in done[part.key].left_out]  # fmt: skip
     tables = [_rows(part, done[part.key]) for part in parts if done[part.key].volumes]
     if not tables:
         raise CohortError(f"no slice could be decoded (the last one: {problems[-1]})", where=found.root)
     manifest = pd.concat(tables, ignore_index=True)
-    for name, text in (
-        ("problems.csv", _problem_table(found, problems).to_csv(index=False)),
-        ("summary.json", json.dumps(_summary(found, problems, manifest), indent=2) + "\n"),
-        ("manifest.csv", manifest.to_csv(index=False)),
-    ):
-        write_text(out / name, text)
+    write_text(out / "problems.csv", _problem_table(found, problems).to_csv(index=False))
+    write_text(out / "summary.json", json.dumps(_summary(found, problems, manifest), indent=2) + "\n")
+    write_text(out / "manifest.csv", manifest.to_csv(index=False))
     return new, total - new
 
 
 def _rows(part: Part, record: Record) -> pd.DataFrame:
     """The manifest's rows of one part."""
-    kept, tables = record.kept(part), []
-    rows, columns = part.matrix
+    gone, tables, (rows, columns) = {index for _, index, _, _ in record.left_out}, [], part.matrix
+    kept = [each for index, each in enumerate(part.slices) if index not in gone]
     for column, (key, name) in enumerate(zip(part.series, part.volumes, strict=True)):
         headers = [part.found.headers[each[1 + column]] for each in kept]
         tables.append(pd.DataFrame({
             "patient": key.patient, "dose": key.dose, "kernel": key.kernel, "thickness_mm": key.thickness_mm,
-            "index": range(len(kept)), "z_mm": [each[0] for each in kept], "volume": name, "paired": part.paired,
+            "index": range(len(kept)), "z_mm": [each[0] for each in kept], "volume": name, "paired": len(part.series) == 2,
             "rows": rows, "columns": columns, "source_sha256": record.sources[column],
             "collection": [header.collection for header in headers],
             "dose_fraction": [header.dose_fraction for header in headers],
@@ -108,10 +93,9 @@ def _rows(part: Part, record: Record) -> pd.DataFrame:
 
 def _check_space(due: list[Part], out: Path) -> None:
     needed = sum(2 * math.prod(part.matrix) * len(part.slices) * len(part.series) for part in due)
-    free = shutil.disk_usage(out).free
-    if needed > free:
-        sizes = f"the volumes need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
-        raise OutputError(sizes, where=out, remedy="free space or set OUTPUT=... to another disk")
+    if needed > (free := shutil.disk_usage(out).free):
+        raise OutputError(f"the volumes need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free", where=out,
+                          remedy="free space or set OUTPUT=... to another disk")  # fmt: skip
 
 
 def _problem_table(found: Discovery, problems: list[Problem]) -> pd.DataFrame:
@@ -132,15 +116,10 @@ def _problem_table(found: Discovery, problems: list[Problem]) -> pd.DataFrame:
 def _summary(found: Discovery, problems: list[Problem], manifest: pd.DataFrame) -> dict:
     state = completeness(manifest)
     return {
-        "collection": found.collection,
-        "patients": int(manifest["patient"].nunique()),
-        "series": int(manifest["volume"].nunique()),
-        "slices": len(manifest),
-        "pairs": int(manifest["paired"].sum()) // 2,
+        "collection": found.collection, "patients": int(manifest["patient"].nunique()),
+        "series": int(manifest["volume"].nunique()), "slices": len(manifest), "pairs": int(manifest["paired"].sum()) // 2,
         "pairs_by_series": count_table(manifest).loc["total"].drop("total").to_dict(),
         "expected_by_series": None if state is None else published.PAIRS_BY_SERIES,
-        "complete": None if state is None else state.startswith("complete"),
-        "completeness": state,
-        "ignored": found.ignored,
-        "problems": counts(problems),
-    }
+        "complete": None if state is None else state.startswith("complete"), "completeness": state,
+        "ignored": found.ignored, "problems": counts(problems),
+    }  # fmt: skip

@@ -1,18 +1,15 @@
-"""The parts of a store, each written as a whole: a pair's two volumes, or the volume of a series without partner.
-
-A finished part leaves a record, so that a run that was killed goes on after it. Records hold hashes, no file names.
-"""
+"""The parts of a store, each written as a whole: a pair's two volumes, or the volume of a series without partner. A finished
+part leaves a record, so that a run that was killed goes on after it. Records hold hashes, no file names."""
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from lib.artifacts.cache import code_hash, digest
-from lib.artifacts.files import TEMPORARY, sync, unchanged, write_json
+from lib.artifacts.files import TEMPORARY, sync, unchanged
 from lib.data.dicom.discovery import Discovery
-from lib.data.dicom.identity import Problem
 from lib.data.dicom.pairing import SeriesKey
 from lib.data.doses import DOSES
 
@@ -22,26 +19,21 @@ _VOLUME = re.compile(rf"[\w.+-]+_({'|'.join(DOSES)})_[\w.+-]+_[\d.]+mm\.npy")
 
 @dataclass(eq=False)
 class Part:
-    """What is written together.
-
-    Attributes
-    ----------
-    series : tuple of SeriesKey, (full dose, low dose), or one series without partner
-    slices : list of tuple, (z_mm, path of each series), z rising
-    """
+    """What is written together."""
 
     found: Discovery
-    series: tuple[SeriesKey, ...]
-    slices: list[tuple]
-
-    @property
-    def paired(self) -> bool:
-        return len(self.series) == 2
+    series: tuple[SeriesKey, ...]  # full dose and low dose, or one series without partner
+    slices: list[tuple]  # (z_mm, path of each series), z rising
 
     @property
     def volumes(self) -> list[str]:
-        """File name of each series' volume."""
-        return [volume_name(key) for key in self.series]
+        """File name of each series' volume: 'SIM01_full_B30_1mm.npy'; a kernel's odd characters give way to a hash."""
+        names = []
+        for key in self.series:
+            kernel = re.sub(r"[^\w.+-]", "-", key.kernel)
+            kernel += "" if kernel == key.kernel else f"-{digest(key.kernel)[:6]}"
+            names.append(f"{key.patient}_{key.dose}_{kernel}_{key.thickness_mm:g}mm.npy")
+        return names
 
     @property
     def matrix(self) -> tuple[int, int]:
@@ -65,34 +57,11 @@ class Part:
 
 @dataclass
 class Record:
-    """A finished part.
+    """A finished part."""
 
-    Attributes
-    ----------
-    volumes : dict, size, modification time and SHA-256 by file name; empty if no slice could be decoded
-    sources : list, SHA-256 of the DICOM files, by series, one per slice that is stored
-    left_out : list, [series, slice, what is wrong, remedy], both counted from 0 in the part
-    """
-
-    volumes: dict[str, list] = field(default_factory=dict)
-    sources: list[list[str]] = field(default_factory=list)
-    left_out: list[list] = field(default_factory=list)
-
-    def kept(self, part: Part) -> list[tuple]:
-        """The part's slices that are stored."""
-        gone = {index for _, index, _, _ in self.left_out}
-        return [each for index, each in enumerate(part.slices) if index not in gone]
-
-    def write(self, part: Part, out: Path) -> None:
-        """Vouch for the volumes, which are in place: from now on they are not made again."""
-        write_json(out / FOLDER / f"{part.key}.json", asdict(self))
-
-    def problems(self, part: Part) -> list[Problem]:
-        """Why slices were left out."""
-        return [
-            Problem(part.slices[index][1 + series], "undecodable", what, remedy)
-            for series, index, what, remedy in self.left_out
-        ]
+    volumes: dict[str, list] = field(default_factory=dict)  # name -> size, time, SHA-256; empty if no slice was decoded
+    sources: list[list[str]] = field(default_factory=list)  # SHA-256 of the DICOM files, by series, a stored slice each
+    left_out: list[list] = field(default_factory=list)  # [series, slice, what is wrong, remedy], counted from 0 in the part
 
 
 def planned(found: Discovery) -> list[Part]:
@@ -102,23 +71,14 @@ def planned(found: Discovery) -> list[Part]:
     return parts + [Part(found, (key,), slices) for key, slices in found.series.items() if key not in done]
 
 
-def volume_name(key: SeriesKey) -> str:
-    """File name of a series: 'SIM01_full_B30_1mm.npy'; a kernel's odd characters give way to a hash."""
-    kernel = re.sub(r"[^\w.+-]", "-", key.kernel)
-    kernel += "" if kernel == key.kernel else f"-{digest(key.kernel)[:6]}"
-    return f"{key.patient}_{key.dose}_{kernel}_{key.thickness_mm:g}mm.npy"
-
-
 def resume(parts: list[Part], out: Path) -> dict[str, Record]:
     """Records, by key, of the parts that an earlier run finished; removes the rest of its store, the manifest first."""
     for name in ("manifest.csv", "summary.json", "problems.csv"):
         (out / name).unlink(missing_ok=True)
     sync(out)
-    wanted = {part.key for part in parts}
-    kept = {}
-    for path in sorted((out / FOLDER).glob("*.json")):
-        record = _read(path)
-        if path.stem in wanted and record and all(unchanged(out / name, known) for name, known in record.volumes.items()):
+    wanted, kept = {part.key for part in parts}, {}
+    for path in records(out):
+        if path.stem in wanted and (record := _intact(out, path)):
             kept[path.stem] = record
         else:
             path.unlink()
@@ -139,15 +99,13 @@ def records(out: Path) -> list[Path]:
 
 def intact(out: Path) -> bool:
     """Whether every volume that a record vouches for is still the one that was written."""
-    return all(
-        (record := _read(path)) is not None
-        and all(unchanged(out / name, known) for name, known in record.volumes.items())
-        for path in records(out)
-    )
+    return all(_intact(out, path) for path in records(out))
 
 
-def _read(path: Path) -> Record | None:
+def _intact(out: Path, path: Path) -> Record | None:
+    """The record, unless it cannot be read or a volume is another."""
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        record = Record(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    return record if all(unchanged(out / name, known) for name, known in record.volumes.items()) else None

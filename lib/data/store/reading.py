@@ -1,8 +1,5 @@
-"""The store of Hounsfield units: one .npy per series, and a manifest with one row per slice.
-
-In the volumes of a pair, index i at full dose and index i at quarter dose show the same place; z rises with the index.
-A store without a manifest is not a store: :mod:`lib.stages.preprocess` writes it last.
-"""
+"""The store of Hounsfield units: one .npy per series, and a manifest with one row per slice. In the volumes of a pair, index
+i at full dose and index i at quarter dose show the same place; z rises with the index."""
 
 import json
 from collections.abc import Iterable
@@ -18,31 +15,21 @@ from lib.paper import published
 COLUMNS = {
     "patient": "str", "dose": "str", "kernel": "str", "thickness_mm": "float64", "index": "int64", "z_mm": "float64",
     "volume": "str", "paired": "bool", "rows": "int64", "columns": "int64", "source_sha256": "str", "collection": "str",
-    "dose_fraction": "float64",
-}  # fmt: skip
+    "dose_fraction": "float64"}  # fmt: skip
 
 
 def load_manifest(out: Path) -> pd.DataFrame:
-    """One row per slice, checked against the volumes.
+    """One row per slice, checked against the volumes; VolumeError if anything is missing or does not fit.
 
-    Returns
-    -------
-    DataFrame
-        Columns: patient, dose (of ``DOSES``), kernel, thickness_mm, index (in the volume), z_mm, volume (file name),
-        paired, rows, columns, source_sha256 (of the DICOM file), collection, dose_fraction (of the full dose, 1.0 for it;
-        NaN where nothing says).
-
-    Raises
-    ------
-    VolumeError : anything is missing or does not fit
+    Columns: patient, dose (of ``DOSES``), kernel, thickness_mm, index (in the volume), z_mm, volume (file name), paired,
+    rows, columns, source_sha256 (of the DICOM file), collection, dose_fraction (of the full dose, 1.0 for it; NaN: unknown).
     """
     path = Path(out) / "manifest.csv"
     if not path.is_file():
         raise _error(path, "there is no manifest, so the store is missing or incomplete")
     try:
         manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
-        lacking = [name for name in COLUMNS if name not in manifest]
-        if lacking:
+        if lacking := [name for name in COLUMNS if name not in manifest]:
             raise _error(path, f"column(s) {', '.join(lacking)} are missing")
         allowed = manifest["paired"].isin(["True", "False"]) & manifest["dose"].isin(DOSES)
         if manifest.empty or not allowed.all():
@@ -61,13 +48,8 @@ def load_manifest(out: Path) -> pd.DataFrame:
 
 
 class Volume:
-    """HU of one series, read through the file: mapped pages would count as memory of the process.
-
-    Attributes
-    ----------
-    shape : tuple of int, (slices, rows, columns)
-    dtype : dtype, int16 or float32
-    """
+    """HU of one series, `shape` (slices, rows, columns) and `dtype` int16 or float32, read through the file: mapped pages
+    would count as memory of the process."""
 
     def __init__(self, path: Path):
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -111,16 +93,13 @@ def load_problems(out: Path) -> pd.DataFrame:
 
 
 def load_summary(out: Path) -> dict:
-    """Counts of `preprocess`: collection, patients, series, slices, pairs, also by series and as expected of the whole
-    collection, `completeness`, ignored files and problems by kind."""
+    """Counts of `preprocess`: see `lib.data.store.build`."""
     return json.loads((Path(out) / "summary.json").read_text(encoding="utf-8"))
 
 
 def pairs(manifest: pd.DataFrame) -> pd.DataFrame:
-    """One row per pair: patient, kernel, thickness_mm, index, z_mm, ldct and ndct (volume file names).
-
-    Raises VolumeError if a slice that is marked as paired has no partner at its index and z.
-    """
+    """One row per pair: patient, kernel, thickness_mm, index, z_mm, ldct and ndct (volume file names). Raises VolumeError if
+    a slice that is marked as paired has no partner at its index and z."""
     keys = ["patient", "kernel", "thickness_mm", "index"]
     paired = manifest[manifest["paired"]]
     low, full = (paired.loc[paired["dose"] == dose, [*keys, "z_mm", "volume"]] for dose in (LOW, FULL))
@@ -129,8 +108,8 @@ def pairs(manifest: pd.DataFrame) -> pd.DataFrame:
     if wrong.any():
         first = both[wrong].iloc[0]
         name = f"{first['patient']} {first['kernel']} {first['thickness_mm']:g} mm index {first['index']}"
-        what = f"{wrong.sum()} slice(s) marked as paired have no partner at their index and z, the first is {name}"
-        raise _error("manifest", what)
+        raise _error("manifest", f"{wrong.sum()} slice(s) marked as paired have no partner at their index and z, the first "
+                                 f"is {name}")  # fmt: skip
     both = both.rename(columns={"volume": "ldct", "volume_full": "ndct"})
     return both[[*keys, "z_mm", "ldct", "ndct"]].sort_values(keys, ignore_index=True)
 
@@ -138,8 +117,7 @@ def pairs(manifest: pd.DataFrame) -> pd.DataFrame:
 def count_table(manifest: pd.DataFrame) -> pd.DataFrame:
     """Pairs by patient (rows) and series (columns, 'B30 1 mm'), with totals; the paper has 16,628 in all."""
     table = pairs(manifest)
-    series = table["kernel"] + " " + table["thickness_mm"].map("{:g} mm".format)
-    counts = pd.crosstab(table["patient"], series)
+    counts = pd.crosstab(table["patient"], table["kernel"] + " " + table["thickness_mm"].map("{:g} mm".format))
     counts.columns.name, counts.index.name = None, "patient"
     counts["total"] = counts.sum(axis=1)
     counts.loc["total"] = counts.sum()
@@ -147,27 +125,24 @@ def count_table(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def completeness(manifest: pd.DataFrame) -> str | None:
-    """One line that says whether the whole of Mayo's collection is there, None for other collections.
-
-    'complete: 10 patients, 16,628 pairs' or 'partial: 2 of 10 patients, 1 mm B30 only, 1,200 of 16,628 pairs'.
-    """
+    """One line that says whether the whole of Mayo's collection is there, None for other collections: 'complete: 10
+    patients, 16,628 pairs' or 'partial: 2 of 10 patients, 1 mm B30 only, 1,200 of 16,628 pairs'."""
     if manifest["collection"].iloc[0] != "mayo2016":
         return None
     counts = count_table(manifest)
     found, patients = counts.loc["total"], counts.index.drop("total")
-    thick = [counts[name].drop("total").to_dict() for name in counts if name.endswith("3 mm")]
-    whole = all(each == published.SLICES_3MM_BY_PATIENT for each in thick)
+    by_patient = published.SLICES_3MM_BY_PATIENT
+    whole = all(counts[name].drop("total").to_dict() == by_patient for name in counts if name.endswith("3 mm"))
     if whole and found.drop("total").to_dict() == published.PAIRS_BY_SERIES:
         return f"complete: {len(patients)} patients, {published.PAIRS:,} pairs"
     lacking = []
-    everyone = list(published.SLICES_3MM_BY_PATIENT)
-    if len(known := patients.intersection(everyone)) < len(everyone):
-        lacking.append(f"{len(known)} of {len(everyone)} patients")
+    if len(known := patients.intersection(list(by_patient))) < len(by_patient):
+        lacking.append(f"{len(known)} of {len(by_patient)} patients")
     series = [" ".join(name.split(" ", 1)[::-1]) for name in published.PAIRS_BY_SERIES if found.get(name, 0)]
     if 0 < len(series) < len(published.PAIRS_BY_SERIES):
         lacking.append(f"{' and '.join(series)} only")
-    lacking = lacking or ["not slice for slice as published"]
-    return "partial: " + ", ".join([*lacking, f"{found['total']:,} of {published.PAIRS:,} pairs"])
+    lacking = [*(lacking or ["not slice for slice as published"]), f"{found['total']:,} of {published.PAIRS:,} pairs"]
+    return "partial: " + ", ".join(lacking)
 
 
 def _error(where: Path | str, what: str) -> VolumeError:

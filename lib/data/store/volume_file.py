@@ -1,7 +1,5 @@
-"""The bytes of one volume: reserved on the disk, written slice by slice by several processes at once, read back.
-
-The file is a .npy, little-endian, (slices, rows, columns), under a temporary name until it is whole.
-"""
+"""The bytes of one volume: reserved on the disk, written slice by slice by several processes at once, read back. The file is
+a .npy, little-endian, (slices, rows, columns), under a temporary name until it is whole."""
 
 import errno
 import hashlib
@@ -35,8 +33,7 @@ class Target(NamedTuple):
     def header(self) -> bytes:
         """What stands before the first slice, as `np.save` writes it."""
         file = io.BytesIO()
-        description = {"descr": self.dtype, "fortran_order": False, "shape": self.shape}
-        np.lib.format.write_array_header_1_0(file, description)
+        np.lib.format.write_array_header_1_0(file, {"descr": self.dtype, "fortran_order": False, "shape": self.shape})
         return file.getvalue()
 
     @property
@@ -46,20 +43,19 @@ class Target(NamedTuple):
 
 
 class Written(NamedTuple):
-    """One slice: the SHA-256 of its DICOM file, and the CRC-32 of the bytes handed to the disk."""
+    """One slice."""
 
-    source_sha256: str
-    crc32: int
+    source_sha256: str  # of its DICOM file
+    crc32: int  # of the bytes handed to the disk
 
 
 def allocate(path: Path, shape: tuple[int, int, int], dtype: str) -> Target:
     """Reserve a volume's whole size under a temporary name. Raises OSError, for one where the disk lacks the space."""
     target = Target(path, temporary_beside(path), shape, dtype)
-    header = target.header
     try:
         with target.temporary.open("wb") as file:
-            file.write(header)
-            _reserve(file.fileno(), len(header) + shape[0] * target.slice_bytes)
+            place = file.write(target.header)
+            _reserve(file.fileno(), place + shape[0] * target.slice_bytes)
     except BaseException:
         target.temporary.unlink(missing_ok=True)
         raise
@@ -67,11 +63,8 @@ def allocate(path: Path, shape: tuple[int, int, int], dtype: str) -> Target:
 
 
 def write_slices(target: Target, first: int, sources: list[Path]) -> list[Written | DicomError] | None:
-    """Decode DICOM files and write their HU to the slices from `first` on. Runs in a worker.
-
-    Returns what was written for each file, or what is wrong with it; None if INT16 would lose something. Raises OSError if
-    the volume cannot be written.
-    """
+    """Decode DICOM files and write their HU to the slices from `first` on; runs in a worker. Returns what was written for
+    each file, or what is wrong with it; None if INT16 would lose something. Raises OSError if the disk refuses."""
     written: list[Written | DicomError] = []
     offset = len(target.header) + first * target.slice_bytes
     with target.temporary.open("r+b", buffering=0) as file:
@@ -80,8 +73,8 @@ def write_slices(target: Target, first: int, sources: list[Path]) -> list[Writte
                 data = read_bytes(source)
                 hu = decode_hu(data, source)
                 if hu.shape != target.shape[1:]:
-                    what = f"changed while it was read, now {hu.shape}"
-                    raise DicomError(what, where=source, remedy="leave the data alone meanwhile")
+                    raise DicomError(f"changed while it was read, now {hu.shape}", where=source,
+                                     remedy="leave the data alone meanwhile")  # fmt: skip
             except DicomError as error:
                 written.append(error)
                 continue
@@ -94,11 +87,8 @@ def write_slices(target: Target, first: int, sources: list[Path]) -> list[Writte
 
 
 def settle(target: Target, checksums: list[int]) -> list:
-    """Wait until a volume is on the disk, read it back from there and compare it with what was handed over.
-
-    Returns size, modification time in ns and SHA-256 of the file, as `lib.artifacts.files.fingerprint`. Raises VolumeError
-    if the disk holds something else, OSError if it refuses.
-    """
+    """Wait until a volume is on the disk, read it back from there and compare it with what was handed over. Returns what
+    `lib.artifacts.files.fingerprint` does. Raises VolumeError if the disk holds something else, OSError if it refuses."""
     target.temporary.chmod(0o644)
     sync(target.temporary)
     whole, sums = hashlib.sha256(), [zlib.crc32(target.header), *checksums]
@@ -115,8 +105,7 @@ def settle(target: Target, checksums: list[int]) -> list:
                     break
                 index, checksum = index + 1, 0
     if index < len(sums):
-        where = f"slice {index - 1}" if index else "the header"
-        what = f"{where} was read back other than it was written"
+        what = f"{f'slice {index - 1}' if index else 'the header'} was read back other than it was written"
         raise VolumeError(what, where=target.path, remedy="check the disk, run it again")
     status = target.temporary.stat()
     return [status.st_size, status.st_mtime_ns, whole.hexdigest()]

@@ -1,20 +1,18 @@
-"""Writing the parts of a store with several processes: decode, write, wait for the disk, read back, rename, record.
-
-One thread per part waits for the processes and for the disk; a few parts are under way, so that both are always busy.
-"""
+"""Writing the parts of a store with several processes: decode, write, wait for the disk, read back, rename, record. One
+thread per part waits for the processes and for the disk; a few parts are under way, so that both are always busy."""
 
 import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
-from lib.artifacts.files import sync
-from lib.data.store.parts import Part, Record
+from lib.artifacts.files import sync, write_json
+from lib.data.store.parts import FOLDER, Part, Record
 from lib.data.store.volume_file import FLOAT32, INT16, Target, Written, allocate, settle, write_slices
 from lib.errors import DicomError
 
@@ -22,23 +20,10 @@ CHUNK = 16  # slices that a worker writes before it reports
 
 
 def write(parts: list[Part], out: Path, executor: Executor, jobs: int, bar: tqdm) -> dict[str, Record]:
-    """Write parts; what was finished before an error stays, with its records.
+    """Write parts to the store `out`: their records by key. What was finished before an error stays, with its records.
 
-    Parameters
-    ----------
-    parts : list of Part, what to write
-    out : Path, the store
-    executor : Executor, its ``jobs`` processes decode and write. After an error it takes no more work.
-    bar : tqdm, counts slices
-
-    Returns
-    -------
-    dict : the parts' records by key
-
-    Raises
-    ------
-    OSError : the store cannot be written
-    VolumeError : the disk gives back other bytes than it was given
+    The `jobs` processes of `executor` decode and write (after an error it takes no more work); `bar` counts slices. Raises
+    OSError where the store cannot be written, and VolumeError where the disk gives back other bytes than it was given.
     """
     with ThreadPoolExecutor(jobs + 2) as threads, ThreadPoolExecutor(jobs + 1) as readers:
         writer = _Writer(out, executor, readers, bar)
@@ -70,9 +55,8 @@ class _Writer:
                 if any(None in slices for slices in volumes):
                     dtypes = [FLOAT32 if None in slices else dtype for slices, dtype in zip(volumes, dtypes, strict=True)]
                 elif bad := _undecodable(places, volumes):
-                    left_out += bad
-                    gone = {place for _, place, _, _ in bad}
-                    places, dtypes = [place for place in places if place not in gone], [INT16] * len(part.series)
+                    left_out += bad.values()
+                    places, dtypes = [place for place in places if place not in bad], [INT16] * len(part.series)
                 else:
                     return self._finished(part, targets, volumes, left_out)
             with self.lock:
@@ -83,9 +67,8 @@ class _Writer:
         """What `write_slices` says of each slice, by series; None among them where INT16 does not do."""
         chunks = []
         for column, target in enumerate(targets):
-            sources = [part.slices[place][1 + column] for place in places]
-            for first in range(0, len(sources), CHUNK):
-                some = sources[first : first + CHUNK]
+            for first in range(0, len(places), CHUNK):
+                some = [part.slices[place][1 + column] for place in places[first : first + CHUNK]]
                 chunks.append((column, len(some), self.executor.submit(write_slices, target, first, some)))
         volumes: list[list] = [[] for _ in targets]
         for column, count, chunk in chunks:
@@ -102,7 +85,7 @@ class _Writer:
             os.replace(target.temporary, target.path)
         sync(self.out)
         record = Record(known, [[each.source_sha256 for each in slices] for slices in volumes], left_out)
-        record.write(part, self.out)
+        write_json(self.out / FOLDER / f"{part.key}.json", asdict(record))  # from now on they are not made again
         return record
 
 
@@ -119,11 +102,11 @@ def _allocated(part: Part, out: Path, slices: int, dtypes: list[str]) -> Iterato
             target.temporary.unlink(missing_ok=True)
 
 
-def _undecodable(places: list[int], volumes: list[list[Written | DicomError]]) -> list[list]:
-    """As `Record.left_out`; of a slice that fails in both series the first is named."""
+def _undecodable(places: list[int], volumes: list[list[Written | DicomError]]) -> dict[int, list]:
+    """As `Record.left_out`, by slice; of a slice that fails in both series the first is named."""
     bad: dict[int, list] = {}
     for column, slices in enumerate(volumes):
         for place, found in zip(places, slices, strict=True):
             if isinstance(found, DicomError):
                 bad.setdefault(place, [column, place, found.what, found.remedy])
-    return list(bad.values())
+    return bad
