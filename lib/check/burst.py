@@ -33,7 +33,8 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
     losses = {"mse": study.configurations["mse"]} | study.chosen
     smaller = f"try SET=training.batch={max(1, batch // 2)}"
     kinds = {_kind(loss): loss for loss in losses.values()}
-    kept, available = feature_cache.kept_in(study, patches["train"]), psutil.virtual_memory().available
+    kept = feature_cache.kept_in(study.chosen.values(), settings, patches["train"])
+    available = psutil.virtual_memory().available
     once = {kind: bool(loss.layers) and all((loss.encoding, name) in kept for name in loss.layer_names)
             for kind, loss in kinds.items()}  # whether the targets' features are computed once
     try:

@@ -69,10 +69,11 @@ def check_room(study: Study, pairs: pd.DataFrame, patches: dict[str, int], repor
     """Disk space needed against what is free."""
     report.title("Disk")
     voxels = int((pairs["rows"] * pairs["columns"]).sum())
+    features = feature_cache.kept_in(study.chosen.values(), study.training, patches["train"])
     needs = {
         "scans written as DICOM": 4 * voxels if study.data == study.paths.cohort else 0,
         "volumes": 4 * voxels,
-        FEATURES: len(study.seeds) * sum(feature_cache.kept_in(study, patches["train"]).values()),
+        FEATURES: len(study.seeds) * sum(features.values()),
         "weights and checkpoints": (3 * 2 + len(study.runs())) * 4 * unet(study.unet.channels, seed=0).count_params(),
     }
     for what, size in needs.items():

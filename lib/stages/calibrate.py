@@ -174,18 +174,23 @@ def calibrate(study: Study) -> pd.DataFrame:
 
 
 def lambda_used(study: Study, experiment: str) -> float:
-    """The lambda with which an experiment is trained: its own number, or that of ``paths.calibrated``.
-
-    Raises StageError if notebook 02 has not run, or ran with other settings (LAMBDA, the experiments, the scans, the code).
-    """
+    """The lambda with which an experiment is trained: its own number, or that of :func:`load_calibration`."""
     rule = study.configurations[experiment].lambda_
     if rule.value is not None:
         return rule.value
+    table = load_calibration(study)
+    return float(table.loc[table["experiment"] == experiment, "lambda_used"].iloc[0])
+
+
+def load_calibration(study: Study) -> pd.DataFrame:
+    """The table of :func:`calibrate`, for all who use it after notebook 02.
+
+    Raises StageError if notebook 02 has not run, or ran with other settings (LAMBDA, the experiments, the scans, the code).
+    """
     if not study.paths.calibrated.is_file():
         raise StageError("there is no calibration yet", where=study.paths.calibrated,
                          remedy="run notebook 02 (make paper does) first")
     if not calibration_step(study).is_current():
         raise StageError("this calibration was made with other settings, scans or code", where=study.paths.calibrated,
                          remedy="run notebook 02 (make paper does) again")
-    table = pd.read_csv(study.paths.calibrated)
-    return float(table.loc[table["experiment"] == experiment, "lambda_used"].iloc[0])
+    return pd.read_csv(study.paths.calibrated)

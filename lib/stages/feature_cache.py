@@ -7,7 +7,7 @@ deletes them at its end.
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
@@ -22,10 +22,11 @@ from lib.data.features import Features
 from lib.data.patches import Patches
 from lib.networks.winograd import worth_accelerating
 from lib.perceptual import balance, encoders
-from lib.perceptual.configuration import Encoding
+from lib.perceptual.configuration import Encoding, LossConfiguration
 from lib.perceptual.losses import as_list
 from lib.stages import inputs
 from lib.study.config import Study
+from lib.study.sections import Training
 
 BATCH = 16  # patches per encoder pass
 log = logging.getLogger(__name__)
@@ -49,10 +50,9 @@ def kept(sizes: Mapping[tuple[Encoding, str], int], limit: float) -> dict[tuple[
             if total <= limit}
 
 
-def kept_in(study: Study, patches: int) -> dict[tuple[Encoding, str], int]:
-    """Bytes of the features that the study keeps for so many training patches, by encoding and layer."""
-    every = sizes(balance.encodings(study.chosen.values()), patches, study.training.patch_size)
-    return kept(every, study.training.features_gib * 1024**3)
+def kept_in(losses: Iterable[LossConfiguration], settings: Training, patches: int) -> dict[tuple[Encoding, str], int]:
+    """Bytes of the features that are kept for so many training patches, by encoding and layer."""
+    return kept(sizes(balance.encodings(losses), patches, settings.patch_size), settings.features_gib * 1024**3)
 
 
 def target_features(study: Study, encoding: Encoding, patches: Patches, seed: int) -> dict[str, Features]:
@@ -60,7 +60,8 @@ def target_features(study: Study, encoding: Encoding, patches: Patches, seed: in
 
     ``encoding`` is one of the study's experiments', ``patches`` are the training patches in the order of the run's ``seed``.
     """
-    size = {name: each for (of, name), each in kept_in(study, len(patches)).items() if of == encoding}
+    every = kept_in(study.chosen.values(), study.training, len(patches))
+    size = {name: each for (of, name), each in every.items() if of == encoding}
     folder, stem = study.paths.features / f"seed-{seed}", digest(encoding)[:12]
     files = {name: folder / f"{stem}_{name}.npy" for name in size}
     step = Step(f"features, {encoding.weights}", folder / f"{stem}.json", {"lib.stages.feature_cache"},

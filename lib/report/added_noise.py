@@ -18,7 +18,7 @@ ZOOM: Final = 0.25  # side of the zoom, share of the shorter side of the slice
 
 
 @mpl.rc_context(STYLE)
-def figure_insertion(
+def figure_added_noise(
     path: Path, ndct_hu: np.ndarray, ldct_hu: np.ndarray, *, dose_fraction: float, source: str,
     sd_hu: tuple[float, float] | None = None, centre: tuple[int, int] | None = None,
 ) -> Path:
