@@ -13,6 +13,8 @@ from lib import REPOSITORY
 from lib.study.choices import ENVIRONMENT
 from lib.study.config import Study, load_study
 
+SECOND = ("mse", "E1", "E4")  # experiments of the second whole run
+
 
 def pytest_addoption(parser):
     parser.addoption("--faults", choices=("short", "full"), default="short",
@@ -42,22 +44,24 @@ def pytest_collection_modifyitems(items):
 def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
     """Whole runs of smoke that the session needs, one after the other beside its other tests.
 
-    'smoke' is the repository's own, brought up to date; 'second' is one from nothing, elsewhere, with two jobs.
+    'smoke' is the repository's own, brought up to date; 'second' is one of fewer experiments from nothing, elsewhere, with
+    two jobs.
 
     Yields
     ------
     function
         Waits for the end of one, and returns the folder with its artifacts/smoke and figures/smoke.
     """
-    runs = {"smoke": (REPOSITORY, "1"), "second": (tmp_path_factory.mktemp("second"), "2")}
+    fewer = f"experiments=[{','.join(SECOND)}]"
+    runs = {"smoke": (REPOSITORY, "1", ""), "second": (tmp_path_factory.mktemp("second"), "2", fewer)}
     plain = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "OUTPUT")}
     needed = {name for item in request.session.items for name in item.fixturenames}
     begun: list[subprocess.Popen] = []
 
-    def run(root: Path, jobs: str) -> Path:
+    def run(root: Path, jobs: str, changes: str) -> Path:
         begun.append(subprocess.Popen(
             [sys.executable, "-m", "lib", "paper", "--jobs", jobs, "--unchecked"], cwd=REPOSITORY, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**plain, "PROFILE": "smoke", "OUTPUT": str(root)}))
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**plain, "PROFILE": "smoke", "OUTPUT": str(root), "SET": changes}))
         printed, _ = begun[-1].communicate()
         assert begun[-1].returncode == 0, printed
         return root
