@@ -61,7 +61,8 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
     def run(root: Path, jobs: str, changes: str) -> Path:
         begun.append(subprocess.Popen(
             [sys.executable, "-m", "lib", "paper", "--jobs", jobs, "--unchecked"], cwd=REPOSITORY, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**plain, "PROFILE": "smoke", "OUTPUT": str(root), "SET": changes}))
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**plain, "PROFILE": "smoke", "OUTPUT": str(root), "SET": changes}))
         printed, _ = begun[-1].communicate()
         assert begun[-1].returncode == 0, printed
         return root
