@@ -13,6 +13,7 @@ from lib import REPOSITORY
 from lib.study.choices import ENVIRONMENT
 from lib.study.config import Study, load_study
 
+BESIDE = "WHOLE_RUN_BESIDE_THE_TESTS"  # a variable by which the processes of whole runs are known
 SECOND = ("mse", "E1", "E4")  # experiments of the second whole run
 
 
@@ -37,7 +38,7 @@ def study(tmp_path) -> Study:
 
 def pytest_collection_modifyitems(items):
     """Tests of whole runs come last: `whole_runs` makes them meanwhile."""
-    items.sort(key=lambda item: bool({"smoke", "second"} & set(item.fixturenames)))
+    items.sort(key=lambda item: bool({"smoke", "second", "bench"} & set(item.fixturenames)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,7 +46,7 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
     """Whole runs of smoke that the session needs, one after the other beside its other tests.
 
     'smoke' is the repository's own, brought up to date; 'second' is one of fewer experiments from nothing, elsewhere, with
-    two jobs.
+    two jobs; 'bench' is the benchmark on tiny sizes.
 
     Yields
     ------
@@ -53,16 +54,18 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
         Waits for the end of one, and returns the folder with its artifacts/smoke and figures/smoke.
     """
     fewer = f"experiments=[{','.join(SECOND)}]"
-    runs = {"smoke": (REPOSITORY, "1", ""), "second": (tmp_path_factory.mktemp("second"), "2", fewer)}
+    elsewhere = tmp_path_factory.mktemp("whole")
+    runs = {"smoke": (REPOSITORY, "", "paper", "--unchecked"),
+            "second": (elsewhere, fewer, "paper", "--unchecked", "--jobs", "2"),
+            "bench": (elsewhere, "", "bench", "--quick")}
     plain = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "OUTPUT")}
     needed = {name for item in request.session.items for name in item.fixturenames}
     begun: list[subprocess.Popen] = []
 
-    def run(root: Path, jobs: str, changes: str) -> Path:
+    def run(root: Path, changes: str, *command: str) -> Path:
         begun.append(subprocess.Popen(
-            [sys.executable, "-m", "lib", "paper", "--jobs", jobs, "--unchecked"], cwd=REPOSITORY, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={**plain, "PROFILE": "smoke", "OUTPUT": str(root), "SET": changes}))
+            [sys.executable, "-m", "lib", *command], cwd=REPOSITORY, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, env={**plain, "PROFILE": "smoke", "OUTPUT": str(root), "SET": changes, BESIDE: "1"}))
         printed, _ = begun[-1].communicate()
         assert begun[-1].returncode == 0, printed
         return root
@@ -85,6 +88,12 @@ def smoke(whole_runs) -> Path:
 def second(whole_runs) -> Path:
     """The same of a run from nothing, elsewhere, with two stages at once."""
     return whole_runs("second")
+
+
+@pytest.fixture(scope="session")
+def bench(whole_runs) -> Path:
+    """Folder with artifacts/bench.json of the benchmark on tiny sizes."""
+    return whole_runs("bench")
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from lib.study.runs import Run
 from lib.workflow import cluster
 from lib.workflow.make import make
 from lib.workflow.stages import Stage, stages
+from tests.conftest import BESIDE
 
 ENDED = 20.0  # seconds that a process may take to be gone, on a busy machine
 
@@ -116,10 +117,8 @@ def left(before: set[psutil.Process]) -> list[psutil.Process]:
 
 def alive(process: psutil.Process) -> bool:
     try:
-        family = " ".join(part for each in (process, *process.parents()) for part in each.cmdline())
-        beside = "lib paper" in family and "--unchecked" in family
-        return process.status() != psutil.STATUS_ZOMBIE and not beside and "resource_tracker" not in " ".join(
-            process.cmdline())
+        return (process.status() != psutil.STATUS_ZOMBIE and BESIDE not in process.environ()
+                and "resource_tracker" not in " ".join(process.cmdline()))
     except psutil.NoSuchProcess:
         return False
 
