@@ -16,7 +16,7 @@ ROUNDS = 3
 
 
 def run(setting: Setting) -> dict:
-    """Slices a second and bytes a slice of both; leaves the store where the other parts read it."""
+    """Slices per second and bytes per slice of both; leaves the store where the other parts read it."""
     out, plain = setting.study().paths.volumes, setting.folder / "plain"
     files = sorted(path for path in setting.dicom.rglob("*") if path.suffix.lower() in (".ima", ".dcm"))
     for path in files:

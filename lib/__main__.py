@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
                                    "it stopped.")
     simulate.add_argument("out", metavar="OUT", nargs="?", type=Path,
                           help="folder to write to (default: where the profile keeps its cohort)")
-    for name, what in (("patients", "how many patients"), ("slices", "slices a patient at 0.8 mm spacing"),
+    for name, what in (("patients", "how many patients"), ("slices", "slices per patient at 0.8 mm spacing"),
                        ("size", "pixels along a side"), ("seed", "seed of the cohort")):
         simulate.add_argument(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
     insert = commands.add_parser("insert", parents=[speech], help="insert a low dose into normal-dose scans",
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     insert.add_argument("data", metavar="DATA", nargs="?", type=Path, help="folder with normal-dose DICOM files")
     insert.add_argument("out", metavar="OUT", nargs="?", type=Path, help="folder to write to")
     insert.add_argument("--dose-fraction", type=float, metavar="F", help="share of the full dose (default 0.25)")
-    insert.add_argument("--i0", type=float, metavar="N", help="photons a detector bin (default: from the scan's own noise)")
+    insert.add_argument("--i0", type=float, metavar="N", help="photons per detector bin (default: by the scan's own noise)")
     insert.add_argument("--seed", type=int, metavar="N", help="seed of the noise (default 5)")
     insert.add_argument("--jobs", default=str(cores()), metavar="N", help="series at once (default: one a core)")
     preprocess = commands.add_parser("preprocess", parents=[speech], help="DICOM to HU volumes with a manifest",

@@ -1,4 +1,4 @@
-"""How the code speaks: ``logging``, to the console in plain words and to one file a run in full.
+"""How the code speaks: ``logging``, to the console in plain words and to one file per run in full.
 
 A module writes ``log = logging.getLogger(__name__)`` and calls ``log.info`` (progress that a user follows),
 ``log.warning`` (what the run goes on without) or ``log.debug`` (the file only). Progress bars are tqdm's. Only the

@@ -114,7 +114,7 @@ def figure3(labels: Labels, examples: Mapping[str, np.ndarray]) -> Path:
 
 @mpl.rc_context(STYLE)
 def figure_training(labels: Labels, histories: Mapping[tuple[str, int], pd.DataFrame]) -> Path:
-    """Total loss, MSE, PL and Psi after each epoch; training solid, validation dashed; a line a seed. ``histories``: by
+    """Total loss, MSE, PL and Psi after each epoch; training solid, validation dashed; a line per seed. ``histories``: by
     experiment and seed, columns epoch, total, mse, pl, psi and the same as val_*; pl and psi may be empty."""
     figure = new_figure(labels, 5.2)
     axes = figure.subplots(2, 2, sharex=True)
@@ -139,7 +139,7 @@ def figure_training(labels: Labels, histories: Mapping[tuple[str, int], pd.DataF
 
 @mpl.rc_context(STYLE)
 def figure_ssim(labels: Labels, metrics: pd.DataFrame) -> Path:
-    """Distribution of SSIM (the authors' protocol) over the test slices: a panel a series, a violin an experiment, the
+    """Distribution of SSIM (the authors' protocol) over the test slices: a panel per series, a violin per experiment, the
     mean over seeds of a slice."""
     scores = ssim_by_slice(metrics)
     groups = list(scores.groupby(["kernel", "thickness_mm"]))

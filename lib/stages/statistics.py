@@ -21,7 +21,7 @@ COLUMNS: Final = ["comparison", "other", "ssim_reference", "ssim_other", "p_valu
 def table3(metrics: pd.DataFrame, calibration: pd.DataFrame | None = None) -> pd.DataFrame:
     """Table 3: mean and population SD over the test slices of all seeds, the paper's row beside each.
 
-    ``metrics`` are of :func:`lib.stages.evaluate.evaluate_all`; without ``calibration`` lambda and Psi stay empty. A row an
+    ``metrics`` are of :func:`lib.stages.evaluate.evaluate_all`; without ``calibration`` lambda and Psi stay empty. A row per
     experiment, in the order of ``metrics``: experiment, ssim_mean ... nrmse_sd, rank, paper_ssim_mean ... paper_rank, then
     ssim_window_mean ... nrmse_window_sd, lambda_used, psi_untrained, psi_trained (Algorithm 2 at lambda_used), rank_all,
     slices, seeds and ssim_seed_sd, the SD of the seeds' mean SSIM. ``rank`` orders by mean SSIM the five experiments that
@@ -89,7 +89,7 @@ def table4(metrics: pd.DataFrame, resamples: int = 10_000, seed: int = 5) -> pd.
     table, a bootstrap interval of the mean difference over patients and slices; then the paper's numbers. Scores are
     compared in full precision (the authors' were rounded to four decimals, which makes ties), after the mean over seeds.
 
-    A row a comparison: the paper's four, then the others, the LDCT input last; no row without a second experiment. The
+    A row per comparison: the paper's four, then the others, the LDCT input last; no row without a second experiment. The
     third column, the first one's mean SSIM, is ssim_e1 or, of another experiment, ssim_reference. ``log10_p`` is exact
     where ``p_value`` is too small for a float. Raises ValueError if the experiments were evaluated on different slices.
     """

@@ -48,7 +48,7 @@ class Split(Section):
 
 
 class Insertion(Section):
-    """Low-dose noise inserted into normal-dose scans. ``i0``: photons a detector bin, None: from the scan's own noise."""
+    """Low-dose noise inserted into normal-dose scans. ``i0``: photons per detector bin, None: from the scan's own noise."""
 
     dose_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Annotated[int, Field(ge=0)] = 5
