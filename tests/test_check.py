@@ -115,6 +115,16 @@ def test_wrong_encoder_weights_are_an_error(study, tmp_path):
     assert len(report.errors) == 1 and "vgg.weights.h5 does not hold the weights of vgg16" in report.errors[0]
 
 
+@pytest.mark.parametrize("context", ["Medical", "ImageNet"])
+def test_a_layer_that_no_network_has_is_one_error(context, tmp_path, monkeypatch, caplog):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"losses: {{mine: {{layers: [block9_conv9], weights: {context}}}}}\nexperiments: [mine]\n")
+    monkeypatch.setenv("EXPERIMENTS", str(file))
+    assert not check(load_study("smoke"), burst=False)
+    assert [text.split(", choose")[0] for text in caplog.messages if text.startswith("losses")] == [
+        "losses: layers: vgg16 has no layer block9_conv9"]
+
+
 def test_an_out_of_memory_burst_says_which_batch_to_try(study, monkeypatch):
     def full(*arguments):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM")

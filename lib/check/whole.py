@@ -29,7 +29,8 @@ def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
     machine.check_devices(study, report)
     if parts:
         patches, size = machine.patches_of(study.training, parts), study.training.patch_size
-        machine.check_room(study, pairs, patches, report)
+        with report.failing():
+            machine.check_room(study, pairs, patches, report)
         if not min(patches.values()):
             report.fail(f"no patch of {size} x {size} fits into the slices; pass a smaller SET=training.patch_size")
         elif burst and not report.errors:

@@ -4,7 +4,7 @@ VGG: Simonyan & Zisserman 2015. The Keras names count: blockX_convY is the outpu
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -65,6 +65,14 @@ def load_weights(model: keras.Model, path: Path) -> None:
         ) from error
 
 
+def check_layers(model: keras.Model, names: Iterable[str]) -> None:
+    """Raise ValueError for a layer that ``model`` lacks, naming those it has."""
+    known = [layer.name for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"layers: {model.name} has no layer {name}, choose from {', '.join(known)}")
+
+
 def encoder(loss: LossConfiguration | Encoding, names: Sequence[str] = (), model: keras.Model | None = None) -> keras.Model:
     """A frozen encoder of CT images: what E_c^phi of Eq. 3 sees, and its features.
 
@@ -85,10 +93,7 @@ def encoder(loss: LossConfiguration | Encoding, names: Sequence[str] = (), model
     encoding = loss.encoding if isinstance(loss, LossConfiguration) else loss
     names = tuple(names) or (loss.layer_names if isinstance(loss, LossConfiguration) else ())
     model = network(encoding.encoder, encoding.weights) if model is None else model
-    known = [layer.name for layer in model.layers if not isinstance(layer, layers.InputLayer)]
-    for name in names:
-        if name not in known:
-            raise ValueError(f"layers: {model.name} has no layer {name}, choose from {', '.join(known)}")
+    check_layers(model, names)
     model.trainable = False
     low, high = encoding.input_range
     image = keras.Input((None, None, 1), name="ct")

@@ -20,6 +20,7 @@ from lib.artifacts.cache import Step, digest
 from lib.artifacts.files import atomic
 from lib.data.features import Features
 from lib.data.patches import Patches
+from lib.errors import StudyError
 from lib.networks.winograd import worth_accelerating
 from lib.perceptual import balance, encoders
 from lib.perceptual.configuration import Encoding, LossConfiguration
@@ -33,10 +34,16 @@ log = logging.getLogger(__name__)
 
 
 def sizes(needed: Mapping[Encoding, tuple[str, ...]], patches: int, side: int) -> dict[tuple[Encoding, str], int]:
-    """Bytes that the features of so many patches of ``side`` x ``side`` take, by encoding and layer."""
+    """Bytes that the features of so many patches of ``side`` x ``side`` take, by encoding and layer.
+
+    Raises StudyError for a layer that a network lacks."""
     found = {}
     for encoding, names in needed.items():
         network = encoders.network(encoding.encoder)
+        try:
+            encoders.check_layers(network, names)
+        except ValueError as error:
+            raise StudyError(str(error), where="losses") from None
         for name in names:
             layer = keras.Model(network.inputs, network.get_layer(name).output)
             found[encoding, name] = 4 * patches * int(np.prod(layer.compute_output_shape((1, side, side, 3))))
