@@ -75,12 +75,14 @@ lock: ## resolve requirements.in anew into requirements.txt and environment.yml 
 	  --no-header --quiet --output-file requirements.txt
 	$(PYTHON) tests/environment_yml.py > environment.yml
 
-$(INSTALLED): requirements.txt
+$(INSTALLED): requirements.txt requirements-wheels.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else \
 	  f"PYTHON=$(PYTHON) is Python {v[0]}.{v[1]}: this project needs 3.11, 3.12 or 3.13, pass PYTHON=python3.12 for example")'
 	@echo "Creating the environment in $(VENV) (about 2 GB, a few minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \
+	  -r requirements-wheels.txt
 	@$(BIN)/python -c 'import pathlib, sys, sysconfig; \
 	  pathlib.Path(sysconfig.get_path("purelib"), "perceptual-influence-checkout.pth").write_text(sys.argv[1] + "\n")' "$(CURDIR)"
 	@touch $@

