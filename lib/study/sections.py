@@ -158,10 +158,10 @@ class Compute(Section):
 
 
 class Calibration(Section):
-    """Which lambda training uses: ``published``, Algorithm 2 on an ``untrained`` or a ``trained`` U-Net;
-    rounded to a ``decade`` as the paper did, or ``exact``."""
+    """Which lambda training uses: ``published``, or Algorithm 2's on an ``untrained`` U-Net or on the ``pilot``, one trained
+    with MSE alone; rounded to a ``decade`` as the paper did, or ``exact``."""
 
-    state: Literal["published", "untrained", "trained"]
+    state: Literal["published", "untrained", "pilot"]
     rule: Literal["decade", "exact"] = "decade"
     target_psi: Annotated[float, Field(gt=0, lt=1)] = TARGET_PSI
 
