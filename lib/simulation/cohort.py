@@ -1,15 +1,17 @@
 """A simulated cohort: random abdomens, scanned at two doses, written as DICOM in the Mayo form with organ masks."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from lib.artifacts.cache import Step
+from lib.artifacts.cache import Step, warn_of_mixture
 from lib.artifacts.files import atomic, single_writer, write_text
 from lib.data.dicom.mayo import write_series
+from lib.data.workers import Workers, cores
 from lib.errors import CohortError
 from lib.simulation.abdomen import Abdomen
 from lib.simulation.contents import SIMULATED_CONTENTS
@@ -21,6 +23,7 @@ from lib.simulation.series import DOSES, scan
 
 SPACING_MM = 0.8  # of the real '1 mm' series
 LEVELS_MM = (-150.0, -50.0)  # where slabs are: liver to kidneys; 0 is the dome of the liver
+PIXELS_A_READ = 5000  # that are simulated in the time of reading a file
 LEVELS = 12  # centres of slabs, evenly spaced there: patients share them, so that z does not tell whose slice it is
 
 
@@ -63,15 +66,17 @@ def simulate(
     if (z_all[:, :-1, -1] - z_all[:, 1:, 0] < SPACING_MM).any():
         raise CohortError(f"{slabs} slabs of {slices} slices reach into each other", where=out,
                           remedy="simulate fewer slabs or slices")  # fmt: skip
-    with single_writer(out):
-        steps = []
-        for name, places in tqdm(z_mm.items(), desc="simulating", unit="patient", mininterval=1.0, delay=2):
-            config = {"seed": seed, "slabs": slabs, "slices": slices, "size": size, "dose_fraction": dose_fraction,
-                      "number": len(steps) + 1}  # fmt: skip
-            step = Step(f"simulating {name}", out / "patients" / f"{name}.json", {"lib.simulation.cohort"}, config)
-            if not step.is_current():
-                _simulate_patient(out, step, name, places, size, seed * 1000 + len(steps) + 1, dose_fraction)
-            steps.append(step)
+    config = {"seed": seed, "slabs": slabs, "slices": slices, "size": size, "dose_fraction": dose_fraction}
+    steps = [Step(f"simulating {name}", out / "patients" / f"{name}.json", {"lib.simulation.cohort"},
+                  config | {"number": number}) for number, name in enumerate(z_mm, start=1)]  # fmt: skip
+    with single_writer(out), Workers(min(cores(), patients)) as workers:
+        due = [step for step in steps if not step.is_current()]
+        work = partial(_simulate_patient, out, threads=1 if workers.jobs > 1 else 2)
+        done = workers.map(work, due, files=len(due) * slabs * slices * size**2 // PIXELS_A_READ, chunk=1)
+        for _ in tqdm(done, desc="simulating", unit="patient", total=patients, initial=patients - len(due), mininterval=1.0,
+                      delay=2):  # fmt: skip
+            pass
+        warn_of_mixture(steps, out)
         noise = _noise_table([pd.read_csv(step.stamp.with_suffix(".csv")) for step in steps])
         write_text(out / "noise.csv", noise.to_csv(index=False))
         contents = {name: kept[2] for step in steps for name, kept in step.read()["outputs"].items()}
@@ -79,10 +84,14 @@ def simulate(
     return noise
 
 
-def _simulate_patient(out: Path, step: Step, name: str, z_mm: np.ndarray, size: int, seed: int, dose_fraction: float):
+def _simulate_patient(out: Path, step: Step, threads: int) -> None:
+    """The work of one step; runs in a worker."""
+    number, size, dose_fraction = (step.config[name] for name in ("number", "size", "dose_fraction"))
+    name, seed = step.stamp.stem, step.config["seed"] * 1000 + number
+    z_mm = positions(number, step.config["slabs"], step.config["slices"])
     with step.making(seed=seed) as outputs:
         hu, labels = draw(Abdomen.random(seed), z_mm.ravel(), size)
-        scanner = Scanner(size=size)
+        scanner = Scanner(size=size, threads=threads)
         series = scan(hu, z_mm, scanner, np.random.default_rng(seed), draw_i0(seed), dose_fraction)
         for (dose, kernel, thickness_mm), (places, images) in series.items():
             outputs.extend(write_series(
@@ -92,7 +101,7 @@ def _simulate_patient(out: Path, step: Step, name: str, z_mm: np.ndarray, size: 
         with atomic(mask) as temporary:
             np.savez_compressed(temporary, labels=labels, z_mm=z_mm.ravel())
         noise = step.stamp.with_suffix(".csv")
-        write_text(noise, compare_liver_noise(series, labels).to_csv(index=False))
+        write_text(noise, compare_liver_noise(series, labels).to_csv(index=False, float_format="%.6g"))
         outputs.extend([mask, noise])
         os.sync()  # the slices, before the stamp vouches for them
 

@@ -30,9 +30,12 @@ def thicken(z_mm: np.ndarray, hu: np.ndarray, thickness_mm: float = 3.0, spacing
     centres = centres[:: int(np.sign(step[0]))]
     upper = np.minimum(z_mm[None, :] + half, centres[:, None] + half_window)
     lower = np.maximum(z_mm[None, :] - half, centres[:, None] - half_window)
-    weights = np.clip(upper - lower, 0.0, None).astype(np.float32)
+    weights = np.clip(upper - lower, 0.0, None)
     weights /= weights.sum(axis=1, keepdims=True)
-    return centres, np.tensordot(weights, hu, axes=1)
+    thick = np.zeros((len(centres), *np.shape(hu)[1:]))
+    for to, of in np.argwhere(weights):
+        thick[to] += weights[to, of] * hu[of]
+    return centres, thick.astype(np.float32)
 
 
 def scan(
@@ -46,7 +49,7 @@ def scan(
     ----------
     volume_hu : noiseless, shape (slabs x slices, size, size)
     z_mm : centres, evenly spaced within a slab (0.8 mm for the challenge's), shape (slabs, slices) or (slices,)
-    rng : of the noise; its seed and the slice's index decide every photon
+    rng : of the noise; its seed, the slice's index and the view's decide every photon
     i0, dose_fraction : as for `lib.simulation.exposure.expose`
     """
     z_mm = np.atleast_2d(np.asarray(z_mm, dtype=np.float64))
