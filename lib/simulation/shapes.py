@@ -98,9 +98,11 @@ class Canvas:
 
     def paint(self, distance: np.ndarray, hu, label: int, box: Box = (slice(None), slice(None)), soft_mm: float = 0.0):
         """Blend `hu` (number or array) in where `distance` is negative, its edge one pixel plus `soft_mm` wide."""
-        cover = np.clip(0.5 - distance / (self.pixel_mm + soft_mm), 0.0, 1.0)
-        self.hu[box] += cover * (hu - self.hu[box])
-        self.label[box][cover > 0.5] = label
+        near = distance < (self.pixel_mm + soft_mm) / 2
+        cover = np.minimum(0.5 - distance[near] / (self.pixel_mm + soft_mm), 1.0)
+        under = self.hu[box][near]
+        self.hu[box][near] = under + cover * ((hu[near] if np.ndim(hu) else hu) - under)
+        self.label[box][distance < 0] = label
 
 
 @dataclass(frozen=True)
