@@ -110,16 +110,16 @@ class Checkpoints(StepCallback):
                     raise OSError("its checksum is wrong")
                 self._require_same(known, path)
                 model.load_weights(weights)
+                self._go_on_after(known["arithmetic"], path)
                 self.rows, self._metrics, self._seconds = known["rows"], known["metrics"], known["seconds"]
                 self.course.begin = Position(known["epoch"], known["batch"])
-                self._go_on_with(known["arithmetic"], path)
                 break
             except (OSError, ValueError, KeyError) as error:
                 log.warning("%s: the checkpoint is damaged (%.100s), training goes on from the one before, or from the "
                             "beginning", path, str(error).splitlines()[0])
         return self.course.begin
 
-    def _go_on_with(self, earlier: list[dict], path: Path) -> None:
+    def _go_on_after(self, earlier: list[dict], path: Path) -> None:
         if earlier[-1] != (now := arithmetic()):
             log.warning("%s: begun with %s, goes on with %s: the end is not that of either, bit for bit", path,
                         worded(earlier[-1]), worded(now))

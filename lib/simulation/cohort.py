@@ -24,7 +24,7 @@ from lib.simulation.series import DOSES, scan
 SPACING_MM = 0.8  # of the real '1 mm' series
 LEVELS_MM = (-150.0, -50.0)  # where slabs are: liver to kidneys; 0 is the dome of the liver
 PIXELS_A_READ = 5000  # that are simulated in the time of reading a file
-LEVELS = 12  # centres of slabs, evenly spaced there: patients share them, so that z does not tell whose slice it is
+LEVELS = 9  # centres of slabs, evenly spaced there: patients share them, so that z does not tell whose slice it is
 
 
 def patient_names(patients: int) -> list[str]:
