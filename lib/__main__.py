@@ -61,8 +61,9 @@ def _parser() -> argparse.ArgumentParser:
                                    "it stopped.")
     simulate.add_argument("out", metavar="OUT", nargs="?", type=Path,
                           help="folder to write to (default: where the profile keeps its cohort)")
-    for name, what in (("patients", "how many patients"), ("slices", "slices per patient at 0.8 mm spacing"),
-                       ("size", "pixels along a side"), ("seed", "seed of the cohort")):
+    for name, what in (("patients", "how many patients"), ("slabs", "slabs per patient"),
+                       ("slices", "slices per slab at 0.8 mm spacing"), ("size", "pixels along a side"),
+                       ("seed", "seed of the cohort")):
         simulate.add_argument(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
     insert = commands.add_parser("insert", parents=[speech], help="insert a low dose into normal-dose scans",
                                  description="Read normal-dose CT DICOM below DATA, insert the noise of a lower dose in the "
@@ -192,10 +193,10 @@ def _insert(arguments: argparse.Namespace) -> None:
 def _simulation(default: Simulation | None, arguments: argparse.Namespace) -> Simulation:
     if default is None:
         raise StudyError("this profile reads real scans and simulates none", remedy="pass PROFILE=demo or PROFILE=smoke")
-    chosen = {name: value for name in ("patients", "slices", "size", "seed")
+    chosen = {name: value for name in ("patients", "slabs", "slices", "size", "seed")
               if (value := getattr(arguments, name)) is not None}
     for name, value in chosen.items():
-        if value < (least := {"seed": 0, "slices": 2, "size": 16, "patients": 1}[name]):
+        if value < (least := {"seed": 0, "slices": 2, "size": 16, "slabs": 1, "patients": 1}[name]):
             raise StudyError(f"--{name} {value} is too small", remedy=f"pass {least} or more")
     return default.model_copy(update=chosen)
 

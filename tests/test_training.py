@@ -14,6 +14,8 @@ import pytest
 import tensorflow as tf
 
 from lib import REPOSITORY
+from lib.artifacts import cache, provenance
+from lib.denoiser import checkpoints as denoiser_checkpoints
 from lib.denoiser.callbacks import Watch
 from lib.denoiser.checkpoints import Checkpoints, Position
 from lib.denoiser.devices import repeatable
@@ -150,6 +152,18 @@ def test_a_changed_configuration_refuses_to_resume_and_says_what_changed(killed,
     with pytest.raises(TrainingError, match=f"{what} undo .* goes on from step 10, or delete .*E1/seed-5/step-"):
         train.train(other, E1, calibrate.lambda_used(killed, "E1"))
     assert checkpoints(killed.paths.training(E1)), "nothing is lost"
+
+
+def test_a_training_that_goes_on_elsewhere_says_so(killed, monkeypatch, caplog):
+    here = provenance.arithmetic()
+    for module in (cache, denoiser_checkpoints):
+        monkeypatch.setattr(module, "arithmetic", lambda: here | {"cores": 99, "ONEDNN_MAX_CPU_ISA": "SSE41"})
+    train.train(killed, E1, calibrate.lambda_used(killed, "E1"))
+    (warning,) = [each.getMessage() for each in caplog.records if "goes on with" in each.getMessage()]
+    assert f"begun with {provenance.worded(here)}, goes on with processor" in warning
+    assert "cores 99, ONEDNN_MAX_CPU_ISA SSE41: the end is not that of either" in warning
+    stamp = json.loads((killed.paths.training(E1) / "stamp.json").read_text(encoding="utf-8"))
+    assert [each["cores"] for each in stamp["arithmetic"]] == [here["cores"], 99]
 
 
 def test_changed_code_and_data_refuse_too(killed, monkeypatch):

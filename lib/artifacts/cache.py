@@ -7,8 +7,8 @@ key, and whose outputs are there and still what the stamp says, is not done agai
 
 import hashlib
 import json
+import logging
 import os
-import platform
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -20,8 +20,10 @@ from pydantic import BaseModel
 
 from lib.artifacts.code import code_hash
 from lib.artifacts.files import file_sha256, fingerprint, folder_digest, unchanged, write_json
-from lib.artifacts.provenance import commit, peak_memory_mib, versions
+from lib.artifacts.provenance import arithmetic, commit, peak_memory_mib, versions, worded
 from lib.errors import StageError
+
+log = logging.getLogger(__name__)
 
 
 def digest(value: Any) -> str:
@@ -60,6 +62,8 @@ class Step:
         What it reads, by name: a value, or the path of a file or folder, which stands for its contents at that moment.
     outputs : collection of Path
         The files that it promises. Those that only the work itself can know are added while it is at it.
+
+    ``arithmetic`` has what it is done with, in order; more than one for work that was resumed elsewhere.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Step:
     config: Any
     inputs: dict[str, Any] = field(default_factory=dict)
     outputs: Collection[Path] = ()
+    arithmetic: list[dict] = field(default_factory=lambda: [arithmetic()], init=False)
 
     @property
     def key(self) -> str:
@@ -118,7 +123,7 @@ class Step:
         write_json(self.stamp, {
             "step": self.name, "key": digest(made_from), "config_hash": digest(self.config)[:12],
             "config": made_from["config"], "inputs": made_from["inputs"], "commit": commit(), "versions": versions(),
-            "device": platform.machine(), "seconds": round(time.monotonic() - begin, 2),
+            "arithmetic": self.arithmetic, "seconds": round(time.monotonic() - begin, 2),
             "peak_memory_mib": round(peak_memory_mib()),
             **{name: note() if callable(note) else note for name, note in notes.items()},
             "outputs": {self._relative(path): fingerprint(path) for path in outputs},
@@ -126,3 +131,11 @@ class Step:
 
     def _relative(self, path: Path) -> str:
         return os.path.relpath(path, self.stamp.parent)
+
+
+def warn_of_mixture(steps: Collection[Step], where: Path) -> None:
+    """Log one warning if steps that are done, parts of one result, were done with different arithmetic."""
+    made = sorted({worded(each) for step in steps if (known := step.read()) for each in known["arithmetic"]})
+    if len(made) > 1:
+        log.warning("%s: parts of it were made with different arithmetic, which may show in last digits: %s", where,
+                    "; ".join(made))

@@ -24,8 +24,8 @@ def find_scans(cohort: Cohort, report: Report) -> pd.DataFrame | None:
     will have, a row (``COLUMNS``) per pair, and the collection in ``attrs``; None where there are none."""
     report.title("Scans")
     if (simulation := cohort.simulation) is not None:
-        report.line(f"simulated here: {simulation.patients} patients, {simulation.slices} slices of 1 mm each, "
-                    f"{simulation.size} x {simulation.size} pixels, two kernels, two doses")
+        report.line(f"simulated here: {simulation.patients} patients, {simulation.slabs} x {simulation.slices} slices of "
+                    f"1 mm each, {simulation.size} x {simulation.size} pixels, two kernels, two doses")
         return simulated_pairs(simulation)
     with report.failing():
         found = discover(cohort.data, jobs=cores())
@@ -53,7 +53,8 @@ def simulated_pairs(simulation: Simulation) -> pd.DataFrame:
     thin = SPACING_MM * np.arange(simulation.slices)
     thick, _ = thicken(thin, np.zeros((len(thin), 1, 1), np.float32))
     rows = [(patient, kernel, thickness) for patient in patient_names(simulation.patients) for kernel in ROLL_OFF
-            for thickness, places in zip(THICKNESSES_MM, (thin, thick), strict=True) for _ in places]
+            for thickness, places in zip(THICKNESSES_MM, (thin, thick), strict=True)
+            for _ in range(simulation.slabs * len(places))]
     pairs = pd.DataFrame(rows, columns=COLUMNS[:3]).assign(rows=simulation.size, columns=simulation.size)
     pairs.attrs["collection"] = "simulated"
     return pairs

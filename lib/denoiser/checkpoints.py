@@ -12,6 +12,7 @@ import numpy as np
 
 from lib.artifacts.cache import Step, digest
 from lib.artifacts.files import TEMPORARY, atomic, file_sha256, write_json
+from lib.artifacts.provenance import arithmetic, worded
 from lib.errors import TrainingError
 
 KEPT = 2
@@ -109,6 +110,7 @@ class Checkpoints(StepCallback):
                     raise OSError("its checksum is wrong")
                 self._require_same(known, path)
                 model.load_weights(weights)
+                self._go_on_after(known["arithmetic"], path)
                 self.rows, self._metrics, self._seconds = known["rows"], known["metrics"], known["seconds"]
                 self.course.begin = Position(known["epoch"], known["batch"])
                 break
@@ -116,6 +118,13 @@ class Checkpoints(StepCallback):
                 log.warning("%s: the checkpoint is damaged (%.100s), training goes on from the one before, or from the "
                             "beginning", path, str(error).splitlines()[0])
         return self.course.begin
+
+    def _go_on_after(self, earlier: list[dict], path: Path) -> None:
+        if earlier[-1] != (now := arithmetic()):
+            log.warning("%s: begun with %s, goes on with %s: the end is not that of either, bit for bit", path,
+                        worded(earlier[-1]), worded(now))
+            earlier = [*earlier, now]
+        self.step.arithmetic = earlier
 
     def _require_same(self, known: dict, path: Path) -> None:
         if known["key"] != digest(self._made_from):
@@ -160,6 +169,7 @@ class Checkpoints(StepCallback):
         write_json(path.with_suffix("").with_suffix(".json"), {
             "key": digest(self._made_from), "made_from": self._made_from, "step": step, **position._asdict(),
             "sha256": file_sha256(path), "metrics": metrics, "seconds": seconds, "rows": self.rows,
+            "arithmetic": self.step.arithmetic,
         })
         for old in sorted(self.folder.glob("step-*.json"))[:-KEPT]:
             old.unlink(missing_ok=True)

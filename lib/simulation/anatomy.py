@@ -35,7 +35,7 @@ class Slice:
         x, y = c.bent(0.25)
         waist = float(1.0 - 0.04 * np.cos((z + 40.0) / 75.0))
         u, v = np.abs(x) / (p.half_width * waist), y / p.half_depth
-        bulge = np.where(v > 0, np.float32(2.9), np.float32(2.15))
+        bulge = np.where(v > 0, 2.9, 2.15)
         shape = (u**bulge + np.abs(v) ** bulge) ** (1.0 / bulge) + 1e-6
         self.radius = np.hypot(x, y)
         self.angle = np.arctan2(np.abs(x), y)  # 0 at the back, pi at the front

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from lib.artifacts.cache import Step, digest
+from lib.artifacts.cache import Step, digest, warn_of_mixture
 from lib.artifacts.files import single_writer, write_text
 from lib.data.dicom.discovery import Discovery, SeriesKey, discover
 from lib.data.patients import pseudonym
@@ -70,6 +70,7 @@ def _insert(data: Path, out: Path, dose: Dose, workers: Workers) -> pd.DataFrame
             bar.update(len(scan.slices))
     if not steps:
         raise CohortError("no slice of any full-dose series can be read", where=data, remedy="copy the files again")
+    warn_of_mixture(steps, out)
     report = pd.concat([_row(step) for step in steps], ignore_index=True)
     write_text(out / INSERTION_REPORT, report.to_csv(index=False))
     return report

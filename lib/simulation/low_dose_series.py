@@ -80,7 +80,7 @@ def insert_series(scan: Scan, out: Path, dose: Dose, threads: int = 1) -> tuple[
     with step.making() as outputs:
         row, failures = _insert(scan, out, dose, threads, outputs)
         report = step.stamp.with_suffix(".csv")
-        write_text(report, pd.DataFrame([row]).to_csv(index=False))
+        write_text(report, pd.DataFrame([row]).to_csv(index=False, float_format="%.6g"))
         outputs.append(report)
         os.sync()  # the slices, before the stamp vouches for them
     return step, failures

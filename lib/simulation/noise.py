@@ -44,9 +44,11 @@ def square_variances(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
 
 def without_plane(squares: np.ndarray, side: int) -> np.ndarray:
     """Each square, (squares, side * side), less its best-fitting plane."""
-    rows, columns = np.mgrid[:side, :side].reshape(2, -1)
-    basis, _ = np.linalg.qr(np.stack([np.ones(side * side), rows, columns], axis=1))
-    return squares - (squares @ basis) @ basis.T
+    tilts = np.mgrid[:side, :side].reshape(2, -1) - (side - 1) / 2  # orthogonal to each other and to a constant
+    plane = squares.mean(axis=1, keepdims=True)
+    for tilt in tilts:
+        plane = plane + (squares * tilt).sum(axis=1, keepdims=True) / (tilt**2).sum() * tilt
+    return squares - plane
 
 
 def calm_squares(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
@@ -77,7 +79,7 @@ def estimate_i0(scanner: Scanner, hu: np.ndarray, kernel: str, rng: np.random.Ge
     for own in rng.spawn(ROUNDS):
         noise = scanner.reconstruct(expose(scanner, ideal, own, i0)[0] - ideal, kernel) + 1000.0
         pure = sum(square_variances(image, scanner.pixel_mm)[kept].sum() for image, kept in zip(noise, calm, strict=True))
-        wanted = i0 * pure / max(measured, 1e-6 * pure)
+        wanted = float(f"{i0 * pure / max(measured, 1e-6 * pure):.4g}")  # digits that are the same on every processor
         i0 = float(np.clip(wanted, *I0_BOUNDS))
     if i0 != wanted:
         return Photons(i0, f"bounded: the noise of {count} squares of soft tissue asks for {wanted:.1e}")

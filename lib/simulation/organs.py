@@ -67,18 +67,18 @@ def paint_upper_organs(section: Slice) -> None:
             section.ball((x, y, at), (radius,) * 3, attenuation + 14.0, "lesion", within=liver + 2, soft_mm=2.0)
             section.ball((x, y, at), (radius * 0.7,) * 3, attenuation, "lesion", within=liver + 2, soft_mm=3.0)
         for name in ("hepatic", "portal"):
-            region = np.where(c.label == LABEL["lesion"], np.float32(9.0), liver + 1.5)
+            region = np.where(c.label == LABEL["lesion"], 9.0, liver + 1.5)
             section.tubes[name].paint(c, z, hu["liver_vessel"], LABEL["liver_vessel"], region)
     section.ball(n["gallbladder"], n["gallbladder_axes"] + 1.2, hu["wall"], "bowel", within=section.inside)
     section.ball(n["gallbladder"], n["gallbladder_axes"] - 1.2, hu["gallbladder"], "gallbladder", within=section.inside)
 
 
 def paint_bowel(section: Slice) -> np.ndarray:
-    """Mesentery, pancreas and everything hollow. Returns a signed distance, float32, shape (size, size), in mm: negative
-    where neither a firm organ nor the wall is."""
+    """Mesentery, pancreas and everything hollow. Returns a signed distance, shape (size, size), in mm: negative where
+    neither a firm organ nor the wall is."""
     c, z, hu, f = section.canvas, section.z, section.hu, section.fields
     firm = ("liver", "liver_vessel", "lesion", "spleen", "kidney", "gallbladder", "lung", "bone")
-    free = np.where(np.isin(c.label, [LABEL[organ] for organ in firm]), np.float32(9.0), section.inside + 1.0)
+    free = np.where(np.isin(c.label, [LABEL[organ] for organ in firm]), 9.0, section.inside + 1.0)
     section.tubes["mesentery"].paint(c, z, hu["vena_cava"] - 8, LABEL["mesentery"], free)
     near, _, _, _ = section.tubes["pancreas"].nearest(c, z)
     gland = np.maximum(near + 1.6 * f["ripple_x"] + 0.8 * f["strand"], free)

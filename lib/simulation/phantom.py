@@ -29,7 +29,7 @@ def draw(patient: Abdomen, z_mm: np.ndarray, size: int = 512, fov_mm: float = 35
         raise ValueError(f"size {size}, fov_mm {fov_mm}: both must be positive")
     hu = np.empty((len(z_mm), size, size), np.float32)
     labels = np.empty(hu.shape, np.uint8)
-    texture = np.array([_TEXTURE.get(organ, (0, 0)) for organ in ORGANS], np.float32).T
+    texture = np.array([_TEXTURE.get(organ, (0, 0)) for organ in ORGANS], float).T
     for k, z in enumerate(z_mm):
         section = Slice(patient, float(z), size, fov_mm)
         for paint in (paint_table, paint_wall, paint_retroperitoneum, paint_upper_organs):  # from back to front

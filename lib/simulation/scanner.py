@@ -1,6 +1,7 @@
 """Geometry of a CT scanner: line integrals of an image, and filtered back-projection with a kernel. Parallel beam over 180
-degrees (to which clinical scanners rebin), Fourier-slice projection and back-projection with `finufft`. Lacks beam
-hardening, scatter, cone and helical geometry, and the projector shares its grid with the reconstruction."""
+degrees (to which clinical scanners rebin), Fourier-slice projection and back-projection with `finufft`, in double precision:
+what processors and libraries differ in is lost when the results are rounded to float32. Lacks beam hardening, scatter, cone
+and helical geometry, and the projector shares its grid with the reconstruction."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -56,12 +57,12 @@ class Scanner:
         """Line integrals of the attenuation (mu times mm), float32, shape (slices, views, bins); view k looks at the angle
         pi k / views. `hu`, shape (slices, size, size), has rows towards the patient's back; outside is taken as vacuum."""
         hu = checked(hu, (self.size, self.size), "HU")
-        scale, phase = np.float32(self.mu_water * self.pixel_mm), self._waves[2]
+        scale, phase = self.mu_water * self.pixel_mm, self._waves[2]
 
         def transform(pair: np.ndarray, plan: finufft.Plan) -> np.ndarray:
             return fft.ifft(plan.execute(pair).reshape(self.sinogram_shape) * phase, axis=1)
 
-        return self._in_pairs(transform, scale + (scale / 1000.0) * hu, self.sinogram_shape, nufft_type=2)
+        return self._in_pairs(transform, scale * (hu / 1000.0 + 1.0), self.sinogram_shape, nufft_type=2)
 
     def reconstruct(self, line_integrals: np.ndarray, kernel: str = "D45") -> np.ndarray:
         """Filtered back-projection of (slices, views, bins) to HU, float32, (slices, size, size), not clipped; `kernel` is a
@@ -72,7 +73,7 @@ class Scanner:
         def transform(pair: np.ndarray, plan: finufft.Plan) -> np.ndarray:
             filtered = fft.ifft(fft.fft(pair, len(response), axis=1) * response, axis=1)[:, : self.bins]
             spectrum = fft.fft(filtered, axis=1) * phase
-            return plan.execute(np.ascontiguousarray(spectrum, np.complex64).ravel())
+            return plan.execute(spectrum.ravel())
 
         mu = self._in_pairs(transform, line_integrals, (self.size, self.size), nufft_type=1)
         return mu * np.float32(1000.0 / self.mu_water) - np.float32(1000.0)
@@ -82,9 +83,13 @@ class Scanner:
         hu_sharp = checked(hu_sharp, (self.size, self.size), "HU")
         fy, fx = fft.fftfreq(self.size), fft.rfftfreq(self.size)
         frequency = np.minimum(np.hypot(fy[:, None], fx[None, :]), 0.5) * 10.0 / self.pixel_mm
-        ratio = (roll_off(soft, frequency) / roll_off(sharp, frequency)).astype(np.float32)
+        ratio = roll_off(soft, frequency) / roll_off(sharp, frequency)
+
+        def one(image: np.ndarray) -> np.ndarray:
+            return fft.irfft2(fft.rfft2(image.astype(np.float64)) * ratio, s=image.shape).astype(np.float32)
+
         with ThreadPoolExecutor(self.threads) as pool:
-            return np.stack(list(pool.map(lambda image: fft.irfft2(fft.rfft2(image) * ratio, s=image.shape), hu_sharp)))
+            return np.stack(list(pool.map(one, hu_sharp)))
 
     @cached_property
     def _waves(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -94,7 +99,7 @@ class Scanner:
         column, row = wave * np.cos(angle), wave * np.sin(angle)
         shift = self.size // 2 - (self.size - 1) / 2.0
         phase = np.exp(-1j * (shift * (column + row) + (self.bins // 2) * wave))
-        return row.ravel().astype(np.float32), column.ravel().astype(np.float32), phase.astype(np.complex64)
+        return row.ravel(), column.ravel(), phase
 
     def _in_pairs(self, transform: Callable, stack: np.ndarray, shape: tuple[int, int], nufft_type: int) -> np.ndarray:
         """Two real slices as one complex transform; single-threaded plans, so that no sum depends on the threads."""
@@ -102,10 +107,10 @@ class Scanner:
         sign = -1 if nufft_type == 2 else 1
 
         def work(start: int) -> None:
-            plan = finufft.Plan(nufft_type, (self.size,) * 2, eps=1e-5, isign=sign, dtype="complex64", nthreads=1)
+            plan = finufft.Plan(nufft_type, (self.size,) * 2, eps=1e-5, isign=sign, dtype="complex128", nthreads=1)
             plan.setpts(*self._waves[:2])
             for first in range(2 * start, len(stack), 2 * self.threads):
-                pair = stack[first].astype(np.complex64)
+                pair = stack[first].astype(np.complex128)
                 pair.imag = stack[first + 1] if first + 1 < len(stack) else 0.0
                 result = transform(pair, plan)
                 out[first] = result.real
@@ -134,7 +139,7 @@ def roll_off(kernel: str, frequency: np.ndarray) -> np.ndarray:
 
 
 def ramp(kernel: str, bins: int, views: int, pixel_mm: float) -> np.ndarray:
-    """Response of the ramp with the kernel, float32, shape (2 bins,): band-limited in space, so that HU are unbiased."""
+    """Response of the ramp with the kernel, shape (2 bins,): band-limited in space, so that HU are unbiased."""
     length = 2 * bins
     place = np.arange(length) - length * (np.arange(length) > length // 2)
     odd = place % 2 == 1
@@ -143,4 +148,4 @@ def ramp(kernel: str, bins: int, views: int, pixel_mm: float) -> np.ndarray:
     taps[odd] = -1.0 / (np.pi * place[odd]) ** 2
     frequency = np.abs(fft.fftfreq(length)) * 10.0 / pixel_mm
     response = fft.fft(taps).real / pixel_mm * roll_off(kernel, frequency)
-    return (response * np.pi / (views * bins)).astype(np.float32)
+    return response * np.pi / (views * bins)

@@ -30,9 +30,12 @@ def thicken(z_mm: np.ndarray, hu: np.ndarray, thickness_mm: float = 3.0, spacing
     centres = centres[:: int(np.sign(step[0]))]
     upper = np.minimum(z_mm[None, :] + half, centres[:, None] + half_window)
     lower = np.maximum(z_mm[None, :] - half, centres[:, None] - half_window)
-    weights = np.clip(upper - lower, 0.0, None).astype(np.float32)
+    weights = np.clip(upper - lower, 0.0, None)
     weights /= weights.sum(axis=1, keepdims=True)
-    return centres, np.tensordot(weights, hu, axes=1)
+    thick = np.zeros((len(centres), *np.shape(hu)[1:]))
+    for to, of in np.argwhere(weights):
+        thick[to] += weights[to, of] * hu[of]
+    return centres, thick.astype(np.float32)
 
 
 def scan(
@@ -40,16 +43,16 @@ def scan(
 ) -> dict[tuple[str, str, float], Series]:
     """Everything that is reconstructed from one acquisition of a patient: (dose, kernel, thickness in mm) -> (z_mm, HU).
 
-    '1 mm' slices are the input's, '3 mm' ones average them over 3 mm, spaced 2 mm, where the window fits into the slab.
+    '1 mm' slices are the input's, '3 mm' ones average them over 3 mm, spaced 2 mm, where the window fits into a slab.
 
     Parameters
     ----------
-    volume_hu : noiseless, shape (slices, size, size)
-    z_mm : evenly spaced centres, shape (slices,) (0.8 mm for the challenge's)
-    rng : of the noise; its seed and the slice's index decide every photon
+    volume_hu : noiseless, shape (slabs x slices, size, size)
+    z_mm : centres, evenly spaced within a slab (0.8 mm for the challenge's), shape (slabs, slices) or (slices,)
+    rng : of the noise; its seed, the slice's index and the view's decide every photon
     i0, dose_fraction : as for `lib.simulation.exposure.expose`
     """
-    z_mm = np.asarray(z_mm, dtype=np.float64)
+    z_mm = np.atleast_2d(np.asarray(z_mm, dtype=np.float64))
     sharp: dict[str, list[np.ndarray]] = {dose: [] for dose in DOSES}
     for first in range(0, len(volume_hu), SLICES_AT_ONCE):
         ideal = scanner.project(volume_hu[first : first + SLICES_AT_ONCE])
@@ -61,6 +64,7 @@ def scan(
         thin = {"D45": np.concatenate(sharp.pop(dose))}
         thin["B30"] = scanner.soften(thin["D45"])
         for kernel, hu in thin.items():
-            series[dose, kernel, THICKNESSES_MM[0]] = (z_mm, hu)
-            series[dose, kernel, THICKNESSES_MM[1]] = thicken(z_mm, hu, THICKNESSES_MM[1])
+            series[dose, kernel, THICKNESSES_MM[0]] = (z_mm.ravel(), hu)
+            thick = map(thicken, z_mm, np.split(hu, len(z_mm)), THICKNESSES_MM[1:] * len(z_mm))
+            series[dose, kernel, THICKNESSES_MM[1]] = tuple(map(np.concatenate, zip(*thick, strict=True)))
     return series

@@ -2,6 +2,9 @@
 
 Coordinates are in mm, as in DICOM: x towards the patient's left (right of the image), y towards the back (down), z
 towards the head; x = y = 0 is the centre of the image. Signed distances are in mm and negative inside.
+
+Everything is float64 and no sum is left to BLAS, whose order is the processor's: what processors differ in, the last bits
+of exp or sin, is then far below what can change a photon (`lib.simulation.exposure`).
 """
 
 import math
@@ -16,7 +19,7 @@ WARP_MARGIN_MM = 10.0
 
 def ellipsoid(x, y, z, centre, axes, degrees: float = 0.0) -> np.ndarray:
     """Approximate signed distance to an ellipsoid, turned by `degrees` about z; exact for a sphere."""
-    a, b, c = (float(axis) for axis in axes)  # Python's numbers keep the arrays in float32
+    a, b, c = (float(axis) for axis in axes)
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     dx, dy, w = x - float(centre[0]), y - float(centre[1]), float(z - centre[2]) / c
     u, v = (dx * cos + dy * sin) / a, (dy * cos - dx * sin) / b
@@ -38,33 +41,30 @@ def _spline_weights(t: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=32)
-def _spline_matrix(size: int, fov_mm: float, step_mm: float) -> np.ndarray:
-    """Interpolation from knots `step_mm` apart to the pixel centres, shape (size, knots); read-only."""
+def _spline(size: int, fov_mm: float, step_mm: float) -> tuple[int, np.ndarray, np.ndarray]:
+    """Interpolation from knots `step_mm` apart to the pixel centres: how many knots, and of each pixel the four around it
+    and their weights, both of shape (4, size)."""
     knots_each_side = int(np.ceil(fov_mm / 2 / step_mm)) + 2
     place = pixel_centres(size, fov_mm) / step_mm + knots_each_side
     base = np.floor(place).astype(int)
-    matrix = np.zeros((size, 2 * knots_each_side + 2), np.float32)
-    for k, weight in enumerate(_spline_weights(place - base)):
-        matrix[np.arange(size), base - 1 + k] = weight
-    matrix.flags.writeable = False
-    return matrix
+    return 2 * knots_each_side + 2, base + np.arange(-1, 3)[:, None], _spline_weights(place - base)
 
 
 def pixel_centres(size: int, fov_mm: float) -> np.ndarray:
-    """Positions of the pixels along one side, in mm, float32, shape (size,)."""
-    return ((np.arange(size) - (size - 1) / 2) * (fov_mm / size)).astype(np.float32)
+    """Positions of the pixels along one side, in mm, shape (size,)."""
+    return (np.arange(size) - (size - 1) / 2) * (fov_mm / size)
 
 
 def random_field(key: tuple[int, ...], step_mm: float, step_z_mm: float, size: int, fov_mm: float, z: float) -> np.ndarray:
     """A smooth random function of (x, y, z), a cubic B-spline with mean 0 and SD near 1 decided by `key`, on the slice at z:
-    float32, shape (size, size). The steps are the distances of its knots: the scale of its features."""
-    weights = _spline_matrix(size, fov_mm, step_mm)
+    shape (size, size). The steps are the distances of its knots: the scale of its features."""
+    count, knots, weights = _spline(size, fov_mm, step_mm)
     base = int(np.floor(z / step_z_mm))
-    mixed = np.zeros((weights.shape[1],) * 2, np.float32)
-    for k, weight in enumerate(_spline_weights(np.float64(z / step_z_mm - base))):
-        knots = np.random.default_rng([*key, base + k + 100_000]).standard_normal(mixed.shape, np.float32)
-        mixed += np.float32(weight) * knots
-    return weights @ (mixed * np.float32((315 / 151) ** 1.5)) @ weights.T
+    mixed = sum(weight * np.random.default_rng([*key, base + k + 100_000]).standard_normal((count, count), np.float32)
+                for k, weight in enumerate(_spline_weights(np.float64(z / step_z_mm - base))))  # fmt: skip
+    mixed *= (315 / 151) ** 1.5
+    rows = sum(weight[:, None] * mixed[knot] for knot, weight in zip(knots, weights, strict=True))
+    return sum(rows[:, knot] * weight for knot, weight in zip(knots, weights, strict=True))
 
 
 class Canvas:
@@ -76,7 +76,7 @@ class Canvas:
         self.straight = pixel_centres(size, fov_mm)
         self.x = self.straight[None, :] + np.clip(warp_x, -WARP_MARGIN_MM, WARP_MARGIN_MM)
         self.y = self.straight[:, None] + np.clip(warp_y, -WARP_MARGIN_MM, WARP_MARGIN_MM)
-        self.hu = np.full((size, size), -1000.0, np.float32)
+        self.hu = np.full((size, size), -1000.0)
         self.label = np.zeros((size, size), np.uint8)
 
     def bent(self, share: float, box: Box = (slice(None), slice(None))) -> tuple[np.ndarray, np.ndarray]:
@@ -98,9 +98,11 @@ class Canvas:
 
     def paint(self, distance: np.ndarray, hu, label: int, box: Box = (slice(None), slice(None)), soft_mm: float = 0.0):
         """Blend `hu` (number or array) in where `distance` is negative, its edge one pixel plus `soft_mm` wide."""
-        cover = np.clip(0.5 - distance / (self.pixel_mm + soft_mm), 0.0, 1.0)
-        self.hu[box] += cover * (hu - self.hu[box])
-        self.label[box][cover > 0.5] = label
+        near = distance < (self.pixel_mm + soft_mm) / 2
+        cover = np.minimum(0.5 - distance[near] / (self.pixel_mm + soft_mm), 1.0)
+        under = self.hu[box][near]
+        self.hu[box][near] = under + cover * ((hu[near] if np.ndim(hu) else hu) - under)
+        self.label[box][distance < 0] = label
 
 
 @dataclass(frozen=True)
@@ -139,11 +141,10 @@ class Tubes:
             box = canvas.box(ends.mean(axis=0), half[0], half[1])
             if box is None:
                 continue
-            dx, dy, dz = canvas.x[box] - np.float32(a[0]), canvas.y[box] - np.float32(a[1]), np.float32(z - a[2])
-            ax, ay, az = along.astype(np.float32)
-            t = np.clip((dx * ax + dy * ay + dz * az) / np.float32(along @ along + 1e-9), 0.0, 1.0)
+            (dx, dy, dz), (ax, ay, az) = (canvas.x[box] - a[0], canvas.y[box] - a[1], z - a[2]), along
+            t = np.clip((dx * ax + dy * ay + dz * az) / ((along**2).sum() + 1e-9), 0.0, 1.0)
             away = np.sqrt((dx - t * ax) ** 2 + (dy - t * ay) ** 2 + (dz - t * az) ** 2)
-            yield k, box, away - (np.float32(r0) + np.float32(r1 - r0) * t)
+            yield k, box, away - (r0 + (r1 - r0) * t)
 
     def paint(self, canvas: Canvas, z: float, hu: float, label: int, within: np.ndarray | None = None) -> None:
         """Paint every section with one HU, kept where `within` (full-size signed distance) is negative."""
@@ -153,19 +154,24 @@ class Tubes:
     def nearest(self, canvas: Canvas, z: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """For tubes that touch: distance to the nearest tube and to the next one, and the nearest one's group and y, each of
         shape (size, size); far away 99 mm, 99 mm, 0 and 0 mm."""
-        first, second = (np.full((canvas.size,) * 2, 99.0, np.float32) for _ in range(2))
+        first, second = (np.full((canvas.size,) * 2, 99.0) for _ in range(2))
         group = np.zeros(first.shape, np.int32)
-        pull, axis_y = np.full(first.shape, 1e-20, np.float32), np.zeros(first.shape, np.float32)
+        pull, axis_y = np.full(first.shape, 1e-20), np.zeros(first.shape)
         for k, box, distance in self.sections(canvas, z, widen_mm=4.0):
             mine, one, two = self.group[k], first[box], second[box]
             closer, same = distance < one, group[box] == mine
             two[...] = np.where(same, two, np.minimum(two, np.maximum(one, distance)))
-            weight = np.exp(np.float32(-0.5) * distance)
+            weight = np.exp(-0.5 * distance)
             pull[box] += weight
-            axis_y[box] += weight * np.float32((self.start[k, 1] + self.end[k, 1]) / 2)
+            axis_y[box] += weight * (self.start[k, 1] + self.end[k, 1]) / 2
             group[box][closer] = mine
             np.minimum(one, distance, out=one)
         return first, second, group, axis_y / pull
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    """The vector, shape (3,), at the length 1; `np.linalg.norm` would leave the sum to BLAS."""
+    return vector / np.sqrt((np.asarray(vector) ** 2).sum())
 
 
 def grow_tree(rng, root, direction, length_mm: float, radius_mm: float, levels: int, spread: float = 0.6) -> Tubes:
@@ -179,8 +185,7 @@ def grow_tree(rng, root, direction, length_mm: float, radius_mm: float, levels: 
         at, heading, length, radius, left = pending.pop()
         points = [at]
         for _ in range(3):
-            heading = heading / np.linalg.norm(heading) + rng.normal(0, 0.16, 3)
-            heading /= np.linalg.norm(heading)
+            heading = unit(unit(heading) + rng.normal(0, 0.16, 3))
             points.append(points[-1] + heading * length / 3)
         pieces.append(Tubes.along(points, np.linspace(radius, radius * 0.85, 4)))
         if left > 1:

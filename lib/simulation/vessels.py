@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lib.simulation.shapes import Tubes, grow_tree
+from lib.simulation.shapes import Tubes, grow_tree, unit
 
 
 def plant(rng: np.random.Generator, scale: np.ndarray, spine_y: float) -> dict[str, Tubes]:
@@ -88,8 +88,8 @@ def _small_bowel(rng: np.random.Generator, scale: np.ndarray) -> Tubes:
             continue
         heading, points = rng.normal(0, (1, 1, 0.7)), []
         for _ in range(rng.integers(5, 11)):
-            heading = heading / np.linalg.norm(heading) + rng.normal(0, 0.55, 3) * (1, 1, 0.7)
-            step = at + heading / np.linalg.norm(heading) * 11.0
+            heading = unit(heading) + rng.normal(0, 0.55, 3) * (1, 1, 0.7)
+            step = at + unit(heading) * 11.0
             inside = abs(step[0]) < 80 and -68 < step[1] < 24 and -285 < step[2] < -105
             if not inside or np.linalg.norm(taken - step * scale, axis=1).min() < 1.6 * radius:
                 heading = rng.normal(0, 1, 3)

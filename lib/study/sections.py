@@ -19,10 +19,12 @@ class Section(BaseModel):
 
 
 class Simulation(Section):
-    """The simulated cohort: ``slices`` at 0.8 mm spacing per patient, images of ``size`` x ``size`` pixels."""
+    """The simulated cohort: ``slabs`` of each patient, spread in z, each of ``slices`` at 0.8 mm spacing; images of
+    ``size`` x ``size`` pixels."""
 
     seed: Annotated[int, Field(ge=0)]
     patients: Positive
+    slabs: Positive = 1
     slices: Annotated[int, Field(ge=2)]
     size: Annotated[int, Field(ge=16)]
     dose_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
