@@ -66,7 +66,7 @@ def stages(study: Study) -> list[list[Stage]]:
                       [paths.manifest, *new.figure("fig1")])],
         [new.notebook("02_calibrate_psi", [*NETWORK, "calibration", *EXPERIMENTS], [paths.manifest, *brought],
                       [paths.calibrated, *new.figure("fig2"), *new.table("table1"), *new.table("table2"),
-                       *new.table("calibration")])],
+                       *new.table("calibration"), *(new.table("probe") if study.uses("Medical") else [])])],
         [new.notebook(f"03_train_{run.file}", NETWORK, [paths.manifest, paths.calibrated, *brought, *new.encoder(run)],
                       [paths.weights(run), paths.history(run)], "03_train_Ek", run) for run in runs],
         [new.function(f"04_evaluate_{run.file}", "lib.stages.evaluate:evaluate", ["cohort.division", "unet"],
