@@ -18,9 +18,14 @@ def accuracies(train: Labelled, held_out: Mapping[str, Labelled]) -> list[dict]:
     is most frequent in ``train``)."""
     probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=100.0)).fit(*train)
     names, counts = np.unique(train[1], return_counts=True)
-    return [{"patient": patient, "accuracy": float(probe.score(features, classes)),
-             "chance": float(np.mean(classes == names[counts.argmax()]))}
-            for patient, (features, classes) in held_out.items()]
+    return [
+        {
+            "patient": patient,
+            "accuracy": float(probe.score(features, classes)),
+            "chance": float(np.mean(classes == names[counts.argmax()])),
+        }
+        for patient, (features, classes) in held_out.items()
+    ]
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -42,9 +47,18 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             values, difference = by_encoder[encoder], by_encoder[encoder] - by_encoder[START]
             accuracy, low, high = mean_interval(values)
             gain = (np.nan,) * 3 if encoder == START else mean_interval(difference)
-            rows.append({"phi": phi, "encoder": encoder, "patients": len(values), "chance": part["chance"].mean(),
-                         "accuracy": accuracy, "low": low, "high": high,
-                         **dict(zip(("difference", "difference_low", "difference_high"), gain, strict=True))})
+            rows.append(
+                {
+                    "phi": phi,
+                    "encoder": encoder,
+                    "patients": len(values),
+                    "chance": part["chance"].mean(),
+                    "accuracy": accuracy,
+                    "low": low,
+                    "high": high,
+                    **dict(zip(("difference", "difference_low", "difference_high"), gain, strict=True)),
+                }
+            )
     return pd.DataFrame(rows)
 
 

@@ -99,7 +99,7 @@ class Encoder(Section):
 
 class Medical(Section):
     """Fine-tuning of the Medical encoder, or the file with weights that the user brings. ``lr`` is the first rate of heads
-    and trunk together, it falls to zero as a cosine. ``probe_patches`` of the training patients, and as many of all others."""
+    and trunk together, it falls to zero as a cosine. ``probe_patches``: of the training patients, and of all others."""
 
     weights: Path | None = None
     patch_size: Annotated[int, Field(gt=0, multiple_of=16)]  # the encoder halves it four times
