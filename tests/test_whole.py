@@ -20,7 +20,7 @@ from lib.workflow.stages import stages
 from tests import trees
 from tests.conftest import SECOND
 
-TABLES = ("table1", "table2", "table3", "table4", "calibration", "self_consistency", "encoder_comparison")
+TABLES = ("table1", "table2", "table3", "table4", "calibration", "self_consistency", "encoder_comparison", "probe")
 FIGURES = ("fig1", "fig2", "fig3", "fig_training", "fig_ssim")
 
 

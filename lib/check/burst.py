@@ -54,11 +54,13 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
     steps, runs, network = settings.epochs * (patches["train"] // batch), study.runs(), unet(study.unet.channels, seed=0)
     rows, columns = (-(-int(side) // 16) * 16 for side in parts["test"][["rows", "columns"]].max())
     forward = _shortest(lambda: network.predict_on_batch(np.zeros((1, rows, columns, 1), np.float32)))
-    scale = (study.medical.patch_size / settings.patch_size) ** 2 * study.medical.batch / batch
-    tuned = study.uses("Medical") and study.medical.weights is None
+    medical = study.medical
+    tuned = 3 * medical.steps * medical.batch if medical.weights is None else 0
+    passes = (tuned + 6 * medical.probe_patches) * study.uses("Medical")  # of one patch; the probe: three encoders, two sets
+    scale = (medical.patch_size / settings.patch_size) ** 2 / batch
     times = {
         "01 preprocess": 2 * sum(map(len, parts.values())) / STORE_SLICES_PER_S,
-        "02 Medical encoder": 3 * study.medical.steps * encoder_pass * scale if tuned else 0.0,
+        "02 Medical encoder, probe": passes * encoder_pass * scale,
         "02 MSE pilot": steps * pixels,
         "02 features, calibration": patches["train"] / batch * (8 * encoder_pass + pixels),  # of two encoders
         **{f"03 {run}": steps * seconds[_kind(losses[run.experiment])] for run in runs if run != study.pilot},

@@ -1,37 +1,43 @@
-"""Random NDCT patches with labels that a scan carries anyway: position, rotation, kernel, slice thickness, organs."""
+"""Random NDCT patches with what each pixel is: an organ where the cohort has masks, else a tissue by its Hounsfield units.
+
+Neither kind of label says which patient it is, at which dose it was scanned, or how it was reconstructed.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import uniform_filter
 
 from lib.data.hu import normalise
 from lib.data.store import reading
 
-PRESENT = 0.02  # share of a patch's pixels from which an organ counts as present
 TISSUE = 0.125  # normalised value of -512 HU: a patch needs half its pixels above it
+TISSUES_HU = (-900.0, -500.0, -190.0, -30.0, 20.0, 80.0, 200.0)
+"""Between air, lung, lung's edge, fat, water, soft tissue, contrast medium and bone."""
+SMOOTHED = 5  # side in pixels of the mean that keeps noise out of the tissues
 
 
 class Samples:
-    """Random NDCT patches of some pairs with their labels, drawn from a seed: `rows` is an int array (samples, 4) of pair,
-    row, column and quarter turns, `organs` the number of organ labels, 0 where the cohort has no masks.
+    """Random NDCT patches of some pairs, drawn from a seed: `rows` is an int array (samples, 3) of pair, row and column,
+    `classes` how many organs or tissues there are, `kind` which of the two.
 
     Parameters
     ----------
     pairs, store : as :func:`lib.data.store.reading.pairs` gives them; folder of the volumes
-    z_range_mm, masks : what becomes 0 and 1 of the positions; folder of the organ masks of a simulated cohort
+    masks : folder of the organ masks of a simulated cohort, None: tissues by HU
     size, count : side of a patch in pixels, number of patches
     """
 
-    def __init__(self, pairs: pd.DataFrame, store: Path, z_range_mm: tuple[float, float], masks: Path | None, *, size: int,
-                 count: int, seed: int | Sequence[int]):
+    def __init__(self, pairs: pd.DataFrame, store: Path, masks: Path | None, *, size: int, count: int,
+                 seed: int | Sequence[int]):
         self.pairs, self.size = pairs.reset_index(drop=True), size
         self._volumes = {name: reading.open_volume(store, name) for name in self.pairs["ndct"].unique()}
-        low, high = z_range_mm
-        self._z = ((self.pairs["z_mm"] - low) / max(high - low, 1.0)).to_numpy(np.float32)
         self._masks = None if masks is None else _masks(masks, self.pairs)
-        self.organs = 0 if self._masks is None else 1 + max(int(mask.max()) for mask, _ in self._masks.values())
+        self.kind, self.classes = "tissues", len(TISSUES_HU) + 1
+        if self._masks is not None:
+            self.kind, self.classes = "organs", 1 + max(int(mask.max()) for mask, _ in self._masks.values())
         random = np.random.default_rng(seed)
         self.rows = np.stack([self._draw(random) for _ in range(count)])
 
@@ -39,41 +45,36 @@ class Samples:
         for _ in range(100):  # a patch of air teaches nothing: draw again
             pair = int(random.integers(len(self.pairs)))
             shape = self._volumes[self.pairs["ndct"][pair]].shape[1:]
-            corner = [int(random.integers(side - self.size + 1)) for side in shape]
-            row = np.array([pair, *corner, int(random.integers(4))])
-            if np.median(self._image(row)) > TISSUE:
+            row = np.array([pair, *(int(random.integers(side - self.size + 1)) for side in shape)])
+            if np.median(normalise(self._hu(row))) > TISSUE:
                 break
         return row
 
     def _cut(self, plane: np.ndarray, row: np.ndarray) -> np.ndarray:
-        _, top, left, turns = row
-        return np.rot90(plane[top : top + self.size, left : left + self.size], turns)
+        _, top, left = row
+        return plane[top : top + self.size, left : left + self.size]
 
-    def _image(self, row: np.ndarray) -> np.ndarray:
-        plane = self._volumes[self.pairs["ndct"][row[0]]].slice(self.pairs["index"][row[0]])
-        return normalise(self._cut(plane, row))
+    def _hu(self, row: np.ndarray) -> np.ndarray:
+        return self._cut(self._volumes[self.pairs["ndct"][row[0]]].slice(self.pairs["index"][row[0]]), row)
 
     def images(self, rows: np.ndarray) -> np.ndarray:
         """Float32 (samples, size, size, 1) in [0, 1]."""
-        return np.stack([self._image(row) for row in rows])[..., None]
+        return np.stack([normalise(self._hu(row)) for row in rows])[..., None]
 
-    def organ_map(self, row: np.ndarray) -> np.ndarray:
-        """Organ labels of one patch, uint8 (size, size), from the slice of the masks that is nearest in z."""
+    def label_map(self, row: np.ndarray) -> np.ndarray:
+        """The class of each pixel of one patch, (size, size); organs are those of the masks' slice that is nearest in z."""
+        if self._masks is None:
+            return np.digitize(uniform_filter(self._hu(row).astype(np.float32), SMOOTHED), TISSUES_HU)
         labels, z_mm = self._masks[self.pairs["patient"][row[0]]]
         return self._cut(labels[int(np.abs(z_mm - self.pairs["z_mm"][row[0]]).argmin())], row)
 
-    def labels(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Targets of the tasks: z (n, 1), rotation (n,), kernel (n, 1), thickness (n, 1), organs (n, organs)."""
-        pair = rows[:, 0]
-        targets = {
-            "z": self._z[pair, None], "rotation": rows[:, 3].astype(np.int32),
-            "kernel": (self.pairs["kernel"] == self.pairs["kernel"].min()).to_numpy(np.float32)[pair, None],
-            "thickness": (self.pairs["thickness_mm"] > 2).to_numpy(np.float32)[pair, None],
-        }
-        if self.organs:
-            maps = [np.bincount(self.organ_map(row).ravel(), minlength=self.organs) for row in rows]
-            targets["organs"] = (np.stack(maps) > PRESENT * self.size**2).astype(np.float32)
-        return targets
+    def shares(self, rows: np.ndarray, stride: int) -> np.ndarray:
+        """Of each class in each cell of ``stride`` x ``stride`` pixels: float32 (samples, size / stride, size / stride,
+        classes), which sum to 1."""
+        cells = self.size // stride
+        maps = np.stack([self.label_map(row) for row in rows])[:, : cells * stride, : cells * stride]
+        is_class = np.eye(self.classes, dtype=np.float32)[maps]
+        return is_class.reshape(len(rows), cells, stride, cells, stride, self.classes).mean((2, 4))
 
 
 def _masks(folder: Path, pairs: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:

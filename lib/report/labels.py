@@ -16,6 +16,7 @@ from lib.artifacts.files import file_sha256
 from lib.artifacts.provenance import commit
 from lib.data import split
 from lib.data.store.reading import load_summary
+from lib.metrics import linear_probe
 from lib.networks import packaged
 from lib.perceptual.configuration import LambdaRule, LossConfiguration
 from lib.study.config import ARCHITECTURE_NAMES, Study
@@ -32,6 +33,7 @@ PIXEL: Final = {"mse": "MSE", "l1": "L1", None: "no pixel term"}
 FURTHER_COLOURS: Final = ("#009e73", "#332288", "#882255", "#999933", "#44aa99", "#661100", "#117733", "#aa4499")
 FURTHER_MARKERS: Final = ("*", "p", "<", "h", ">", "d", "H")
 PLAIN: Final = {"ldct": ("LDCT input", "LDCT"), "mse": ("MSE only (λ = 0)", "MSE")}  # label, short
+UNLEARNT: Final = " (learnt nothing measurable)"  # the Medical encoder at an experiment's layers, by its linear probe
 COLLECTIONS: Final = {
     "mayo2016": "Mayo 2016 challenge scans", "inserted": "scans of DATA, low dose INSERTED by simulation",
     "tcia": "TCIA LDCT-and-Projection-data scans (low dose: chest 10 %, abdomen and head 25 %)",
@@ -85,17 +87,21 @@ class Labels:
         provenance = " | ".join([f"{study.profile} profile", cohort, *(f"{contexts[name]} = {what[name]}" for name in what),
                                  f"λ: {rule}", f"commit {commit()}", f"config {digest(study)[:12]}"])
         losses = study.chosen | study.configurations | study.calibrated
-        return cls(provenance, study.paths.figures, _experiments(losses, contexts, rules), study.seeds, study.simulated,
+        probed = medical.weights is None and study.paths.probe.is_file()
+        learnt = linear_probe.learnt(pd.read_csv(study.paths.probe)) if probed else {}
+        return cls(provenance, study.paths.figures, _experiments(losses, contexts, rules, learnt), study.seeds, study.simulated,
                    calibration.target_psi, settings)
 
 
 def _experiments(losses: Mapping[str, LossConfiguration], contexts: Mapping[str, str],
-                 rules: Mapping[str, str]) -> dict[str, ExperimentLabel]:
-    """'ldct', then the losses."""
+                 rules: Mapping[str, str], learnt: Mapping[str, bool]) -> dict[str, ExperimentLabel]:
+    """'ldct', then the losses; ``learnt`` says by layer whether the Medical encoder made here did."""
     found = {"ldct": ExperimentLabel(*PLAIN["ldct"], *STYLES["ldct"])}
     own = [name for name in losses if name not in STYLES]
     for name, loss in losses.items():
         context = contexts[loss.weights] if loss.weights else ""
+        if loss.weights == "Medical" and not any(learnt.get(layer, True) for layer in loss.layer_names):
+            context += UNLEARNT
         style = STYLES.get(name) or tuple(each[own.index(name) % len(each)] for each in (FURTHER_COLOURS, FURTHER_MARKERS))
         names = PLAIN.get(name) or (experiment_label(name, loss, context), name)
         found[name] = ExperimentLabel(*names, *style, context, loss.layer_names, PIXEL[loss.pixel],

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lib.artifacts.files import atomic, write_text
+from lib.metrics import linear_probe
 from lib.paper import published
 from lib.report.labels import Labels
 from lib.report.words import listed, number
@@ -158,3 +159,28 @@ def _p_value(log10_p: float) -> str:
         return f"{10**log10_p:.3g}"
     digits, _, carry = f"{10 ** (log10_p % 1):.1e}".partition("e")
     return f"{digits}e{int(np.floor(log10_p)) + int(carry)}"
+
+
+def probe_table(labels: Labels, probe: pd.DataFrame) -> pd.DataFrame:
+    """Save what each encoder's features tell about patients that fine-tuning never saw, and whether the Medical encoder
+    learnt something; returns the table to display."""
+    found, learnt = linear_probe.summary(probe), linear_probe.learnt(probe)
+    tuned = found["encoder"] == linear_probe.TUNED
+    found["learnt"] = [learnt[phi] if mine else None for phi, mine in zip(found["phi"], tuned, strict=True)]
+    shown = pd.DataFrame({
+        "ϕ": found["phi"], "Encoder": found["encoder"], "Patients": found["patients"],
+        "Chance": found["chance"].map("{:.3f}".format),
+        "Accuracy [95 %]": [_interval(*row) for row in found[["accuracy", "low", "high"]].to_numpy()],
+        f"Gain over {linear_probe.START}, paired [95 %]": [
+            _interval(*row, sign="+") for row in found[["difference", "difference_low", "difference_high"]].to_numpy()],
+        "Learnt": found["learnt"].map({True: "yes", False: "nothing measurable"}).fillna("–")})
+    return save_table(labels, found, "probe", "Linear probe. Accuracy of the class of a cell, in patients that the Medical "
+                      "encoder never saw; t intervals over patients", shown)
+
+
+def _interval(mean: float, low: float, high: float, sign: str = "") -> str:
+    """'.612 [.588, .636]'; one patient has no interval."""
+    if np.isnan(mean):
+        return "–"
+    bounds = "" if np.isnan(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
+    return f"{mean:{sign}.3f}{bounds}"

@@ -1,10 +1,13 @@
 """The Medical encoder: the ImageNet encoder fine-tuned on training patients' NDCT, and what it learnt.
 
-The paper names neither data nor recipe. Ours is multi-task, all layers trainable (freezing the first blocks would make
-E3 the same as E1): body-part regression (z), rotation in four classes, organ presence where the cohort has masks, and
-kernel and slice thickness at a low weight. Never dose: that turns features into noise detectors.
+The paper names neither data nor recipe. Ours is dense: a linear head at each of three layers says which share of its cell
+each organ has (with masks; else each tissue by HU), so that one patch teaches hundreds of cells. First the heads learn on
+features of the frozen trunk, then heads and trunk at a small rate, all layers (freezing the first blocks would make E3 the
+same as E1). Never dose, kernel or thickness: they turn features into noise detectors. Never z: it can identify a patient.
+Fine-tuning leaves the scale of features free, so at the end it becomes the ImageNet encoder's, layer by layer.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -12,9 +15,6 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from keras import layers
-from sklearn.linear_model import RidgeClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step
@@ -23,42 +23,88 @@ from lib.data.labelled_patches import Samples
 from lib.denoiser.callbacks import Progress
 from lib.denoiser.checkpoints import Checkpoints
 from lib.denoiser.devices import repeatable
+from lib.metrics.linear_probe import START, TUNED, accuracies
 from lib.networks import vgg
+from lib.networks.scale import convolutions, matching_scales, scale_features
 from lib.perceptual import encoders, presets
 from lib.perceptual.configuration import Encoding
 from lib.stages import inputs
 from lib.study.config import Study
 
-WEIGHTS = {"z": 1.0, "rotation": 1.0, "organs": 1.0, "kernel": 0.1, "thickness": 0.1}
+MIDDLE = "block4_conv3"
 PARTS = 10  # the fine-tuning checkpoints itself this many times
+HEADS = {"patches": 256, "epochs": 8, "batch": 256, "lr": 1e-2}  # the heads' own training; a batch of cells
+FORWARD = 16  # patches at a time where nothing is learnt
+FLOOR = 0.01  # of a layer's mean variance: a channel that is silent at the start may wake up
+GRID = 4  # the probe looks at 4 x 4 cells of a patch, or all where there are fewer
 
 
-def _samples(study: Study, subset: str, count: int, number: int) -> Samples:
-    """Labelled patches of a subset; ``number`` tells draws of one seed apart."""
-    pairs = inputs.subsets(study)
-    z = pairs["train"]["z_mm"]
+def _phis(architecture: str) -> tuple[str, ...]:
+    """The layers that have a head and a probe: the paper's two depths, and one between."""
+    return presets.SHALLOW, MIDDLE, presets.LAST_CONVOLUTION[architecture]
+
+
+def _stride(phi: str) -> int:
+    """Pixels between a VGG layer's features: each block's pooling doubles it."""
+    return 2 ** (int(phi.removeprefix("block")[0]) - 1)
+
+
+def _samples(study: Study, pairs: pd.DataFrame, count: int, *number: int) -> Samples:
+    """Labelled patches of some pairs; ``number`` tells draws of one seed apart."""
     masks = study.data / "masks" if study.simulated else None
-    return Samples(pairs[subset], study.paths.volumes, (z.min(), z.max()), masks, size=study.medical.patch_size, count=count,
-                   seed=[study.seed, number])
+    return Samples(pairs, study.paths.volumes, masks, size=study.medical.patch_size, count=count, seed=[study.seed, *number])
 
 
-def _learner(network: keras.Model, organs: int, lr: float) -> keras.Model:
+def _learner(network: keras.Model, classes: int, lr: float, steps: int) -> keras.Model:
+    """Image -> logits of each phi's cells. The trunk sees what the loss will show it; the standardisation is fixed."""
+    phis = _phis(network.name)
     network.trainable = True
     image = keras.Input((None, None, 1), name="ct")
     scaled = layers.Rescaling(255.0)(image)
-    convolutions = keras.Model(network.inputs, network.get_layer(presets.LAST_CONVOLUTION[network.name]).output)
-    pooled = layers.GlobalAveragePooling2D()(convolutions(layers.Concatenate()([scaled, scaled, scaled])))
-    pooled = layers.LayerNormalization()(pooled)
-    heads = {"z": layers.Dense(1, name="z")(pooled), "rotation": layers.Dense(4, name="rotation")(pooled)}
-    losses = {"z": "mse", "rotation": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
-    for name, width in {"kernel": 1, "thickness": 1, "organs": organs}.items():
-        if width:
-            heads[name] = layers.Dense(width, name=name)(pooled)
-            losses[name] = keras.losses.BinaryCrossentropy(from_logits=True)
-    learner = keras.Model(image, heads, name="medical")
-    learner.compile(keras.optimizers.Adam(lr), loss=losses, loss_weights={name: WEIGHTS[name] for name in heads},
-                    jit_compile=False)
+    trunk = keras.Model(network.inputs[0], [network.get_layer(phi).output for phi in phis])
+    logits = {}
+    for phi, features in zip(phis, trunk(layers.Concatenate()([scaled, scaled, scaled])), strict=True):
+        standard = layers.BatchNormalization(center=False, scale=False, epsilon=0.0, trainable=False, name=f"{phi}_standard")
+        logits[phi] = layers.Conv2D(classes, 1, name=f"{phi}_head")(standard(features))
+    learner = keras.Model(image, logits, name="medical")
+    learner.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(lr, steps)), jit_compile=False,
+                    loss={phi: keras.losses.CategoricalCrossentropy(from_logits=True) for phi in phis})
     return learner
+
+
+def _train_heads(learner: keras.Model, network: keras.Model, samples: Samples) -> None:
+    """Fit the standardisation and the heads to the features of the first samples, computed once."""
+    rows, phis = samples.rows[: HEADS["patches"]], _phis(network.name)
+    for phi, features in zip(phis, _features(network, phis, samples.images(rows)), strict=True):
+        cells = features.reshape(-1, 1, 1, features.shape[-1])
+        variance = cells.var((0, 1, 2), dtype=np.float64)
+        standard, head = (learner.get_layer(f"{phi}_{part}") for part in ("standard", "head"))
+        standard.set_weights([cells.mean((0, 1, 2), dtype=np.float64), variance + FLOOR * variance.mean()])
+        small = keras.Sequential([keras.Input(cells.shape[1:]), standard, head])
+        small.compile(keras.optimizers.Adam(HEADS["lr"]), keras.losses.CategoricalCrossentropy(from_logits=True),
+                      jit_compile=False)
+        shares = samples.shares(rows, _stride(phi)).reshape(-1, 1, 1, samples.classes)
+        small.fit(cells, shares, epochs=HEADS["epochs"], batch_size=HEADS["batch"], verbose=0)
+
+
+def _features(network: keras.Model, phis: tuple[str, ...], images: np.ndarray) -> list[np.ndarray]:
+    """Features of images (n, size, size, 1) in [0, 1] at each phi, as the loss computes them."""
+    found = list(_batches_of_features(network, phis, images))
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+
+def _batches_of_features(network: keras.Model, phis: tuple[str, ...], images: np.ndarray) -> Iterator[list[np.ndarray]]:
+    encoder = encoders.encoder(presets.paper(network.name)["E1"], phis, network)
+    for start in range(0, len(images), FORWARD):
+        yield encoder.predict_on_batch(images[start : start + FORWARD])
+
+
+def _mean_squares(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Mean squared feature of each convolution."""
+    names = tuple(layer.name for layer in convolutions(network))
+    sums = [[len(each) * np.mean(np.square(each), dtype=np.float64) for each in batch]
+            for batch in _batches_of_features(network, names, images)]
+    return np.sum(sums, axis=0) / len(images)
 
 
 def fine_tune(study: Study) -> Path:
@@ -75,17 +121,22 @@ def fine_tune(study: Study) -> Path:
     repeatable(study.seed, study.compute.deterministic)
     parts = min(PARTS, settings.steps)
     length = settings.steps // parts
-    samples = _samples(study, "train", parts * length * settings.batch, 1)
-    network = vgg.trunk(architecture, study.weights("ImageNet"))
-    learner = _learner(network, samples.organs, settings.lr)
+    samples = _samples(study, inputs.subsets(study)["train"], parts * length * settings.batch, 1)
+    network, start = (vgg.trunk(architecture, study.weights(START)) for _ in range(2))
+    learner = _learner(network, samples.classes, settings.lr, parts * length)
     learner.optimizer.build(learner.trainable_variables)
-    with step.making(seed=study.seed, tasks=WEIGHTS):
+    with step.making(seed=study.seed, task=f"shares of {samples.kind}", classes=samples.classes, heads=HEADS,
+                     layers=_phis(architecture)):
         checkpoints = Checkpoints(paths.medical, step, length)
         first, _ = checkpoints.resume(learner)
+        if not first:
+            _train_heads(learner, start, samples)
         progress = Progress(step.name, parts, checkpoints.course)
-        learner.fit(_batches(samples, settings.batch, first * length), epochs=parts, initial_epoch=first,
-                    steps_per_epoch=length, shuffle=False, verbose=0, callbacks=[checkpoints, progress])
+        learner.fit(_batches(samples, _phis(architecture), settings.batch, first * length), epochs=parts,
+                    initial_epoch=first, steps_per_epoch=length, shuffle=False, verbose=0, callbacks=[checkpoints, progress])
         progress.close()
+        images = samples.images(samples.rows[: HEADS["patches"]])
+        scale_features(network, matching_scales(*(_mean_squares(each, images) for each in (network, start))))
         with atomic(paths.medical_weights) as temporary:
             network.save_weights(temporary)
         write_csv(paths.medical / "history.csv", pd.DataFrame(checkpoints.rows))
@@ -93,20 +144,15 @@ def fine_tune(study: Study) -> Path:
     return paths.medical_weights
 
 
-def _batches(samples: Samples, batch: int, skip: int) -> tf.data.Dataset:
-    names = list(samples.labels(samples.rows[:1]))
-    kinds = [tf.int32 if name == "rotation" else tf.float32 for name in names]
-    shapes = [samples.labels(samples.rows[:1])[name].shape[1:] for name in names]
-
+def _batches(samples: Samples, phis: tuple[str, ...], batch: int, skip: int) -> tf.data.Dataset:
+    """Images with the shares at each phi, from batch ``skip`` on."""
     def load(rows):
-        labels = samples.labels(rows)
-        return samples.images(rows), *(labels[name] for name in names)
+        return samples.images(rows), *(samples.shares(rows, _stride(phi)) for phi in phis)
 
     def cut(rows):
-        image, *labels = tf.numpy_function(load, [rows], [tf.float32, *kinds])
-        image = tf.ensure_shape(image, (None, samples.size, samples.size, 1))
-        labels = [tf.ensure_shape(label, (None, *shape)) for label, shape in zip(labels, shapes, strict=True)]
-        return image, dict(zip(names, labels, strict=True))
+        image, *shares = tf.numpy_function(load, [rows], [tf.float32] * (1 + len(phis)))
+        shares = [tf.ensure_shape(each, (None, None, None, samples.classes)) for each in shares]
+        return tf.ensure_shape(image, (None, samples.size, samples.size, 1)), dict(zip(phis, shares, strict=True))
 
     return tf.data.Dataset.from_tensor_slices(samples.rows).batch(batch).skip(skip).map(cut).prefetch(2)
 
@@ -118,61 +164,49 @@ def _encodings(architecture: str) -> list[Encoding]:
 
 
 def linear_probe(study: Study) -> pd.DataFrame:
-    """What each encoder's features tell a linear classifier about the validation patient.
+    """Whether a cell's features tell which organ (or tissue) fills most of it, in patients that fine-tuning never saw.
 
-    Trained on patches of the training patients, tested on the validation patient's; features are the spatial means at
-    each phi, from the ImageNet, the Medical and a random-weights encoder.
+    A linear classifier learns from the training patients' patches; the others, validation and test alike, say how well. The
+    probe chooses nothing. Encoders: the one that fine-tuning began with, the Medical one, and one with random weights.
 
     Returns
     -------
-    DataFrame : a row per encoder, phi and task: encoder, phi, task, accuracy, chance (of the most frequent class)
+    DataFrame : a row per encoder, phi and patient: encoder, phi, patient, accuracy, chance
+        (:mod:`lib.metrics.linear_probe` has its summary and the verdict)
     """
-    count, file = study.medical.probe_patches, study.paths.medical / "probe.csv"
-    architecture = study.encoder.architecture
-    phis = presets.SHALLOW, presets.LAST_CONVOLUTION[architecture]
+    count, file, architecture = study.medical.probe_patches, study.paths.probe, study.encoder.architecture
+    phis = _phis(architecture)
     step = Step("linear probe", study.paths.medical / "probe.json", {"lib.stages.medical_encoder"},
-                {"count": count, "phi": phis, "split": study.cohort.division, "seed": study.seed},
+                {"count": count, "patch_size": study.medical.patch_size, "split": study.cohort.division, "seed": study.seed},
                 {"manifest": study.paths.manifest} | inputs.weights_files(study.weights, _encodings(architecture)), [file])
     if step.is_current():
         return pd.read_csv(file)
-    keras.utils.set_random_seed(study.seed)
-    parts = [_samples(study, "train", count, 2), _samples(study, "validation", count // 2, 3)]
-    tasks = [_probe_tasks(samples) for samples in parts]
-    networks = {name: vgg.trunk(architecture, study.weights(name)) for name in ("ImageNet", "Medical")}
+    repeatable(study.seed, study.compute.deterministic)
+    subsets = inputs.subsets(study)
+    unseen = pd.concat([subsets["validation"], subsets["test"]])
+    each = max(1, count // unseen["patient"].nunique())
+    train = _samples(study, subsets["train"], count, 2)
+    held_out = {patient: _samples(study, pairs, each, 3, number)
+                for number, (patient, pairs) in enumerate(unseen.groupby("patient"))}
+    networks = {name: vgg.trunk(architecture, study.weights(name)) for name in (START, TUNED)}
     networks["random"] = encoders.network(architecture)
     rows = []
-    for name, network in tqdm(networks.items(), desc="linear probe", unit="encoder", mininterval=1.0, delay=2):
-        features = [_pooled(network, phis, samples) for samples in parts]
-        for position, phi in enumerate(phis):
-            rows += [{"encoder": name, "phi": phi, "task": task,
-                      **_probe(features[0][position], tasks[0][task], features[1][position], tasks[1][task])}
-                     for task in tasks[0]]
-    table = pd.DataFrame(rows)
-    with step.making(seed=study.seed):
-        write_csv(file, table)
-    return table
+    with step.making(seed=study.seed, task=f"the cell's {train.kind.removesuffix('s')}"):
+        for name, network in tqdm(networks.items(), desc="linear probe", unit="encoder", mininterval=1.0, delay=2):
+            seen, *others = (_cells(network, phis, samples) for samples in (train, *held_out.values()))
+            for place, phi in enumerate(phis):
+                tests = dict(zip(held_out, (cells[place] for cells in others), strict=True))
+                rows += [{"encoder": name, "phi": phi, **row} for row in accuracies(seen[place], tests)]
+        write_csv(file, pd.DataFrame(rows))
+    return pd.read_csv(file)
 
 
-def _probe_tasks(samples: Samples) -> dict[str, np.ndarray]:
-    tasks = {"rotation": samples.rows[:, 3]}
-    if samples.organs:
-        centre = samples.size // 2
-        tasks["organ at the centre"] = np.array([samples.organ_map(row)[centre, centre] for row in samples.rows])
-    labels = samples.labels(samples.rows[:, :])
-    return tasks | {"kernel": labels["kernel"][:, 0], "slice thickness": labels["thickness"][:, 0]}
-
-
-def _pooled(network: keras.Model, phis: tuple[str, ...], samples: Samples) -> list[np.ndarray]:
-    encoder = encoders.encoder(presets.paper(network.name)["E1"], phis, network)
-    batches = [encoder.predict_on_batch(samples.images(part))
-               for part in np.array_split(samples.rows, max(1, len(samples.rows) // 32))]
-    return [np.concatenate([np.mean(batch[depth], axis=(1, 2)) for batch in batches]) for depth in (0, 1)]
-
-
-def _probe(features: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    _, counts = np.unique(truth, return_counts=True)
-    chance = float(counts.max() / len(truth))
-    if len(np.unique(labels)) < 2:
-        return {"accuracy": float("nan"), "chance": chance}
-    probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=100.0)).fit(features, labels)
-    return {"accuracy": float(probe.score(test, truth)), "chance": chance}
+def _cells(network: keras.Model, phis: tuple[str, ...], samples: Samples) -> list[tuple[np.ndarray, np.ndarray]]:
+    """At each phi, features and most frequent class of up to GRID x GRID cells of every patch."""
+    found = []
+    for phi, features in zip(phis, _features(network, phis, samples.images(samples.rows)), strict=True):
+        step = max(1, features.shape[1] // GRID)
+        chosen = slice(step // 2, None, step)
+        classes = samples.shares(samples.rows, _stride(phi))[:, chosen, chosen].argmax(-1)
+        found.append((features[:, chosen, chosen].reshape(-1, features.shape[-1]), classes.ravel()))
+    return found

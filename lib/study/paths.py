@@ -26,6 +26,7 @@ class Paths:
         self.manifest = self.volumes / "manifest.csv"
         self.medical = self.artifacts / "medical"  # the Medical encoder: weights, history, linear probe, stamp
         self.medical_weights = self.medical / "medical.weights.h5"
+        self.probe = self.medical / "probe.csv"  # accuracy by encoder, layer and patient
         self.calibration = self.artifacts / "calibration"
         self.calibrated = self.calibration / "calibration.csv"  # losses, Psi and lambda of each experiment and state
         self.influence = self.artifacts / "influence.csv"  # the same, with the state 'own' of each run after its training

@@ -100,13 +100,14 @@ class Encoder(Section):
 
 
 class Medical(Section):
-    """Fine-tuning of the Medical encoder, or the file with weights that the user brings."""
+    """Fine-tuning of the Medical encoder, or the file with weights that the user brings. ``lr`` is the first rate of heads
+    and trunk together, it falls to zero as a cosine. ``probe_patches``: of the training patients, and of all others."""
 
     weights: Path | None = None
-    patch_size: Positive
+    patch_size: Annotated[int, Field(gt=0, multiple_of=16)]  # the encoder halves it four times
     batch: Positive
     steps: Positive
-    lr: float
+    lr: Annotated[float, Field(gt=0)]
     probe_patches: Positive
 
 
