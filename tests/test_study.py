@@ -35,7 +35,7 @@ def test_demo_is_the_default_and_splits_7_1_2():
     ("DATA", "/no/such/folder", "DATA=/no/such/folder does not exist; pass a folder"),
     ("VGG19_WEIGHTS", "/no/such.h5", "VGG19_WEIGHTS=/no/such.h5 does not exist; pass a file"),
     ("ENCODER", "resnet", "ENCODER=resnet is not an encoder; choose one of vgg16, vgg19"),
-    ("LAMBDA", "exact", "LAMBDA=exact is not a choice; choose published, untrained or trained"),
+    ("LAMBDA", "exact", "LAMBDA=exact is not a choice; choose published, untrained or pilot"),
 ])
 def test_wrong_choices_are_named_with_the_right_ones(monkeypatch, name, value, message):
     monkeypatch.setenv(name, value)
@@ -49,7 +49,7 @@ def test_paper_profile_without_data_says_what_to_pass():
 
 
 @pytest.mark.parametrize(("text", "state", "rule"), [
-    ("published", "published", "decade"), ("trained-exact", "trained", "exact"), ("untrained-decade", "untrained", "decade"),
+    ("published", "published", "decade"), ("pilot-exact", "pilot", "exact"), ("untrained-decade", "untrained", "decade"),
 ])
 def test_lambda_setting(monkeypatch, text, state, rule):
     monkeypatch.setenv("LAMBDA", text)
@@ -177,6 +177,6 @@ def test_experiments_that_cannot_be_are_one_line(tmp_path, monkeypatch, text, me
 def test_choices_travel_with_absolute_paths(tmp_path, monkeypatch):
     (tmp_path / "own.yaml").write_text("seeds: [7]", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    taken = portable({"EXPERIMENTS": "own.yaml", "LAMBDA": "trained", "SET": "", "HOME": "/elsewhere"})
-    assert taken["EXPERIMENTS"] == str(tmp_path / "own.yaml") and taken["LAMBDA"] == "trained"
+    taken = portable({"EXPERIMENTS": "own.yaml", "LAMBDA": "pilot", "SET": "", "HOME": "/elsewhere"})
+    assert taken["EXPERIMENTS"] == str(tmp_path / "own.yaml") and taken["LAMBDA"] == "pilot"
     assert taken["SET"] is None and taken["DATA"] is None and "HOME" not in taken

@@ -20,7 +20,7 @@ from lib.workflow.stages import stages
 from tests import trees
 from tests.conftest import SECOND
 
-TABLES = ("table1", "table2", "table3", "table4", "calibration")
+TABLES = ("table1", "table2", "table3", "table4", "calibration", "self_consistency", "encoder_comparison")
 FIGURES = ("fig1", "fig2", "fig3", "fig_training", "fig_ssim")
 
 
@@ -30,9 +30,10 @@ def test_two_runs_give_identical_weights_and_tables(smoke, second):
         one, other = (json.loads((paths.training(run) / "stamp.json").read_text()) for paths in (first, second))
         assert one["key"] == other["key"] and one["outputs"]["unet.weights.h5"][2] == other["outputs"]["unet.weights.h5"][2]
     assert first.manifest.read_bytes() == second.manifest.read_bytes()
-    for name in ("metrics", "calibrated"):
+    for name in ("metrics", "influence"):
         one, other = (pd.read_csv(getattr(paths, name)) for paths in (first, second))
-        one = one[one["experiment"].isin(("ldct", *SECOND))].reset_index(drop=True)
+        one = one[one["experiment"].isin(set(other["experiment"]))].reset_index(drop=True)
+        assert {*SECOND} - {"mse"} <= set(other["experiment"])
         pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
@@ -54,7 +55,7 @@ def test_every_file_that_others_rely_on_is_there(smoke):
     assert table.columns[1:8].tolist() == scores and {f"paper_{name}" for name in scores} <= set(table.columns)
     states = pd.read_csv(made.figures / "calibration.csv")
     assert {"mse", "pl", "psi_eq5", "psi_alg2", "lambda_exact", "lambda_decade", "lambda_used"} <= set(states.columns)
-    assert set(states["state"]) == {"untrained", "trained"}
+    assert set(states["state"]) == {"untrained", "pilot", "own"}
     metrics = pd.read_csv(made.metrics)
     assert metrics.groupby("experiment").size().nunique() == 1 and set(metrics["patient"]) == {"SIM04"}
 
@@ -78,9 +79,9 @@ def test_the_paper_profile_on_a_tree_in_mayo_form(tmp_path, monkeypatch):
     assert len(manifest) == 60 and set(manifest["collection"]) == {"mayo2016"}
     train.train(study, study.pilot, 0.0)
     table = calibrate.calibrate(study).set_index(["experiment", "state"])
-    used = {name: table["lambda_used"][name, "trained"] for name in published.LAMBDAS}
+    used = {name: table["lambda_used"][name, "pilot"] for name in published.LAMBDAS}
     assert used == published.LAMBDAS, "the published four, and the literature's"
-    assert table["phi"]["E4", "trained"] == "block5_conv4" and table["context"]["E4", "trained"] == "Medical"
+    assert table["phi"]["E4", "pilot"] == "block5_conv4" and table["context"]["E4", "pilot"] == "Medical"
     run = Run("E4", 5)
     history = train.train(study, run, calibrate.lambda_used(study, "E4"))
     assert len(history) == 2 and np.isfinite(history.to_numpy()).all()

@@ -96,7 +96,7 @@ def test_editing_the_loss_retrains_and_editing_a_figure_does_not(smoke_study, me
 
 def test_a_change_of_lambda_leaves_the_cohort_alone(smoke_study):
     changed = smoke_study.model_copy(update={
-        "calibration": smoke_study.calibration.model_copy(update={"state": "trained"})})
+        "calibration": smoke_study.calibration.model_copy(update={"state": "pilot"})})
     assert "02_calibrate_psi" in out_of_date(changed)
     assert not {"00_simulate", "01_preprocess"} & out_of_date(changed)
 

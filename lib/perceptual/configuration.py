@@ -22,7 +22,7 @@ class LambdaRule:
 
     value: float | None = None  # this very weight; None: lambda is calibrated
     psi: float | None = None  # the perceptual influence to calibrate to, in (0, 1)
-    state: str | None = None  # of the network that is measured, as the caller names it: 'untrained', 'trained'
+    state: str | None = None  # of the network that is measured, as the caller names it: 'untrained', 'pilot'
     rounding: Rounding | None = None  # of lambda*: none, or to the paper's power of ten
 
     def __post_init__(self):

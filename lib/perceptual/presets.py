@@ -6,6 +6,11 @@ LAST_CONVOLUTION = {"vgg16": "block5_conv3", "vgg19": "block5_conv4"}
 """The deep layer phi; on another VGG its own last convolution stands in."""
 
 SHALLOW = "block3_conv2"
+MIDDLE = "block4_conv3"
+"""Of every VGG; a depth between the paper's two, which no experiment trains."""
+
+DEPTHS = {"ImageNet": ("E1", "ImageNet middle", "E2"), "Medical": ("E3", "Medical middle", "E4")}
+"""The losses of each context, from the shallow to the deep layer."""
 
 
 def paper(encoder: str = "vgg19") -> dict[str, LossConfiguration]:
@@ -28,3 +33,8 @@ def paper(encoder: str = "vgg19") -> dict[str, LossConfiguration]:
         "E3": LossConfiguration(encoder, "Medical", shallow),
         "E4": LossConfiguration(encoder, "Medical", deep),
     }
+
+
+def middle(encoder: str = "vgg19") -> dict[str, LossConfiguration]:
+    """The loss at ``MIDDLE`` in each context, to be measured beside those of :func:`paper`."""
+    return {name: LossConfiguration(encoder, context, MIDDLE) for context, (_, name, _) in DEPTHS.items()}

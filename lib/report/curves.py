@@ -20,12 +20,12 @@ LAMBDAS: Final = np.logspace(-7, 0, 281)  # the paper's axis
 
 @mpl.rc_context(STYLE)
 def figure2(labels: Labels, calibration: pd.DataFrame, losses: Mapping[str, pd.DataFrame]) -> Path:
-    """Figure 2: Psi as a function of lambda; (a) untrained and (b) trained U-Net (:func:`lib.stages.calibrate.pair_losses`),
-    (c) the authors' losses. The baseline has the layer of E2: as in the paper its lambda is a line, no curve of its own."""
+    """Figure 2: Psi as a function of lambda; (a) untrained U-Net, (b) pilot (:func:`lib.stages.calibrate.pair_losses`), (c)
+    the authors' losses. The baseline has the layer of E2: as in the paper its lambda is a line, no curve of its own."""
     figure = new_figure(labels, 3.2)
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
     names = [name for name in calibration["experiment"].unique() if name != "baseline"]
-    titles = {"untrained": "(a) untrained U-Net", "trained": "(b) trained U-Net (MSE only)"}
+    titles = {"untrained": "(a) untrained U-Net", "pilot": "(b) pilot (U-Net with MSE only)"}
     for panel, (state, title) in zip(axes, titles.items(), strict=False):
         panel.set_title(title)
         table = calibration[calibration["state"] == state].set_index("experiment")

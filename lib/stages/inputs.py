@@ -30,7 +30,7 @@ def patches(study: Study, subset: str, seed: int) -> Patches:
 
 
 def encoder(weights: Weights, encoding: Encoding, *layers: str) -> keras.Model:
-    """A frozen encoder. Raises StudyError for a layer that it lacks, WeightsError for missing or wrong weights."""
+    """A frozen encoder. Raises StudyError for a layer that it lacks, WeightsError or WheelError for weights."""
     network = vgg.trunk(encoding.encoder, weights(encoding.weights))
     try:
         return encoders.encoder(encoding, layers, network)
@@ -38,6 +38,6 @@ def encoder(weights: Weights, encoding: Encoding, *layers: str) -> keras.Model:
         raise StudyError(str(error), where="losses") from None
 
 
-def weights_files(weights: Weights, encodings: Iterable[Encoding]) -> dict[str, Path]:
-    """The weights file of each context, for cache keys."""
-    return {each.weights: vgg.weights_file(each.encoder, weights(each.weights)) for each in encodings}
+def weights_files(weights: Weights, encodings: Iterable[Encoding]) -> dict[str, Path | str]:
+    """The weights file of each context, or its checksum, for cache keys."""
+    return {each.weights: vgg.weights_key(each.encoder, weights(each.weights)) for each in encodings}

@@ -64,9 +64,9 @@ def _choose_encoders(settings: dict, chosen: Mapping[str, str]) -> None:
 
 def _choose_lambda(settings: dict, choice: str) -> None:
     state, _, rule = choice.partition("-")
-    if state not in ("published", "untrained", "trained") or rule not in ("", "decade", "exact"):
-        raise StudyError(f"LAMBDA={choice} is not a choice", remedy="choose published, untrained or trained, each alone "
-                         "(decade) or with -exact, for example LAMBDA=trained-exact")
+    if state not in ("published", "untrained", "pilot") or rule not in ("", "decade", "exact"):
+        raise StudyError(f"LAMBDA={choice} is not a choice", remedy="choose published, untrained or pilot, each alone "
+                         "(decade) or with -exact, for example LAMBDA=pilot-exact")
     settings["calibration"].update(state=state, rule=rule or "decade")
 
 

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from lib.errors import StudyError
 from lib.perceptual import presets
-from lib.perceptual.configuration import LossConfiguration
+from lib.perceptual.configuration import LambdaRule, LossConfiguration
 from lib.simulation.contents import is_simulation
 from lib.study import choices
 from lib.study.paths import PROFILES, Paths
@@ -108,13 +108,34 @@ class Study(Section):
         return {name: self.configurations[name] for name in self.experiments}
 
     @property
+    def calibrated(self) -> dict[str, LossConfiguration]:
+        """What the calibration measures: the experiments' losses that have a perceptual term, and the middle depth of each
+        context of theirs, which no experiment trains."""
+        found = {name: loss for name, loss in self.chosen.items() if loss.encoder is not None}
+        middle = presets.middle(self.encoder.architecture)
+        return found | {name: loss for name, loss in middle.items() if self.uses(loss.weights)}
+
+    def lambda_rule(self, loss: LossConfiguration) -> LambdaRule:
+        """How the lambda of a loss is chosen: by its own rule, and by ``calibration`` where that says nothing.
+
+        The published lambdas are those of the authors' encoders. The Medical one that is fine-tuned here is none of them:
+        its lambda is calibrated on the pilot.
+        """
+        rule, setting = loss.lambda_, self.calibration
+        if not rule.calibrated:
+            return rule
+        ours = loss.weights == "Medical" and self.medical.weights is None
+        state = "pilot" if ours and setting.state == "published" else setting.state
+        return LambdaRule(None, rule.psi or setting.target_psi, rule.state or state, rule.rounding or setting.rule)
+
+    @property
     def seed(self) -> int:
         """Of what the runs share: the calibration with its pilot, the Medical encoder."""
         return self.seeds[0]
 
     @property
     def pilot(self) -> Run:
-        """The trained state of f_theta in the calibration: MSE alone."""
+        """The network of the calibration's state 'pilot': trained with MSE alone."""
         return Run("mse", self.seed)
 
     def uses(self, weights: str) -> bool:

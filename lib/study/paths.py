@@ -28,6 +28,7 @@ class Paths:
         self.medical_weights = self.medical / "medical.weights.h5"
         self.calibration = self.artifacts / "calibration"
         self.calibrated = self.calibration / "calibration.csv"  # losses, Psi and lambda of each experiment and state
+        self.influence = self.artifacts / "influence.csv"  # the same, with the state 'own' of each run after its training
         self.features = self.artifacts / "features"  # of the targets, a folder per seed: a cache that the run deletes
         self.metrics = self.artifacts / "metrics.csv"  # a row per test slice and run
         self.evaluation = self.artifacts / "evaluation"

