@@ -5,11 +5,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from lib.data.hu import WINDOW
+
 BODY_HU: Final = -500.0
 SOFT_TISSUE_HU: Final = (0.0, 150.0)
 EDGE: Final = 3  # pixels between a region and anything else: edges and their blur do not count
 SMOOTH: Final = 7  # pixels, side of the square whose mean decides what is soft tissue: noise of a pixel must not
 MIN_PIXELS: Final = 100  # of a region, for a number
+ENOUGH: Final = 0.7  # soft tissue, share of a window that is shown
 
 
 class Region(NamedTuple):
@@ -39,9 +42,29 @@ def soft_tissue(ndct_hu: np.ndarray) -> np.ndarray:
     """Mask of soft tissue without its edges, (rows, columns), where there are no labels: the NDCT's mean over 7 x 7 pixels
     is within [0, 150] HU there and within 3 pixels to each side. Noise moves that mean by little, so that choosing by the
     NDCT does not bias what is measured."""
-    mean = ndimage.uniform_filter(ndct_hu.astype(np.float64), SMOOTH)
-    tissue = (mean >= SOFT_TISSUE_HU[0]) & (mean <= SOFT_TISSUE_HU[1])
+    tissue = _smooth_tissue(ndct_hu)
     return tissue & inner(tissue.view(np.uint8))
+
+
+def _smooth_tissue(ndct_hu: np.ndarray) -> np.ndarray:
+    mean = ndimage.uniform_filter(ndct_hu.astype(np.float64), SMOOTH)
+    return (mean >= SOFT_TISSUE_HU[0]) & (mean <= SOFT_TISSUE_HU[1])
+
+
+def structured_window(ndct_hu: np.ndarray, shape: tuple[int, int]) -> tuple[int, int]:
+    """Top row and left column of the window of this shape with most structure, for a figure: the largest variance of the
+    NDCT, smoothed over 7 x 7 pixels and clipped to [-160, 240] HU, among the windows that are soft tissue to 70 % at
+    least (or as much as any is). It knows nothing of what a network makes of it."""
+    smooth = np.clip(ndimage.uniform_filter(ndct_hu.astype(np.float64), SMOOTH), *WINDOW)
+    start = [side // 2 for side in shape]  # a filter over a window has its value there
+    valid = tuple(slice(at, at + length - side + 1) for at, length, side in zip(start, ndct_hu.shape, shape, strict=True))
+    share, mean, square = (
+        ndimage.uniform_filter(each, shape)[valid]
+        for each in (_smooth_tissue(ndct_hu).astype(np.float64), smooth, smooth**2)
+    )
+    eligible = share >= min(ENOUGH, share.max())
+    top, left = np.unravel_index(np.where(eligible, square - mean**2, -np.inf).argmax(), share.shape)
+    return int(top), int(left)
 
 
 def measure(image_hu: np.ndarray, ndct_hu: np.ndarray, mask: np.ndarray) -> Region:

@@ -77,7 +77,7 @@ def stages(study: Study) -> list[list[Stage]]:
                        *map(new.scores, runs)],
                       [paths.metrics, paths.influence, *new.figure("fig2"), *new.table("calibration"),
                        *new.table("self_consistency"), *new.table("encoder_comparison"), *new.table("table3"),
-                       *new.figure("fig3"), *new.figure("fig_training")])],
+                       *new.table("regions"), *new.figure("fig3"), *new.figure("fig_training")])],
         [new.notebook("05_stats", ["cohort", "encoder", "medical", "calibration", "statistics", *EXPERIMENTS],
                       [paths.metrics, paths.calibrated, paths.influence],
                       [*new.table("table4"), *new.figure("fig_ssim"), paths.figures / "claims.md"])],
