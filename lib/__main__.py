@@ -80,8 +80,6 @@ def _parser() -> argparse.ArgumentParser:
     preprocess.add_argument("data", metavar="DATA", type=Path, help="folder with DICOM files")
     preprocess.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
     preprocess.add_argument("--jobs", default=str(cores()), metavar="N", help="files to read at once (default: one a core)")
-    commands.add_parser("readme", parents=[speech], help="write the results of figures/demo into README.md",
-                        description="The tables of README.md, between its markers, from the CSV files of figures/demo.")
     return parser
 
 
@@ -225,15 +223,6 @@ def _preprocess(arguments: argparse.Namespace) -> None:
           f"{arguments.out / 'manifest.csv'}")
 
 
-def _readme(arguments: argparse.Namespace) -> None:
-    from lib.artifacts.files import write_text
-    from lib.report.readme import filled
-
-    path = REPOSITORY / "README.md"
-    write_text(path, filled(path.read_text(encoding="utf-8"), REPOSITORY / "figures" / "demo"))
-    print(path)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0, or 1 after one line that says what is wrong."""
     parsed = _parser().parse_args(arguments)
@@ -252,7 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 COMMANDS = {"paper": _paper, "check": _check, "train": _train, "bench": _bench, "simulate": _simulate, "insert": _insert,
-            "preprocess": _preprocess, "readme": _readme}
+            "preprocess": _preprocess}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from lib.data.slices import by_series
 from lib.errors import CohortError
 from lib.metrics.grid import PERIODS, grid_peaks, spectra
 from lib.metrics.image_quality import authors_metrics
-from lib.metrics.regions import body, inner, measure, soft_tissue
+from lib.metrics.regions import body, inner, measure, soft_tissue, structured_window
 from lib.simulation.anatomy import LABEL
 from lib.stages.evaluate import ORGANS, score
 
@@ -144,3 +144,18 @@ def test_masks_are_those_of_the_nearest_slice(tmp_path):
     assert OrganMasks(tmp_path, ["SIM01"]).at("SIM01", -61.3).tolist() == 4 * [5 * [2]]
     with pytest.raises(CohortError, match=r"SIM02.npz.*missing.*simulate"):
         OrganMasks(tmp_path, ["SIM02"])
+
+
+def test_the_window_with_most_structure_is_found():
+    """By brute force: the largest variance of the smooth, clipped image among windows of enough soft tissue."""
+    hu = 50 + np.random.default_rng(3).normal(0, 20, (24, 31))
+    hu[:, :9], hu[15:, 26:] = -1000, 900
+    smooth, shape = ndimage.uniform_filter(hu, 7), (8, 11)
+    found = {}
+    for top in range(24 - 8 + 1):
+        for left in range(31 - 11 + 1):
+            window = smooth[top : top + 8, left : left + 11]
+            if ((window >= 0) & (window <= 150)).mean() >= 0.7:
+                found[top, left] = np.clip(window, -160, 240).var()
+    assert 20 < len(found) < 300 and structured_window(hu, shape) == max(found, key=found.get)
+    assert structured_window(np.full((12, 13), -1000.0), (12, 13)) == (0, 0)

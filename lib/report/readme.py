@@ -1,14 +1,17 @@
-"""The README's results, from the tables of the committed run: no number there is typed."""
+"""The README's results, from the tables of the committed run: no number there is typed. `python -m lib.report.readme`
+writes them."""
 
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
 
+from lib import REPOSITORY
+from lib.artifacts.files import write_text
 from lib.errors import StageError
 from lib.report.words import number
 
-START: Final = "<!-- results, written by `python -m lib readme` -->\n"
+START: Final = "<!-- results, written by `python -m lib.report.readme` -->\n"
 END: Final = "<!-- end of the results -->\n"
 SCORES: Final = {
     "ssim_mean": ("SSIM", 3), "paper_ssim_mean": ("the paper's", 3), "psnr_mean": ("PSNR", 2),
@@ -35,8 +38,8 @@ def results(figures: Path) -> str:
             [row["claim"], row["verdict"], f"{number(row['estimate'])} [{number(row['low'])}, {number(row['high'])}]",
              number(row["paper"])] for _, row in claims.iterrows())])
     tables = ["\n".join(f"| {' | '.join(line)} |" for line in block) for block in blocks]
-    return "\n\n".join([*tables, f"*{table['provenance'].iloc[0]}*".replace("ImageNet* =", r"ImageNet\* =").replace(
-        "Medical* =", r"Medical\* =")]) + "\n"
+    provenance = table["provenance"].iloc[0].replace("*", r"\*")
+    return "\n\n".join([*tables, f"*{provenance}*"]) + "\n"
 
 
 def filled(text: str, figures: Path) -> str:
@@ -46,3 +49,8 @@ def filled(text: str, figures: Path) -> str:
     if not (start and end):
         raise StageError("the markers of the results are not there", where="README.md", remedy="restore them from git")
     return f"{before}{START}\n{results(figures)}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    README = REPOSITORY / "README.md"
+    write_text(README, filled(README.read_text(encoding="utf-8"), REPOSITORY / "figures" / "demo"))
