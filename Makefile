@@ -38,7 +38,7 @@ $(if $(SCHEDULER),$(if $(findstring ://,$(SCHEDULER)),,$(error SCHEDULER=$(SCHED
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: paper check test lint bench faults lab board list lock clean distclean help
+.PHONY: paper check test lint bench faults lab board list lock readme clean distclean help
 
 paper: $(INSTALLED) ## every figure and table of PROFILE, from DICOM files to Table 4; only what is out of date runs
 	@$(BIN)/python -m lib paper --jobs "$(JOBS)" $(if $(UNCHECKED),--unchecked)
@@ -74,6 +74,9 @@ lock: ## resolve requirements.in anew into requirements.txt and environment.yml 
 	uv pip compile requirements.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --quiet --output-file requirements.txt
 	$(PYTHON) tests/environment_yml.py > environment.yml
+
+readme: ## put the tables of figures/demo into the README, where its comments name them
+	$(PYTHON) tests/readme_tables.py > README.md.new && mv README.md.new README.md
 
 $(INSTALLED): requirements.txt requirements-wheels.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else \

@@ -20,6 +20,7 @@ from lib import REPOSITORY
 from lib.networks import packaged
 from lib.study.paths import NOTEBOOKS
 from tests.environment_yml import environment_yml, pins
+from tests.readme_tables import readme
 
 BOOKS = sorted(NOTEBOOKS.glob("*.ipynb"))
 MODULES = sorted((REPOSITORY / "lib").rglob("*.py"))
@@ -94,6 +95,11 @@ def test_wheels_of_data_are_pinned_hashed_and_not_installed():
     pinned = dict(re.findall(r"^([\w-]+)==([\w.]+) \\\n +--hash=sha256:[0-9a-f]{64}$", text, re.MULTILINE))
     assert pinned[packaged.NAME] == packaged.VERSION and len(pinned) == text.count("==") and "://" not in text
     assert not [name for name in pinned if find_spec(name.replace("-", "_"))]
+
+
+def test_the_readme_has_the_committed_tables():
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert "<!-- figures/demo/encoder_comparison.md -->" in text and text == readme(), "run make readme"
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)

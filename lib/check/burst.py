@@ -61,7 +61,7 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
         "01 preprocess": 2 * sum(map(len, parts.values())) / STORE_SLICES_PER_S,
         "02 Medical encoder": 3 * study.medical.steps * encoder_pass * scale if tuned else 0.0,
         "02 MSE pilot": steps * pixels,
-        "02 features, calibration": patches["train"] / batch * (6 * encoder_pass + pixels),
+        "02 features, calibration": patches["train"] / batch * (8 * encoder_pass + pixels),  # of two encoders
         **{f"03 {run}": steps * seconds[_kind(losses[run.experiment])] for run in runs if run != study.pilot},
         "04 evaluate": _evaluated(parts["test"], study.evaluation.slices_per_series) * (
             len(runs) * forward + (len(runs) + 1) * METRICS_S),
