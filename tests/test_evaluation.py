@@ -11,11 +11,15 @@ from lib.data import split
 from lib.data.hu import denormalise, normalise
 from lib.data.slices import example_row
 from lib.denoiser.inference import denoise
-from lib.errors import StageError, TrainingError
+from lib.errors import CohortError, StageError, StudyError, TrainingError
 from lib.metrics.image_quality import Scores, authors_metrics, window_metrics
-from lib.stages.evaluate import evaluate, load_examples
+from lib.simulation.anatomy import LABEL
+from lib.simulation.contents import SIMULATED_CONTENTS
+from lib.stages.evaluate import ORGANS, evaluate, load_examples
 from lib.study import load_study
 from lib.study.runs import Run
+
+REGIONS = ("soft_tissue", *ORGANS)
 
 
 @pytest.fixture
@@ -96,7 +100,7 @@ def test_denoise_refuses_nan():
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    """A smoke study whose test patient SIM04 has two series of 3 slices, 20 x 24 pixels."""
+    """A smoke study whose test patient SIM04 has two series of 3 slices, 20 x 24 pixels: liver but for its edge."""
     monkeypatch.setenv("OUTPUT", str(tmp_path))
     study = load_study("smoke")
     generator, rows = np.random.default_rng(2), []
@@ -107,10 +111,14 @@ def study(tmp_path, monkeypatch):
                 volume = generator.integers(-500, 500, (3, 20, 24)).astype(np.int16)
                 np.save(study.paths.volumes / f"{patient}_{kernel}_{name}.npy", volume)
             rows += [{"patient": patient, "kernel": kernel, "thickness_mm": 1.0, "index": index, "z_mm": index * 0.8,
-                      "ldct": f"{patient}_{kernel}_ldct.npy", "ndct": f"{patient}_{kernel}_ndct.npy"}
+                      "pixel_mm": 0.7, "ldct": f"{patient}_{kernel}_ldct.npy", "ndct": f"{patient}_{kernel}_ndct.npy"}
                      for index in range(3)]
     table = pd.DataFrame(rows)
     table.to_csv(study.paths.manifest, index=False)
+    (study.data / "masks").mkdir(parents=True)
+    labels = np.pad(np.full((3, 14, 18), LABEL["liver"], np.uint8), ((0, 0), (3, 3), (3, 3)), mode="edge")
+    np.savez(study.data / "masks" / "SIM04.npz", labels=labels, z_mm=np.arange(3) * 0.8)
+    (study.data / SIMULATED_CONTENTS).write_text("file,sha256\n")
     monkeypatch.setattr(split, "subsets", lambda store, chosen, seed: {
         name: table[table["patient"].isin(part)] for name, part in chosen.items()})
     return study
@@ -118,14 +126,33 @@ def study(tmp_path, monkeypatch):
 
 def test_evaluate_gives_a_row_a_slice_and_the_example(study):
     table = evaluate(study, None)
-    assert list(table.columns) == ["experiment", "seed", "patient", "kernel", "thickness_mm", "index", "z_mm", "ssim",
-                                   "psnr", "nrmse", "ssim_window", "psnr_window", "nrmse_window"]
+    assert list(table.columns) == [
+        "experiment", "seed", "patient", "kernel", "thickness_mm", "index", "z_mm", "pixel_mm", "ssim", "psnr", "nrmse",
+        "ssim_window", "psnr_window", "nrmse_window", "ssim_body",
+        *(f"{what}_{region}_hu" for what in ("bias", "noise", "ndct_noise") for region in REGIONS),
+        "grid_2", "grid_4", "grid_8", "grid_16"]
     assert table["patient"].unique().tolist() == ["SIM04"] and len(table) == 6
     low, full = (np.load(study.paths.volumes / f"SIM04_D45_{name}.npy")[2] for name in ("ldct", "ndct"))
     assert table.iloc[5]["ssim"] == pytest.approx(authors_metrics(normalise(low), normalise(full)).ssim)
+    assert table.iloc[5]["bias_liver_hu"] == pytest.approx((low.astype(float) - full).mean())
     examples = load_examples(study.paths.examples, study.experiments, 5)
     assert set(examples) == {"ldct", "ndct"} and examples["ndct"].dtype == np.float32
     np.testing.assert_array_equal(examples["ldct"], np.load(study.paths.volumes / "SIM04_B30_ldct.npy")[1])
+
+
+def test_fewer_slices_of_each_series_are_evaluated(study, monkeypatch):
+    monkeypatch.setenv("SET", "evaluation.slices_per_series=1")
+    assert evaluate(study, None)["index"].tolist() == [0, 1, 2, 0, 1, 2]
+    assert evaluate(load_study("smoke"), None)["index"].tolist() == [1, 1]
+    monkeypatch.setenv("SET", "evaluation.slices_per_series=0")
+    with pytest.raises(StudyError, match="evaluation.slices_per_series: .*greater than 0"):
+        load_study("smoke")
+
+
+def test_lost_masks_are_one_clear_line(study):
+    (study.data / "masks" / "SIM04.npz").unlink()
+    with pytest.raises(CohortError, match=r"SIM04.npz.*simulate the cohort again"):
+        evaluate(study, None)
 
 
 def test_evaluation_is_cached_and_follows_its_inputs(study):

@@ -76,7 +76,7 @@ def test_slices_are_read_in_any_order_and_only_those_that_there_are(store):
 
 def test_pairs_share_index_and_z(store):
     table = pairs(load_manifest(store))
-    assert list(table.columns) == ["patient", "kernel", "thickness_mm", "index", "z_mm", "ldct", "ndct"]
+    assert list(table.columns) == ["patient", "kernel", "thickness_mm", "index", "z_mm", "pixel_mm", "ldct", "ndct"]
     assert (
         len(table) == 8 and table["ldct"].str.contains("_quarter_").all() and table["ndct"].str.contains("_full_").all()
     )
@@ -377,7 +377,7 @@ def mayo_manifest(patients: dict[str, tuple[int, int]], kernels=("B30", "D45"), 
         for thickness, count in zip((1.0, 3.0), counts, strict=True)
         for dose in ("full", "quarter") for index in range(count)
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=list(reading.COLUMNS)[:8]).assign(collection=collection)
+    return pd.DataFrame(rows, columns=list(reading.COLUMNS)[:8]).assign(collection=collection, pixel_mm=0.7)
 
 
 def test_completeness_compares_with_the_published_counts():
@@ -420,7 +420,15 @@ def test_dose_fraction_of_every_slice(tmp_path, store):
         trees.foreign(tmp_path / "scan", dose)
     unknown = build_store(tmp_path / "scan", tmp_path / "other")
     assert unknown.loc[unknown["dose"] == "quarter", "dose_fraction"].isna().all()
-    assert ",\n" in (tmp_path / "other" / "manifest.csv").read_text()
+    assert ",,0.7\n" in (tmp_path / "other" / "manifest.csv").read_text()
+
+
+def test_pixel_size_is_the_headers_and_may_be_unknown(tmp_path, store):
+    assert set(load_manifest(store)["pixel_mm"]) == {0.7}
+    for dose in ("full", "quarter"):
+        trees.foreign(tmp_path / "scan", dose, PixelSpacing=None)
+    manifest = build_store(tmp_path / "scan", tmp_path / "other")
+    assert manifest["pixel_mm"].isna().all() and reading.pairs(manifest)["pixel_mm"].isna().all()
 
 
 def test_prepare_keeps_the_store_until_a_volume_changes(tmp_path, study):

@@ -13,6 +13,7 @@ from lib.artifacts.provenance import peak_memory_mib
 from lib.check.machine import GIB
 from lib.check.report import Report
 from lib.data.patch_index import SHARD
+from lib.data.slices import SERIES
 from lib.denoiser.devices import precision, strategy
 from lib.denoiser.model import Denoiser
 from lib.networks.unet import unet
@@ -22,7 +23,7 @@ from lib.perceptual.losses import as_list
 from lib.stages import feature_cache, inputs
 from lib.study.config import Study
 
-STORE_SLICES_PER_S, METRICS_S = 300.0, 0.04  # rough, of one core: reading a slice, scoring one
+STORE_SLICES_PER_S, METRICS_S = 300.0, 0.08  # rough, of one core: reading a slice, scoring one
 STEPS, SECONDS = 3, 1.0  # a burst: so many steps after the first, or as many as begin within so long
 
 
@@ -64,11 +65,17 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
         "02 MSE pilot": steps * pixels,
         "02 features, calibration": patches["train"] / batch * (8 * encoder_pass + pixels),  # of two encoders
         **{f"03 {run}": steps * seconds[_kind(losses[run.experiment])] for run in runs if run != study.pilot},
-        "04 evaluate": len(parts["test"]) * (len(runs) * forward + (len(runs) + 1) * METRICS_S),
+        "04 evaluate": _evaluated(parts["test"], study.evaluation.slices_per_series) * (
+            len(runs) * forward + (len(runs) + 1) * METRICS_S),
     }
     times["in all, roughly, on this machine with nothing else running"] = sum(times.values())
     for name, value in times.items():
         report.line(f"{_hours(value):>10}  {name}")
+
+
+def _evaluated(test: pd.DataFrame, most: int | None) -> int:
+    """Test slices that are scored, of each series at most so many."""
+    return int(test.groupby(SERIES).size().clip(upper=most).sum())
 
 
 def _kind(loss: LossConfiguration) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Numbers, lists and verdicts in words, the same in every table and sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def number(value: float | None) -> str:
@@ -26,3 +27,8 @@ def verdict(agrees: bool) -> str:
 def left_out(topic: str, needed: str) -> str:
     """The line in place of a sentence that this study has no experiments for."""
     return f"{topic}: left out, it needs {needed}."
+
+
+def slice_name(row: Mapping[str, Any]) -> str:
+    """Which slice is shown: 'SIM09, B30, 1 mm, z = -61.3 mm'; ``row`` has patient, kernel, thickness_mm and z_mm."""
+    return f"{row['patient']}, {row['kernel']}, {row['thickness_mm']:g} mm, z = {row['z_mm']:.1f} mm"

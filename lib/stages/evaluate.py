@@ -1,4 +1,4 @@
-"""04: image quality of whole test slices, one row per slice; nothing is averaged here."""
+"""04: image quality of test slices, one row per slice; nothing is averaged here."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +13,16 @@ from lib.artifacts.cache import Step
 from lib.artifacts.files import atomic, write_csv
 from lib.data import split
 from lib.data.hu import normalise
+from lib.data.organ_masks import OrganMasks
 from lib.data.slices import by_series, example_row
 from lib.data.store.reading import open_volume
 from lib.denoiser.inference import denoise
 from lib.errors import StageError
+from lib.metrics.grid import grid_peaks
 from lib.metrics.image_quality import authors_metrics, window_metrics
+from lib.metrics.regions import Region, body, inner, measure, soft_tissue
+from lib.simulation.anatomy import LABEL
+from lib.simulation.contents import SIMULATED_CONTENTS
 from lib.study.config import Study
 from lib.study.runs import Run
 
@@ -27,29 +32,35 @@ if TYPE_CHECKING:
 LDCT: Final = "ldct"  # the input itself, evaluated like an experiment
 BATCH: Final = 2  # slices per forward pass: larger ones gain nothing on a CPU
 AHEAD: Final = 8  # slices that wait for their metrics, so that memory stays bounded
-KEYS: Final = ["patient", "kernel", "thickness_mm", "index", "z_mm"]
+KEYS: Final = ["patient", "kernel", "thickness_mm", "index", "z_mm", "pixel_mm"]
+ORGANS: Final = ("liver", "spleen", "kidney", "muscle", "fat")  # measured where the scans are simulated and have masks
 
 
 def evaluate(study: Study, run: Run | None) -> pd.DataFrame:
-    """Score every test slice after a run's U-Net; None scores the input itself, 'ldct'.
+    """Score the test slices after a run's U-Net; None scores the input itself, 'ldct'.
 
-    Cached in ``paths.evaluation``; the example slice goes to ``paths.examples`` as HU, float32. A row per slice: experiment,
-    seed (empty for 'ldct'), patient, kernel, thickness_mm, index, z_mm, then ssim, psnr, nrmse in the authors' protocol and
-    ssim_window, psnr_window, nrmse_window over [-160, 240] HU. Raises StageError for a run that has not been trained.
+    Cached in ``paths.evaluation``; the example slice goes to ``paths.examples`` as HU, float32. A row per slice
+    (``study.evaluation`` says which): experiment, seed (empty for 'ldct'), patient, kernel, thickness_mm, index, z_mm,
+    pixel_mm, then what :func:`score` says. Raises StageError for a run that has not been trained, CohortError where a
+    simulated patient has lost its organ masks.
     """
     paths, name, contents = study.paths, run.file if run else LDCT, {"manifest": study.paths.manifest}
     if run:
         contents["weights"] = paths.weights(run)
         if not contents["weights"].is_file():
             raise StageError(f"{run} has no weights", where=contents["weights"], remedy="train it first (make paper)")
+    if study.simulated:
+        contents["masks"] = study.data / SIMULATED_CONTENTS  # lists them, with their SHA-256
     table = paths.evaluation / f"{name}.csv"
     step = Step(f"evaluation of {run or LDCT}", paths.evaluation / f"{name}.json", {"lib.stages.evaluate"},
-                study.cohort.division, contents, [table])
+                {"cohort": study.cohort.division, "evaluation": study.evaluation}, contents, [table])
     if not step.is_current():
-        slices = by_series(split.subsets(paths.volumes, study.cohort.given_split, study.cohort.split_seed)["test"])
+        test = split.subsets(paths.volumes, study.cohort.given_split, study.cohort.split_seed)["test"]
+        slices = by_series(test, study.evaluation.slices_per_series)
+        masks = OrganMasks(study.data / "masks", slices["patient"].unique().tolist()) if study.simulated else None
         with step.making(**(run._asdict() if run else {})) as outputs:
             unet = _unet(study.unet.channels, paths.weights(run)) if run else None
-            rows, image, ndct = _score(slices, paths.volumes, unet, f"evaluate {run or LDCT}")
+            rows, image, ndct = _scores(slices, paths.volumes, masks, unet, f"evaluate {run or LDCT}")
             for file, example in ({name: image} if run else {name: image, "ndct": ndct}).items():
                 outputs.append(paths.examples / f"{file}.npy")
                 with atomic(outputs[-1]) as temporary:
@@ -80,12 +91,14 @@ def _unet(channels: int, weights: Path) -> "keras.Model":
     return accelerated(load_unet(channels, weights))
 
 
-def _score(slices: pd.DataFrame, store: Path, unet: "keras.Model | None", name: str) -> tuple[list, np.ndarray, np.ndarray]:
+def _scores(slices: pd.DataFrame, store: Path, masks: OrganMasks | None, unet: "keras.Model | None",
+            name: str) -> tuple[list, np.ndarray, np.ndarray]:
     """Scores of each slice, and the example's image and NDCT. Metrics run in threads beside the forward passes."""
     example, rows, shown = example_row(slices), {}, ()
     with ThreadPoolExecutor(2) as pool, tqdm(total=len(slices), desc=name, unit="slice", mininterval=1.0) as progress:
         for number, image, ndct in _images(slices, store, unet):
-            rows[number] = pool.submit(_both, image, ndct)
+            labels = masks.at(*slices.loc[number, ["patient", "z_mm"]]) if masks else None
+            rows[number] = pool.submit(score, image, ndct, labels)
             if number == example:
                 shown = image, ndct
             if number - AHEAD in rows:
@@ -106,7 +119,26 @@ def _images(slices: pd.DataFrame, store: Path, unet: "keras.Model | None") -> It
                 yield int(number), image, ndct.slice(index).astype(np.float32)
 
 
-def _both(image_hu: np.ndarray, ndct_hu: np.ndarray) -> dict[str, float]:
-    authors = authors_metrics(normalise(image_hu), normalise(ndct_hu))._asdict()
-    window = window_metrics(image_hu, ndct_hu)._asdict()
-    return authors | {f"{name}_window": value for name, value in window.items()}
+def score(image_hu: np.ndarray, ndct_hu: np.ndarray, labels: np.ndarray | None = None) -> dict[str, float]:
+    """Every number of one slice, by the name of its column.
+
+    * ssim, psnr, nrmse: the authors' protocol; ssim_body: its SSIM in the body; *_window: over [-160, 240] HU.
+    * bias_<region>_hu, noise_<region>_hu, ndct_noise_<region>_hu (:class:`lib.metrics.regions.Region`): soft_tissue, by a
+      rule from the NDCT, and, where there are ``labels``, the organs of ``ORGANS``; edges do not count.
+    * grid_2, grid_4, grid_8, grid_16: how far a grid of that period stands out of the error (:mod:`lib.metrics.grid`).
+
+    Parameters
+    ----------
+    image_hu, ndct_hu : array, (rows, columns), HU
+    labels : array, (rows, columns), indices into :data:`lib.simulation.anatomy.ORGANS`; without them organs are NaN
+    """
+    inside = body(ndct_hu)
+    authors, window = authors_metrics(normalise(image_hu), normalise(ndct_hu), inside), window_metrics(image_hu, ndct_hu)
+    whole = ("ssim", "psnr", "nrmse")
+    found = {name: getattr(authors, name) for name in whole} | {f"{name}_window": getattr(window, name) for name in whole}
+    pure = np.zeros(ndct_hu.shape, bool) if labels is None else inner(labels)
+    masks = {"soft_tissue": soft_tissue(ndct_hu)} | {name: pure & (labels == LABEL[name]) for name in ORGANS}
+    regions = {name: measure(image_hu, ndct_hu, mask) for name, mask in masks.items()}
+    return found | {"ssim_body": authors.ssim_body} | {
+        f"{field}_{name}_hu": getattr(region, field) for field in Region._fields for name, region in regions.items()} | {
+        f"grid_{period}": peak for period, peak in grid_peaks(image_hu - ndct_hu, inside).items()}

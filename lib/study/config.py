@@ -18,7 +18,18 @@ from lib.simulation.contents import is_simulation
 from lib.study import choices
 from lib.study.paths import PROFILES, Paths
 from lib.study.runs import Run
-from lib.study.sections import Calibration, Cohort, Compute, Encoder, Medical, Section, Statistics, Training, UNet
+from lib.study.sections import (
+    Calibration,
+    Cohort,
+    Compute,
+    Encoder,
+    Evaluation,
+    Medical,
+    Section,
+    Statistics,
+    Training,
+    UNet,
+)
 
 ARCHITECTURE_NAMES = {"vgg16": "VGG-16", "vgg19": "VGG-19"}
 class Study(Section):
@@ -37,6 +48,7 @@ class Study(Section):
     training: Training
     compute: Compute = Compute()
     calibration: Calibration
+    evaluation: Evaluation = Evaluation()
     statistics: Statistics
     experiments: tuple[str, ...] = tuple(presets.paper())
     seeds: tuple[int, ...] = (5,)

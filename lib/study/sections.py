@@ -169,6 +169,12 @@ class Calibration(Section):
     target_psi: Annotated[float, Field(gt=0, lt=1)] = TARGET_PSI
 
 
+class Evaluation(Section):
+    """Which test slices are scored: ``slices_per_series``, evenly spaced, or all of them (None: the paper)."""
+
+    slices_per_series: Positive | None = None
+
+
 class Statistics(Section):
     """``resamples`` of the bootstrap over patients and slices."""
 

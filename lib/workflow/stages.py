@@ -51,6 +51,7 @@ def stages(study: Study) -> list[list[Stage]]:
     new, paths, runs = _Stages(study), study.paths, study.runs()
     simulated, inserted = study.cohort.simulation, study.cohort.insertion
     scans = paths.cohort / SIMULATED_CONTENTS if simulated else paths.inserted / INSERTION_REPORT if inserted else study.data
+    masks = [study.data / SIMULATED_CONTENTS] if study.simulated else []  # of the organs: it lists them
     brought = [path for path in (study.encoder.weights, study.medical.weights) if isinstance(path, Path)]
     first: list[list[Stage]] = []
     if simulated:
@@ -62,21 +63,22 @@ def stages(study: Study) -> list[list[Stage]]:
                                **inserted.model_dump())]]
     return [
         *first,
-        [new.notebook("01_preprocess", ["cohort", "training.patch_size"], [scans],
+        [new.notebook("01_preprocess", ["cohort", "training.patch_size", "evaluation"], [scans],
                       [paths.manifest, *new.figure("fig1")])],
         [new.notebook("02_calibrate_psi", [*NETWORK, "calibration", *EXPERIMENTS], [paths.manifest, *brought],
                       [paths.calibrated, *new.table("table1"), *new.table("table2"),
                        *(new.table("probe") if study.uses("Medical") else [])])],
         [new.notebook(f"03_train_{run.file}", NETWORK, [paths.manifest, paths.calibrated, *brought, *new.encoder(run)],
                       [paths.weights(run), paths.history(run)], "03_train_Ek", run) for run in runs],
-        [new.function(f"04_evaluate_{run.file}", "lib.stages.evaluate:evaluate", ["cohort.division", "unet"],
-                      [paths.manifest, paths.weights(run)], [new.scores(run)], study=study, run=run) for run in runs],
-        [new.notebook("04_evaluate", [*NETWORK, "calibration", *EXPERIMENTS],
+        [new.function(f"04_evaluate_{run.file}", "lib.stages.evaluate:evaluate", ["cohort.division", "evaluation", "unet"],
+                      [*masks, paths.manifest, paths.weights(run)], [new.scores(run)], study=study, run=run)
+         for run in runs],
+        [new.notebook("04_evaluate", [*NETWORK, "calibration", "evaluation", *EXPERIMENTS],
                       [paths.manifest, paths.calibrated, *map(paths.weights, runs), *map(paths.history, runs),
                        *map(new.scores, runs)],
                       [paths.metrics, paths.influence, *new.figure("fig2"), *new.table("calibration"),
                        *new.table("self_consistency"), *new.table("encoder_comparison"), *new.table("table3"),
-                       *new.figure("fig3"), *new.figure("fig_training")])],
+                       *new.table("regions"), *new.figure("fig3"), *new.figure("fig_training")])],
         [new.notebook("05_stats", ["cohort", "encoder", "medical", "calibration", "statistics", *EXPERIMENTS],
                       [paths.metrics, paths.calibrated, paths.influence],
                       [*new.table("table4"), *new.figure("fig_ssim"), paths.figures / "claims.md"])],

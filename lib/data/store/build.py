@@ -87,6 +87,7 @@ def _rows(part: Part, record: Record) -> pd.DataFrame:
             "rows": rows, "columns": columns, "source_sha256": record.sources[column],
             "collection": [header.collection for header in headers],
             "dose_fraction": [header.dose_fraction for header in headers],
+            "pixel_mm": [header.pixel_spacing_mm[1] if header.pixel_spacing_mm else None for header in headers],
         }).astype(COLUMNS)[list(COLUMNS)])  # fmt: skip
     return pd.concat(tables)
 

@@ -15,14 +15,15 @@ from lib.paper import published
 COLUMNS = {
     "patient": "str", "dose": "str", "kernel": "str", "thickness_mm": "float64", "index": "int64", "z_mm": "float64",
     "volume": "str", "paired": "bool", "rows": "int64", "columns": "int64", "source_sha256": "str", "collection": "str",
-    "dose_fraction": "float64"}  # fmt: skip
+    "dose_fraction": "float64", "pixel_mm": "float64"}  # fmt: skip
 
 
 def load_manifest(out: Path) -> pd.DataFrame:
     """One row per slice, checked against the volumes; VolumeError if anything is missing or does not fit.
 
     Columns: patient, dose (of ``DOSES``), kernel, thickness_mm, index (in the volume), z_mm, volume (file name), paired,
-    rows, columns, source_sha256 (of the DICOM file), collection, dose_fraction (of the full dose, 1.0 for it; NaN: unknown).
+    rows, columns, source_sha256 (of the DICOM file), collection, dose_fraction (of the full dose, 1.0 for it; NaN: unknown),
+    pixel_mm (distance of columns; NaN: unknown).
     """
     path = Path(out) / "manifest.csv"
     if not path.is_file():
@@ -35,7 +36,8 @@ def load_manifest(out: Path) -> pd.DataFrame:
         if manifest.empty or not allowed.all():
             raise ValueError("no rows, or 'paired' or 'dose' with a value that is not allowed")
         manifest["paired"] = manifest["paired"] == "True"
-        manifest["dose_fraction"] = manifest["dose_fraction"].replace("", "nan")
+        for name in ("dose_fraction", "pixel_mm"):
+            manifest[name] = manifest[name].replace("", "nan")
         manifest = manifest[list(COLUMNS)].astype(COLUMNS)
     except (ValueError, TypeError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise _error(path, f"not a manifest ({' '.join(str(error).split())})") from None
@@ -98,11 +100,11 @@ def load_summary(out: Path) -> dict:
 
 
 def pairs(manifest: pd.DataFrame) -> pd.DataFrame:
-    """One row per pair: patient, kernel, thickness_mm, index, z_mm, ldct and ndct (volume file names). Raises VolumeError if
-    a slice that is marked as paired has no partner at its index and z."""
+    """One row per pair: patient, kernel, thickness_mm, index, z_mm, pixel_mm, ldct and ndct (volume file names). Raises
+    VolumeError if a slice that is marked as paired has no partner at its index and z."""
     keys = ["patient", "kernel", "thickness_mm", "index"]
     paired = manifest[manifest["paired"]]
-    low, full = (paired.loc[paired["dose"] == dose, [*keys, "z_mm", "volume"]] for dose in (LOW, FULL))
+    low, full = (paired.loc[paired["dose"] == dose, [*keys, "z_mm", "pixel_mm", "volume"]] for dose in (LOW, FULL))
     both = low.merge(full, on=keys, how="outer", suffixes=("", "_full"), validate="one_to_one")
     wrong = both["z_mm"].isna() | both["z_mm_full"].isna() | ((both["z_mm"] - both["z_mm_full"]).abs() > 0.0100001)
     if wrong.any():
@@ -111,7 +113,7 @@ def pairs(manifest: pd.DataFrame) -> pd.DataFrame:
         raise _error("manifest", f"{wrong.sum()} slice(s) marked as paired have no partner at their index and z, the first "
                                  f"is {name}")  # fmt: skip
     both = both.rename(columns={"volume": "ldct", "volume_full": "ndct"})
-    return both[[*keys, "z_mm", "ldct", "ndct"]].sort_values(keys, ignore_index=True)
+    return both[[*keys, "z_mm", "pixel_mm", "ldct", "ndct"]].sort_values(keys, ignore_index=True)
 
 
 def count_table(manifest: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,233 @@
+"""Figures: readable at the width of a page, small, the same twice, and showing the numbers that they are given."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+
+from lib import REPOSITORY
+from lib.errors import StageError
+from lib.paper import published
+from lib.perceptual import presets
+from lib.report import curves, figures, quality, readme
+from lib.report.labels import Labels
+from lib.report.words import slice_name
+
+DEMO = REPOSITORY / "figures" / "demo"
+DEEP = {"E2", "E4", "baseline"}
+
+
+@pytest.fixture
+def labels(study) -> Labels:
+    return Labels.of(study)
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list:
+    """The figures that are saved from now on."""
+    found, save = [], figures.save_figure
+    for module in (figures, curves, quality):
+        monkeypatch.setattr(module, "save_figure", lambda labels, figure, *rest, **options: found.append(figure)
+                            or save(labels, figure, *rest, **options))
+    return found
+
+
+def slices(size=(61, 83)) -> dict[str, np.ndarray]:
+    """A body of noisy soft tissue in air, a little brighter in each image."""
+    generator, place = np.random.default_rng(0), np.indices(size)
+    inside = sum(((each - side / 2) / (0.45 * side)) ** 2 for each, side in zip(place, size, strict=True)) < 1
+    return {name: np.where(inside, 50 + 5 * number + generator.normal(0, 60, size), -1000).astype(np.float32)
+            for number, name in enumerate(("ndct", "ldct", *presets.paper()))}
+
+
+def three_states() -> pd.DataFrame:
+    """Losses at which a deep layer's Psi is .95 at 1e-2, a shallow one's at 1e-6; two seeds of the own state."""
+    rows = []
+    for name in (*published.CALIBRATED, "baseline", "ImageNet middle"):
+        pl = 19e-4 / {True: 1e-2, False: 1e-6}[name in DEEP]
+        phi = "block5_conv3" if name in DEEP else "block4_conv3" if name == "ImageNet middle" else "block3_conv2"
+        for state, seeds in (("untrained", (5,)), ("pilot", (5,)), ("own", (5, 6) if name in presets.paper() else ())):
+            rows += [{"experiment": name, "seed": seed, "state": state, "phi": phi, "mse": 1e-4, "pl": pl,
+                      "context": "Medical" if name in ("E3", "E4") else "ImageNet",
+                      "lambda_used": published.LAMBDAS.get(name, np.nan)} for seed in seeds]
+    return pd.DataFrame(rows)
+
+
+def pair_losses() -> dict[str, pd.DataFrame]:
+    """Two pairs; the perceptual loss is all in one, the MSE in both."""
+    pairs = pd.DataFrame({"mse": [1e-4, 1e-4], "E1": [0.0, 200.0]})
+    return {"untrained": pairs, "pilot": pairs}
+
+
+def histories(seeds=(5, 6, 7)) -> dict[tuple[str, int], pd.DataFrame]:
+    found = {(name, seed): pd.DataFrame({"epoch": [1, 2], "total": [0.8, 0.4], "mse": [0.2, 0.2], "pl": 7.0,
+                                         "psi": [0.75, 0.5]}) for name in presets.paper() for seed in seeds}
+    for (name, _), history in found.items():
+        if name == "mse":
+            history[["pl", "psi"]] = np.nan
+        for column in ("total", "mse", "psi"):
+            history[f"val_{column}"] = history[column]
+    return found
+
+
+def scores(seeds=(5, 6)) -> pd.DataFrame:
+    """Two series of three patients: SSIM .8 + .01 patient + .001 seed, a tenth more after each network."""
+    return pd.DataFrame([
+        {"experiment": name, "seed": seed, "patient": f"SIM0{patient}", "kernel": kernel, "thickness_mm": 1.0, "index": 3,
+         "ssim": 0.8 + 0.01 * patient + (0 if name == "ldct" else 0.1 + 0.001 * (seed - 5)), "ssim_body": 0.7,
+         "bias_liver_hu": -5.0 + patient, "bias_spleen_hu": np.nan, "noise_liver_hu": 12.0, "ndct_noise_liver_hu": 30.0,
+         "grid_2": 1.0, "grid_16": 2.5}
+        for name in ("ldct", "E1", "E2") for seed in ([pd.NA] if name == "ldct" else seeds)
+        for patient in (1, 2, 3) for kernel in ("B30", "D45")]).astype({"seed": "Int64"})
+
+
+FIGURES = {
+    "fig1": lambda labels: figures.figure1(labels, slices()["ldct"], slices()["ndct"], "SIM04", 0.7),
+    "fig2": lambda labels: curves.figure2(labels, three_states(), pair_losses()),
+    "fig3": lambda labels: figures.figure3(labels, slices(), "SIM04", 0.7),
+    "fig_training": lambda labels: curves.figure_training(labels, histories()),
+    "fig_ssim": lambda labels: quality.figure_ssim(labels, scores()),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_readable_and_carry_their_provenance(labels, drawn, name):
+    png = FIGURES[name](labels)
+    assert png == labels.figures / f"{name}.png"
+    dpi = figures.SLICES_DPI if name == "fig3" else figures.DPI
+    with Image.open(png) as image:
+        assert image.info["dpi"] == pytest.approx((dpi, dpi), abs=0.1) and image.width == round(7.2 * dpi)
+        assert image.info["Description"] == labels.provenance and np.asarray(image.convert("L")).std() > 5
+    pdf = png.with_suffix(".pdf").read_bytes()
+    assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf
+    assert sorted(path.name for path in png.parent.iterdir()) == [f"{name}.pdf", f"{name}.png"]
+    whole = drawn[0].get_figure(root=True)
+    texts = [each for each in whole.findobj(Text) if each.get_text() and each.get_visible()]
+    assert len(texts) > 8 and min(each.get_size() for each in texts) >= 7
+    assert whole.get_size_inches()[0] == 7.2 and whole.get_size_inches()[1] < 10.5
+
+
+def test_figures_are_the_same_twice_and_leave_pyplot_as_it_is(labels):
+    from matplotlib import pyplot
+
+    files = [labels.figures / f"fig_ssim.{ending}" for ending in ("png", "pdf")]
+    first = [FIGURES["fig_ssim"](labels), *(path.read_bytes() for path in files)]
+    assert first == [FIGURES["fig_ssim"](labels), *(path.read_bytes() for path in files)]
+    assert not pyplot.get_fignums()
+
+
+def test_figure1_has_a_box_as_large_as_a_training_patch_and_a_bar_of_known_length(labels, drawn):
+    FIGURES["fig1"](labels)
+    whole, _, zoom, _ = drawn[0].axes[:4]
+    box, = whole.patches
+    assert box.get_width() == box.get_height() == labels.settings["patch_size"] == 32
+    assert zoom.images[0].get_array().shape == (32, 32)
+    bar, = whole.lines
+    assert np.ptp(bar.get_xdata()) == pytest.approx(10 / 0.7) and whole.texts[0].get_text() == "10 mm"
+
+
+def test_pixels_of_unknown_size_have_no_bar(labels, drawn):
+    figures.figure1(labels, slices()["ldct"], slices()["ndct"], "SIM04", np.nan)
+    assert not [line for axes in drawn[0].axes[:4] for line in axes.lines]
+
+
+def test_figure3_shows_images_their_window_and_errors_on_one_scale(labels, drawn):
+    images = slices()
+    FIGURES["fig3"](labels)
+    pictures = [axes.images[0] for axes in drawn[0].axes if axes.images]
+    grey = [each for each in pictures if each.get_clim() == (-160, 240)]
+    errors = [each for each in pictures if each.get_clim() != (-160, 240)]
+    assert len(grey) == 16 and len(errors) == 7 and len({each.get_clim() for each in errors}) == 1
+    low, high = errors[0].get_clim()
+    assert low == -high
+    inside = images["ndct"] > -500
+    difference = (images["E4"] - images["ndct"])[inside].astype(float)
+    titles = [axes.get_title() for axes in drawn[0].axes if "E4" in axes.get_title()]
+    assert titles == [f"{labels.experiments['E4'].label}\nRMSE {np.sqrt((difference**2).mean()):.1f}, "
+                      f"bias {difference.mean():+.1f} HU"]
+
+
+def test_figure3_of_whole_slices_stays_below_a_megabyte(labels):
+    """At the noise of the LDCT in every one of eight images: more than networks leave."""
+    assert figures.figure3(labels, slices((512, 512)), "SIM04", 0.7).stat().st_size < 1e6
+
+
+def test_figure2_colour_is_the_context_and_line_style_the_depth(labels, drawn):
+    FIGURES["fig2"](labels)
+    panels = dict(zip(curves.STATES, drawn[0].axes, strict=True))
+    for state, count in {"untrained": 6, "pilot": 6, "own": 5, "authors": 4}.items():
+        lines = [line for line in panels[state].lines if len(line.get_xdata()) == len(curves.LAMBDAS)]
+        assert len(lines) == count
+        looks = [(line.get_color(), line.get_linestyle()) for line in lines[:4]]
+        assert looks == [("#0072b2", "-"), ("#0072b2", "--"), ("#d55e00", "-"), ("#d55e00", "--")]
+        markers = [line for line in panels[state].lines if line.get_marker() not in ("", "None", None)]
+        assert len(markers) == {"authors": 4}.get(state, 5) and {each.get_markerfacecolor() for each in markers} == {"none"}
+        assert len({(each.get_marker(), each.get_markersize()) for each in markers}) == len(markers)
+    shallow = panels["own"].lines[1]
+    assert np.interp(-6, np.log10(shallow.get_xdata()), shallow.get_ydata()) == pytest.approx(0.95, abs=1e-3)
+    assert "VGG-19" in panels["authors"].get_title() and "block5_conv4" in panels["authors"].get_title()
+
+
+def test_figure2_says_how_far_equation_5_is_off(labels, drawn):
+    """Half of the pairs have no perceptual loss: Eq. 5 tends to 1/2 where Algorithm 2 tends to 1."""
+    FIGURES["fig2"](labels)
+    texts = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert texts == ["Eq. 5 differs by 0.500 at most"] and not drawn[0].axes[2].texts
+
+
+def test_training_curves_have_every_seed_the_target_and_one_scale(labels, drawn):
+    FIGURES["fig_training"](labels)
+    for row in np.reshape(drawn[0].axes, (2, 4)):
+        assert [len(panel.lines) for panel in row] == [18, 18, 18, 19]
+        assert row[3].lines[-1].get_ydata() == [0.95, 0.95]
+        assert row[0].get_ylim() == row[1].get_ylim() == row[2].get_ylim()
+        weighted = row[2].lines[-1].get_ydata()
+        assert weighted.tolist() == pytest.approx([0.6, 0.2])  # total - MSE
+
+
+def test_ssim_has_a_line_per_patient_a_bar_and_a_whisker(labels, drawn):
+    FIGURES["fig_ssim"](labels)
+    panel = drawn[0].axes[0]
+    lines = [line.get_ydata() for line in panel.lines if len(line.get_xdata()) == 3 and line.get_color() == "0.7"]
+    np.testing.assert_allclose(lines, [0.01 * each + np.array([0.8, 0.9005, 0.9005]) for each in (1, 2, 3)])
+    segments = [each.get_segments()[0] for each in panel.collections]
+    bars = [each[0, 1] for each in segments if each[0, 1] == each[1, 1]]
+    assert bars == pytest.approx([0.82, 0.9205, 0.9205])
+    whiskers = [each[:, 1].tolist() for each in segments if each[0, 0] == each[1, 0]]
+    assert whiskers == [pytest.approx([0.92, 0.921])] * 2
+    assert panel.get_title() == "B30, 1 mm: 3 patients, 1 slice each"
+
+
+def test_regions_are_means_and_the_noise_of_a_perfect_image(labels):
+    shown = quality.regions_table(labels, scores())
+    kept = pd.read_csv(labels.figures / "regions.csv").set_index("experiment")
+    assert list(kept.columns) == ["ssim_body", "bias_liver_hu", "noise_liver_hu", "grid_2", "grid_16", "provenance"]
+    assert kept.loc["E1", "bias_liver_hu"] == -3 and kept.loc["NDCT", "noise_liver_hu"] == 30
+    assert shown.iloc[1].tolist() == ["E1", "0.700", "-3.0", "12.0", "1.0", "2.5"]
+    assert shown.iloc[-1].tolist() == ["NDCT", "–", "–", "30.0", "–", "–"]
+
+
+def test_a_slice_has_a_name():
+    assert slice_name({"patient": "SIM09", "kernel": "B30", "thickness_mm": 1.0, "z_mm": -61.3}) == (
+        "SIM09, B30, 1 mm, z = -61.3 mm")
+
+
+def test_the_readmes_results_are_those_of_the_committed_run():
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert text == readme.filled(text, DEMO), "python -m lib.report.readme"
+
+
+def test_results_follow_their_tables(tmp_path):
+    pd.DataFrame({"experiment": ["ldct", "E1"], "ssim_mean": [0.83, 0.8996], "paper_ssim_mean": [np.nan, 0.944],
+                  "bias_liver_hu": [0.1, -4.96], "provenance": "demo | ImageNet* = ..."}).to_csv(tmp_path / "table3.csv")
+    pd.DataFrame({"claim": ["E1 is best"], "verdict": ["stands"], "estimate": [0.02], "low": [0.01], "high": [0.03],
+                  "paper": [np.nan]}).to_csv(tmp_path / "claims.csv")
+    text = readme.filled(f"a\n{readme.START}old\n{readme.END}b\n", tmp_path)
+    assert "| ldct | 0.830 | – | 0.1 |" in text and "| E1 | 0.900 | 0.944 | -5.0 |" in text and "old" not in text
+    assert "| E1 is best | stands | 0.02 [0.01, 0.03] | – |" in text and r"*demo | ImageNet\* = ...*" in text
+    assert text.startswith("a\n") and text.endswith("b\n") and readme.filled(text, tmp_path) == text
+    with pytest.raises(StageError, match="markers"):
+        readme.filled("a", tmp_path)
+    with pytest.raises(StageError, match="run make paper"):
+        readme.results(tmp_path / "nothing")
