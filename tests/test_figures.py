@@ -6,15 +6,12 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from lib import REPOSITORY
-from lib.errors import StageError
 from lib.paper import published
 from lib.perceptual import presets
-from lib.report import curves, figures, quality, readme
+from lib.report import curves, figures, quality
 from lib.report.labels import Labels
 from lib.report.words import slice_name
 
-DEMO = REPOSITORY / "figures" / "demo"
 DEEP = {"E2", "E4", "baseline"}
 
 
@@ -211,23 +208,3 @@ def test_regions_are_means_and_the_noise_of_a_perfect_image(labels):
 def test_a_slice_has_a_name():
     assert slice_name({"patient": "SIM09", "kernel": "B30", "thickness_mm": 1.0, "z_mm": -61.3}) == (
         "SIM09, B30, 1 mm, z = -61.3 mm")
-
-
-def test_the_readmes_results_are_those_of_the_committed_run():
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert text == readme.filled(text, DEMO), "python -m lib.report.readme"
-
-
-def test_results_follow_their_tables(tmp_path):
-    pd.DataFrame({"experiment": ["ldct", "E1"], "ssim_mean": [0.83, 0.8996], "paper_ssim_mean": [np.nan, 0.944],
-                  "bias_liver_hu": [0.1, -4.96], "provenance": "demo | ImageNet* = ..."}).to_csv(tmp_path / "table3.csv")
-    pd.DataFrame({"claim": ["E1 is best"], "verdict": ["stands"], "estimate": [0.02], "low": [0.01], "high": [0.03],
-                  "paper": [np.nan]}).to_csv(tmp_path / "claims.csv")
-    text = readme.filled(f"a\n{readme.START}old\n{readme.END}b\n", tmp_path)
-    assert "| ldct | 0.830 | – | 0.1 |" in text and "| E1 | 0.900 | 0.944 | -5.0 |" in text and "old" not in text
-    assert "| E1 is best | stands | 0.02 [0.01, 0.03] | – |" in text and r"*demo | ImageNet\* = ...*" in text
-    assert text.startswith("a\n") and text.endswith("b\n") and readme.filled(text, tmp_path) == text
-    with pytest.raises(StageError, match="markers"):
-        readme.filled("a", tmp_path)
-    with pytest.raises(StageError, match="run make paper"):
-        readme.results(tmp_path / "nothing")
