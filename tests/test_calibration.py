@@ -32,7 +32,7 @@ def test_one_pass_gives_what_one_configuration_at_a_time_gives(smoke_study):
     ldct, ndct = (patches.images(patches.index, dose) for dose in ("ldct", "ndct"))
     found = calibrate.pair_losses(smoke_study)
     networks = {"untrained": new_unet(smoke_study.unet, 5, patches),
-                "pilot": load_unet(2, smoke_study.paths.weights(smoke_study.pilot))}
+                "pilot": load_unet(smoke_study.unet, smoke_study.paths.weights(smoke_study.pilot_run))}
     for state, network in networks.items():
         output = network(ldct)
         np.testing.assert_allclose(found[state]["mse"], distance(output, ndct), rtol=1e-4)
@@ -142,6 +142,6 @@ def test_a_calibration_of_another_pilot_is_refused(smoke, tmp_path):
         shutil.copytree(smoke / "artifacts" / "smoke" / name, tmp_path / "artifacts" / "smoke" / name)
     study = load_study("smoke")
     assert lambda_used(study, "E1") > 0
-    shutil.copy(study.paths.weights(study.runs()[1]), study.paths.weights(study.pilot))
+    shutil.copy(study.paths.weights(study.runs()[1]), study.paths.weights(study.pilot_run))
     with pytest.raises(StageError, match="made with other settings"):
         lambda_used(study, "E1")

@@ -87,7 +87,7 @@ def test_killed_in_mid_epoch_it_resumes_there_to_the_same_bits(killed, smoke):
     assert checkpoints(folder) == ["step-000000006.weights.h5", "step-000000010.weights.h5"], "the last two"
     assert not paths.weights(E1).exists() and not (folder / "stamp.json").exists()
     assert run(False, paths.root) == 0
-    same(train.load_unet(2, killed.paths.weights(E1)), load(killed, undisturbed))
+    same(train.load_unet(killed.unet, killed.paths.weights(E1)), load(killed, undisturbed))
     histories = [pd.read_csv(each.history(E1)).drop(columns="seconds") for each in (paths, undisturbed)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
     log = pd.read_csv(folder / "log.csv")
@@ -139,7 +139,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(killed, smoke, monkey
     train.train(killed, E1, calibrate.lambda_used(killed, "E1"))
     assert re.search("step-0000000(10|06).json: the checkpoint is damaged .*from the one before", caplog.text)
     assert found == [begins]
-    same(train.load_unet(2, killed.paths.weights(E1)), load(killed, Paths(smoke, "smoke")))
+    same(train.load_unet(killed.unet, killed.paths.weights(E1)), load(killed, Paths(smoke, "smoke")))
 
 
 @pytest.mark.parametrize(("section", "changed", "what"), [
@@ -277,7 +277,7 @@ def test_before_calibration_or_training_the_error_names_the_notebook(study):
         calibrate.lambda_used(study, "E1")
     assert calibrate.lambda_used(study, "mse") == 0.0
     with pytest.raises(WeightsError, match="unet.weights.h5 does not exist"):
-        train.load_unet(2, study.paths.weights(E1))
+        train.load_unet(study.unet, study.paths.weights(E1))
 
 
 def test_target_features_are_the_encoders_and_keep_to_their_limit(copied, monkeypatch):
@@ -310,7 +310,7 @@ def test_training_is_the_same_with_and_without_kept_features(copied, smoke):
     train.train(without, E1, calibrate.lambda_used(copied, "E1"))
     histories = [pd.read_csv(each.history(E1)).drop(columns="seconds") for each in (copied.paths, Paths(smoke, "smoke"))]
     pd.testing.assert_frame_equal(*histories, rtol=2e-5)
-    networks = train.load_unet(2, copied.paths.weights(E1)), load(copied, Paths(smoke, "smoke"))
+    networks = train.load_unet(copied.unet, copied.paths.weights(E1)), load(copied, Paths(smoke, "smoke"))
     for a, b in zip(*(network.weights for network in networks), strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-3, atol=2e-5)
 

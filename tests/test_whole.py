@@ -77,7 +77,7 @@ def test_the_paper_profile_on_a_tree_in_mayo_form(tmp_path, monkeypatch):
     study = study.model_copy(update={"training": study.training.model_copy(update={"epochs": 2})})
     manifest = prepare(study)
     assert len(manifest) == 60 and set(manifest["collection"]) == {"mayo2016"}
-    train.train(study, study.pilot, 0.0)
+    train.train(study, study.pilot_run, 0.0)
     table = calibrate.calibrate(study).set_index(["experiment", "state"])
     used = {name: table["lambda_used"][name, "pilot"] for name in published.LAMBDAS}
     assert used == published.LAMBDAS, "the published four, and the literature's"
@@ -85,7 +85,7 @@ def test_the_paper_profile_on_a_tree_in_mayo_form(tmp_path, monkeypatch):
     run = Run("E4", 5)
     history = train.train(study, run, calibrate.lambda_used(study, "E4"))
     assert len(history) == 2 and np.isfinite(history.to_numpy()).all()
-    assert train.load_unet(32, study.paths.weights(run)).count_params() == published.UNET_PARAMETERS
+    assert train.load_unet(study.unet, study.paths.weights(run)).count_params() == published.UNET_PARAMETERS
     scores = evaluate.evaluate(study, run)
     assert set(scores["patient"]) == {"L096", "L506"} and len(scores) == 6 and scores["ssim"].between(-1, 1).all()
 

@@ -10,7 +10,7 @@ import psutil
 import tensorflow as tf
 
 from lib.artifacts.provenance import peak_memory_mib
-from lib.check.machine import GIB
+from lib.check.machine import GIB, patches_of
 from lib.check.report import Report
 from lib.data.patch_index import SHARD
 from lib.data.slices import SERIES
@@ -22,6 +22,7 @@ from lib.perceptual.configuration import LossConfiguration
 from lib.perceptual.losses import as_list
 from lib.stages import feature_cache, inputs
 from lib.study.config import Study
+from lib.study.sections import Training
 
 STORE_SLICES_PER_S, METRICS_S = 300.0, 0.08  # rough, of one core: reading a slice, scoring one
 STEPS, SECONDS = 3, 1.0  # a burst: so many steps after the first, or as many as begin within so long
@@ -52,7 +53,7 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
         report.warn(f"memory may not suffice: close other programs, or {smaller}")
     longest, pixels = max(kinds, key=seconds.get), seconds[_kind(losses["mse"])]
     encoder_pass = max(seconds[longest] - pixels, 0.0) / (2 if once[longest] else 3)
-    steps, runs, network = settings.epochs * (patches["train"] // batch), study.runs(), unet(study.unet.channels, seed=0)
+    steps, runs, network = settings.epochs * (patches["train"] // batch), study.runs(), unet(**study.unet.architecture, seed=0)
     rows, columns = (-(-int(side) // 16) * 16 for side in parts["test"][["rows", "columns"]].max())
     forward = _shortest(lambda: network.predict_on_batch(np.zeros((1, rows, columns, 1), np.float32)))
     medical = study.medical
@@ -62,15 +63,21 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
     times = {
         "01 preprocess": 2 * sum(map(len, parts.values())) / STORE_SLICES_PER_S,
         "02 Medical encoder, probe": passes * encoder_pass * scale,
-        "02 MSE pilot": steps * pixels,
+        **{f"03 {run}": _patches(study.training_of(run), parts) / batch * pixels
+           for run in study.pilots() or [study.pilot_run]},
         "02 features, calibration": patches["train"] / batch * (8 * encoder_pass + pixels),  # of two encoders
-        **{f"03 {run}": steps * seconds[_kind(losses[run.experiment])] for run in runs if run != study.pilot},
+        **{f"03 {run}": steps * seconds[_kind(losses[run.experiment])] for run in runs if run != study.pilot_run},
         "04 evaluate": _evaluated(parts["test"], study.evaluation.slices_per_series) * (
             len(runs) * forward + (len(runs) + 1) * METRICS_S),
     }
     times["in all, roughly, on this machine with nothing else running"] = sum(times.values())
     for name, value in times.items():
         report.line(f"{_hours(value):>10}  {name}")
+
+
+def _patches(settings: Training, parts: dict[str, pd.DataFrame]) -> int:
+    """Patches that a whole training sees."""
+    return settings.epochs * (patches_of(settings, parts)["train"] // settings.batch) * settings.batch
 
 
 def _evaluated(test: pd.DataFrame, most: int | None) -> int:
@@ -97,7 +104,7 @@ def _step_seconds(study: Study, loss: LossConfiguration, features: bool) -> floa
     with chosen.scope(), precision(study.compute.precision):
         encoding = loss.encoding._replace(weights=weights)
         network = inputs.encoder(study.weights, encoding, *loss.layer_names) if loss.encoder else None
-        denoiser = Denoiser(unet(study.unet.channels, seed=0), TotalLoss(loss, 1e-5 if loss.encoder else 0.0, network))
+        denoiser = Denoiser(unet(**study.unet.architecture, seed=0), TotalLoss(loss, 1e-5 if loss.encoder else 0.0, network))
         denoiser.compile(keras.optimizers.Adam(1e-5), jit_compile=study.compute.xla)
     target = (ndct, *map(np.asarray, as_list(network(ndct, training=False)))) if features else ndct
     return _shortest(lambda: denoiser.train_on_batch(ldct, target))

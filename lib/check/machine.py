@@ -74,7 +74,7 @@ def check_room(study: Study, pairs: pd.DataFrame, patches: dict[str, int], repor
         "scans written as DICOM": 4 * voxels if study.data == study.paths.cohort else 0,
         "volumes": 4 * voxels,
         FEATURES: len(study.seeds) * sum(features.values()),
-        "weights and checkpoints": (3 * 2 + len(study.runs())) * 4 * unet(study.unet.channels, seed=0).count_params(),
+        "weights and checkpoints": (3 * 2 + len(study.runs())) * 4 * unet(**study.unet.architecture, seed=0).count_params(),
     }
     for what, size in needs.items():
         report.line(f"{size / GIB:8.1f} GiB  {what}")

@@ -83,6 +83,20 @@ class Watch(StepCallback):
                                 remedy="pass SET=unet.output_bias=data_mean (README)")
 
 
+class Moved(keras.callbacks.Callback):
+    """Adds ``moved`` to an epoch's logs: how far the weights are from ``start``, relative to its norm. Experiments that start
+    from one network are compared at equal distances, too: after equal steps some have hardly left it."""
+
+    def __init__(self, start: list[np.ndarray]):
+        super().__init__()
+        self.start = start
+
+    def on_epoch_end(self, epoch, logs=None):
+        pairs = zip(self.model.unet.get_weights(), self.start, strict=True)
+        way = sum(np.square(now - before, dtype=np.float64).sum() for now, before in pairs)
+        logs["moved"] = float(np.sqrt(way / sum(np.square(before, dtype=np.float64).sum() for before in self.start)))
+
+
 class StepLog(StepCallback):
     """The means over the epoch so far and lambda, every ``every`` steps: a row of ``log.csv``, and TensorBoard's scalars.
 

@@ -32,7 +32,8 @@ PIXEL: Final = {"mse": "MSE", "l1": "L1", None: "no pixel term"}
 # For a user's own experiments: what Okabe-Ito has left, then Tol's muted scheme.
 FURTHER_COLOURS: Final = ("#009e73", "#332288", "#882255", "#999933", "#44aa99", "#661100", "#117733", "#aa4499")
 FURTHER_MARKERS: Final = ("*", "p", "<", "h", ">", "d", "H")
-PLAIN: Final = {"ldct": ("LDCT input", "LDCT"), "mse": ("MSE only (λ = 0)", "MSE")}  # label, short
+PLAIN: Final = {"ldct": ("LDCT input", "LDCT"), "mse": ("MSE only (λ = 0)", "MSE"),
+                "pilot": ("pilot: MSE only (λ = 0)", "pilot")}  # label, short
 UNLEARNT: Final = " (learnt nothing measurable)"  # the Medical encoder at an experiment's layers, by its linear probe
 COLLECTIONS: Final = {
     "mayo2016": "Mayo 2016 challenge scans", "inserted": "scans of DATA, low dose INSERTED by simulation",
@@ -85,12 +86,18 @@ class Labels:
             "lambda_rule": rule, "max_patches": ", ".join(limits) or "all"}
         cohort = cohort_label(study.paths.volumes, study.simulated, None if study.cohort.split else study.cohort.split_seed)
         provenance = " | ".join([f"{study.profile} profile", cohort, *(f"{contexts[name]} = {what[name]}" for name in what),
-                                 f"λ: {rule}", f"commit {commit()}", f"config {digest(study)[:12]}"])
+                                 f"λ: {rule}", *_departures(study), f"commit {commit()}", f"config {digest(study)[:12]}"])
         losses = study.chosen | study.configurations | study.calibrated
         probed = medical.weights is None and study.paths.probe.is_file()
         learnt = linear_probe.learnt(pd.read_csv(study.paths.probe)) if probed else {}
-        return cls(provenance, study.paths.figures, _experiments(losses, contexts, rules, learnt), study.seeds, study.simulated,
-                   calibration.target_psi, settings)
+        return cls(provenance, study.paths.figures, _experiments(losses, contexts, rules, learnt), study.seeds,
+                   study.simulated, calibration.target_psi, settings)
+
+
+def _departures(study: Study) -> list[str]:
+    """What differs from the paper's training in kind, where something does: where it starts, the U-Net's way up."""
+    found = ["trained from the MSE pilot of each seed"] * (study.training.start == "pilot")
+    return found + ["bilinear U-Net"] * (study.unet.upsampling == "bilinear")
 
 
 def _experiments(losses: Mapping[str, LossConfiguration], contexts: Mapping[str, str],

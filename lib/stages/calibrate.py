@@ -33,7 +33,7 @@ BATCH = 16  # pairs at a time: each has its own losses, so that the batch change
 
 def losses_step(study: Study) -> Step:
     """What the losses of the training pairs depend on."""
-    paths, pilot = study.paths, study.paths.weights(study.pilot)
+    paths, pilot = study.paths, study.paths.weights(study.pilot_run)
     if not pilot.is_file():
         raise StageError("the pilot, the network with MSE alone, is not trained", where=pilot,
                          remedy="run notebook 02 (make paper does)")
@@ -89,7 +89,7 @@ def _measure(study: Study) -> dict[str, pd.DataFrame]:
     def encoder(encoding, names) -> keras.Model | None:
         return worth_accelerating(inputs.encoder(study.weights, encoding, *names), len(patches)) if names else None
 
-    networks = new_unet(study.unet, study.seed, patches), load_unet(study.unet.channels, study.paths.weights(study.pilot))
+    networks = new_unet(study.unet, study.seed, patches), load_unet(study.unet, study.paths.weights(study.pilot_run))
     losses = balance.pair_losses(
         [worth_accelerating(network, len(patches)) for network in networks], list(chosen.values()),
         {encoding: encoder(encoding, names) for encoding, names in layers.items()},

@@ -25,6 +25,7 @@ from lib.simulation.anatomy import LABEL
 from lib.simulation.contents import SIMULATED_CONTENTS
 from lib.study.config import Study
 from lib.study.runs import Run
+from lib.study.sections import UNet
 
 if TYPE_CHECKING:
     import keras
@@ -59,7 +60,7 @@ def evaluate(study: Study, run: Run | None) -> pd.DataFrame:
         slices = by_series(test, study.evaluation.slices_per_series)
         masks = OrganMasks(study.data / "masks", slices["patient"].unique().tolist()) if study.simulated else None
         with step.making(**(run._asdict() if run else {})) as outputs:
-            unet = _unet(study.unet.channels, paths.weights(run)) if run else None
+            unet = _unet(study.unet, paths.weights(run)) if run else None
             rows, image, ndct = _scores(slices, paths.volumes, masks, unet, f"evaluate {run or LDCT}")
             for file, example in ({name: image} if run else {name: image, "ndct": ndct}).items():
                 outputs.append(paths.examples / f"{file}.npy")
@@ -84,11 +85,11 @@ def load_examples(folder: Path, experiments: Iterable[str], seed: int) -> dict[s
     return {name: np.load(path, allow_pickle=False) for name, path in files.items() if path.is_file()}
 
 
-def _unet(channels: int, weights: Path) -> "keras.Model":
+def _unet(settings: UNet, weights: Path) -> "keras.Model":
     from lib.networks.winograd import accelerated  # TensorFlow: only when a network is needed
     from lib.stages.train import load_unet
 
-    return accelerated(load_unet(channels, weights))
+    return accelerated(load_unet(settings, weights))
 
 
 def _scores(slices: pd.DataFrame, store: Path, masks: OrganMasks | None, unet: "keras.Model | None",

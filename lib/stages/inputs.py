@@ -13,6 +13,7 @@ from lib.networks import vgg
 from lib.perceptual import encoders
 from lib.perceptual.configuration import Encoding
 from lib.study.config import Study
+from lib.study.sections import Training
 
 Weights = Callable[[str], str | Path]
 """What a context's name stands for: :meth:`lib.study.config.Study.weights`."""
@@ -23,10 +24,11 @@ def subsets(study: Study) -> dict[str, pd.DataFrame]:
     return split.subsets(study.paths.volumes, study.cohort.given_split, study.cohort.split_seed)
 
 
-def patches(study: Study, subset: str, seed: int) -> Patches:
-    """The patches of 'train' or 'validation' in the order in which a run with this seed sees them."""
+def patches(study: Study, subset: str, seed: int, settings: Training | None = None) -> Patches:
+    """The patches of 'train' or 'validation' in the order in which a run with this seed sees them (a pilot: of its
+    own ``settings``)."""
     number = ("train", "validation").index(subset)
-    return Patches(subsets(study)[subset], study.paths.volumes, study.training.plan(subset), [seed, number])
+    return Patches(subsets(study)[subset], study.paths.volumes, (settings or study.training).plan(subset), [seed, number])
 
 
 def encoder(weights: Weights, encoding: Encoding, *layers: str) -> keras.Model:

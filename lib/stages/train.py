@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import keras
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 
@@ -16,7 +17,7 @@ from lib.artifacts.cache import Step
 from lib.artifacts.files import atomic, single_writer, write_csv
 from lib.data.features import Features
 from lib.data.patches import Patches
-from lib.denoiser.callbacks import Progress, StepLog, Watch
+from lib.denoiser.callbacks import Moved, Progress, StepLog, Watch
 from lib.denoiser.checkpoints import Checkpoints
 from lib.denoiser.devices import device_names, is_chief, precision, repeatable, require_even, strategy
 from lib.denoiser.model import Denoiser
@@ -39,7 +40,7 @@ def new_unet(settings: UNet, seed: int, patches: Patches) -> keras.Model:
     ``patches`` are the training patches, read for their mean if the output bias is ``data_mean``.
     """
     bias = logit(patches.mean_ndct()) if settings.output_bias == "data_mean" else 0.0
-    return unet(settings.channels, seed=seed, output_bias=bias)
+    return unet(**settings.architecture, seed=seed, output_bias=bias)
 
 
 def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
@@ -48,13 +49,20 @@ def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(rate, beta_1=settings.beta_1, beta_2=settings.beta_2)
 
 
+def start_of(study: Study, run: Run) -> Path | None:
+    """The weights from which a run starts: its seed's pilot's, or None from scratch."""
+    return study.paths.weights(study.pilot_of(run.seed)) if study.training_of(run).start == "pilot" else None
+
+
 def training_step(study: Study, run: Run, lambda_: float) -> Step:
     """What the weights of one run depend on."""
     loss = study.configurations[run.experiment]
     contents = {"manifest": study.paths.manifest}
     if loss.encoder is not None:
         contents |= inputs.weights_files(study.weights, [loss.encoding])
-    settings = study.training.model_dump(exclude={"checkpoint_steps", "patience", "features_gib"})
+    if begins := start_of(study, run):
+        contents["pilot"] = begins
+    settings = study.training_of(run).model_dump(exclude={"checkpoint_steps", "patience", "features_gib"})
     config = {"training": settings, "unet": study.unet.model_dump(), "split": study.cohort.division, "seed": run.seed,
               "loss": loss.as_dict() | {"lambda": lambda_}, "compute": study.compute.model_dump()}
     return Step(f"training {run}", study.paths.training(run) / "stamp.json", {"lib.stages.train"}, config, contents,
@@ -71,22 +79,23 @@ def train(study: Study, run: Run, lambda_: float, callbacks: Sequence[keras.call
 
     Returns
     -------
-    The history, a row per epoch: epoch, total, mse (the pixel term), pl, psi, the same with ``val_``, seconds. Psi is by
-    Algorithm 2 over the epoch; pl and psi are empty for a loss without an encoder.
+    The history, a row per epoch: epoch, total, mse (the pixel term), pl, psi, the same with ``val_``, moved (how far the
+    weights are from their start, relative to it), seconds. Psi is by Algorithm 2 over the epoch; pl and psi are empty for a
+    loss without an encoder.
 
     Raises
     ------
     TrainingError : the output is constant, the loss is not finite or diverges, the memory does not suffice, or a checkpoint
         of other settings is there
     """
-    paths, settings, compute = study.paths, study.training, study.compute
+    paths, settings, compute = study.paths, study.training_of(run), study.compute
     step = training_step(study, run, lambda_)
     if step.is_current():
         return pd.read_csv(paths.history(run))
     devices = strategy(compute.strategy)
     require_even(settings.batch, devices)
     repeatable(run.seed, compute.deterministic)
-    patches, validation = (inputs.patches(study, subset, run.seed) for subset in ("train", "validation"))
+    patches, validation = (inputs.patches(study, subset, run.seed, settings) for subset in ("train", "validation"))
     length = patches.batches(settings.batch, drop_remainder=True)
     if not length:
         raise TrainingError(f"{len(patches)} training patches do not fill one batch of {settings.batch}",
@@ -100,14 +109,15 @@ def train(study: Study, run: Run, lambda_: float, callbacks: Sequence[keras.call
     with single_writer(folder) if writes else nullcontext(), step.making(**notes) if writes else nullcontext():
         with devices.scope():
             denoiser = new_denoiser(study, run, lambda_, patches, length * settings.epochs)
+            start = [np.array(weight) for weight in denoiser.unet.get_weights()]
         checkpoints = Checkpoints(folder, step, length, settings.checkpoint_steps, writes)
         checkpoints.resume(denoiser)
         images, targets = next(iter(validation.dataset(settings.batch, drop_remainder=False)))
         watch = Watch(images, targets, settings.patience, checkpoints,
                       lambda batch: patches.slices(range(batch * settings.batch, (batch + 1) * settings.batch)))
         steps = [StepLog(folder, settings.checkpoint_steps // 10, checkpoints.course, run._asdict())] if writes else []
-        _fit(denoiser, settings, patches, validation, features, checkpoints, [watch, checkpoints, *steps, *callbacks],
-             step.name)
+        _fit(denoiser, settings, patches, validation, features, checkpoints,
+             [watch, Moved(start), checkpoints, *steps, *callbacks], step.name)
         watch.refuse(denoiser)
         history = _history(checkpoints.rows, perceptual=denoiser.total.perceptual is not None)
         if writes:
@@ -150,8 +160,11 @@ def new_denoiser(study: Study, run: Run, lambda_: float, patches: Patches, steps
     with precision(study.compute.precision):
         encoder = inputs.encoder(study.weights, loss.encoding, *loss.layer_names) if loss.encoder else None
         denoiser = Denoiser(new_unet(study.unet, run.seed, patches), TotalLoss(loss, lambda_, encoder))
-    denoiser.compile(optimizer=optimizer(study.training, steps), jit_compile=study.compute.xla)
-    denoiser.build((None, study.training.patch_size, study.training.patch_size, 1))
+    if begins := start_of(study, run):
+        vgg.load_weights(denoiser.unet, begins)
+    settings = study.training_of(run)
+    denoiser.compile(optimizer=optimizer(settings, steps), jit_compile=study.compute.xla)
+    denoiser.build((None, settings.patch_size, settings.patch_size, 1))
     denoiser.optimizer.build(denoiser.trainable_variables)
     return denoiser
 
@@ -161,11 +174,11 @@ def _history(rows: list[dict], perceptual: bool) -> pd.DataFrame:
     history = pd.DataFrame(rows).rename(columns=names)
     if not perceptual:
         history[["pl", "psi", "val_pl", "val_psi"]] = float("nan")
-    return history[["epoch", *names.values(), "seconds"]]
+    return history[["epoch", *names.values(), "moved", "seconds"]]
 
 
-def load_unet(channels: int, weights: Path) -> keras.Model:
+def load_unet(settings: UNet, weights: Path) -> keras.Model:
     """A trained U-Net (weights after the last epoch, as the authors evaluate). Raises WeightsError if missing or damaged."""
-    network = unet(channels, seed=0)
+    network = unet(**settings.architecture, seed=0)
     vgg.load_weights(network, weights)
     return network

@@ -31,13 +31,15 @@ from lib.study.sections import (
     UNet,
 )
 
+PILOT = "pilot"
 ARCHITECTURE_NAMES = {"vgg16": "VGG-16", "vgg19": "VGG-19"}
 class Study(Section):
     """A whole study: one profile with the user's choices.
 
     ``experiments`` are names of losses: the paper's six, or those that ``losses`` defines (a mapping of
     :class:`lib.perceptual.configuration.LossConfiguration`'s fields a name). Each is trained from each of ``seeds``; the
-    first seed is also that of what the runs share: the calibration, the Medical encoder.
+    first seed is also that of what the runs share: the calibration, the Medical encoder. ``pilot`` are fields of
+    ``training`` that differ for the networks from which experiments start (``training.start: pilot``).
     """
 
     profile: str
@@ -53,6 +55,7 @@ class Study(Section):
     experiments: tuple[str, ...] = tuple(presets.paper())
     seeds: tuple[int, ...] = (5,)
     losses: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    pilot: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def paths(self) -> Paths:
@@ -80,21 +83,36 @@ class Study(Section):
                 raise ValueError(f"losses.{name}.encoder: {loss.encoder} with {loss.weights} weights, which this study has "
                                  f"of {self.encoder.architecture}: choose that, or name a weights file")
         for name in self.losses:
-            if name in presets.paper() or name == "ldct":
+            if name in presets.paper() or name in ("ldct", PILOT):
                 raise ValueError(f"losses.{name}: that name is taken, choose another")
         for name in self.experiments:
-            if name not in known:
+            if name not in known or name == PILOT:
                 raise ValueError(f"experiments: {name} is no loss, choose from {', '.join(known)} or define it in losses")
         for field in ("experiments", "seeds"):
             if not getattr(self, field) or len(set(getattr(self, field))) < len(getattr(self, field)):
                 raise ValueError(f"{field}: expected at least one, each once")
+        if self.pilot and self.training.start != "pilot":
+            raise ValueError("pilot: only experiments that start from it (training.start: pilot) have one of its own")
+        self.training_of(self.pilot_run)
         return self
+
+    def training_of(self, run: Run) -> Training:
+        """How a run is trained: as ``training`` says, the pilots with their own fields. ValueError: a wrong one of these."""
+        if run.experiment != PILOT:
+            return self.training
+        try:
+            return Training.model_validate(self.training.model_dump() | {"start": "scratch"} | self.pilot)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise ValueError(f"pilot.{field}: {first['msg']} (got {first['input']!r:.80})") from None
 
     @cached_property
     def configurations(self) -> dict[str, LossConfiguration]:
         """Every loss that has a name here: the paper's six on this study's encoder, and those of ``losses``."""
         own = {name: self._loss(name, loss) for name, loss in self.losses.items()}
-        return presets.paper(self.encoder.architecture) | own
+        papers = presets.paper(self.encoder.architecture)
+        return papers | ({PILOT: papers["mse"]} if self.training.start == "pilot" else {}) | own
 
     def _loss(self, name: str, fields: dict[str, Any]) -> LossConfiguration:
         try:
@@ -134,9 +152,18 @@ class Study(Section):
         return self.seeds[0]
 
     @property
-    def pilot(self) -> Run:
+    def pilot_run(self) -> Run:
         """The network of the calibration's state 'pilot': trained with MSE alone."""
-        return Run("mse", self.seed)
+        return self.pilot_of(self.seed)
+
+    def pilot_of(self, seed: int) -> Run:
+        """The network of a seed that is trained with MSE alone, from scratch: where experiments start there, they do so from
+        this one, else it is the control 'mse'."""
+        return Run(PILOT if self.training.start == "pilot" else "mse", seed)
+
+    def pilots(self) -> list[Run]:
+        """The trainings from which the others start, one of each seed; none where all start from scratch."""
+        return [self.pilot_of(seed) for seed in self.seeds] if self.training.start == "pilot" else []
 
     def uses(self, weights: str) -> bool:
         """Whether an experiment's encoder has these weights: 'ImageNet', 'Medical'."""

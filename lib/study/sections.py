@@ -112,14 +112,24 @@ class Medical(Section):
 
 
 class UNet(Section):
-    """``output_bias``: ``zero`` (the paper) or ``data_mean``, logit of the mean NDCT value (no dead start)."""
+    """``output_bias``: ``zero`` (the paper) or ``data_mean``, logit of the mean NDCT value (no dead start). ``upsampling``:
+    ``transposed`` convolutions (the paper) or ``bilinear`` (no grid)."""
 
     channels: Positive
     output_bias: Literal["zero", "data_mean"]
+    upsampling: Literal["transposed", "bilinear"] = "transposed"
+
+    @property
+    def architecture(self) -> dict:
+        """What decides its weights' shapes: arguments of :func:`lib.networks.unet.unet`."""
+        return self.model_dump(include={"channels", "upsampling"})
 
 
 class Training(Section):
     """Table 2, and what it leaves open.
+
+    ``start``: from ``scratch`` (the paper), or from the ``pilot``: every seed trains one network on MSE alone, and all its
+    experiments branch from it.
 
     ``order``: ``slices`` (the authors': slices shuffled once, patches of one in sequence) or ``patches`` (slices
     shuffled across patients, then patches within shards of many slices). ``sampling``: ``grid`` (the paper's) or
@@ -129,6 +139,7 @@ class Training(Section):
     computed once if they fit).
     """
 
+    start: Literal["scratch", "pilot"] = "scratch"
     patch_size: Positive
     patch_skip: Positive
     batch: Positive

@@ -20,7 +20,7 @@ from lib.study.config import Study
 from lib.study.paths import NOTEBOOKS
 from lib.study.runs import Run
 
-NETWORK = ("cohort.division", "encoder", "medical", "unet", "training", "compute")
+NETWORK = ("cohort.division", "encoder", "medical", "unet", "training", "pilot", "compute")
 EXPERIMENTS = ("experiments", "seeds", "losses")
 
 
@@ -61,14 +61,18 @@ def stages(study: Study) -> list[list[Stage]]:
         first = [[new.function("00_insert", "lib.simulation.insertion:insert", ["cohort.insertion"],
                                [study.cohort.data], [scans], data=study.cohort.data, out=paths.inserted,
                                **inserted.model_dump())]]
-    return [
+    waves = [
         *first,
         [new.notebook("01_preprocess", ["cohort", "training.patch_size", "evaluation"], [scans],
                       [paths.manifest, *new.figure("fig1")])],
-        [new.notebook("02_calibrate_psi", [*NETWORK, "calibration", *EXPERIMENTS], [paths.manifest, *brought],
+        [new.notebook(f"03_train_{run.file}", ["cohort.division", "unet", "training", "pilot", "compute"], [paths.manifest],
+                      [paths.weights(run), paths.history(run)], "03_train_Ek", run) for run in study.pilots()],
+        [new.notebook("02_calibrate_psi", [*NETWORK, "calibration", *EXPERIMENTS],
+                      [paths.manifest, *map(paths.weights, study.pilots()[:1]), *brought],
                       [paths.calibrated, *new.table("table1"), *new.table("table2"),
                        *(new.table("probe") if study.uses("Medical") else [])])],
-        [new.notebook(f"03_train_{run.file}", NETWORK, [paths.manifest, paths.calibrated, *brought, *new.encoder(run)],
+        [new.notebook(f"03_train_{run.file}", NETWORK,
+                      [paths.manifest, paths.calibrated, *new.start(run), *brought, *new.encoder(run)],
                       [paths.weights(run), paths.history(run)], "03_train_Ek", run) for run in runs],
         [new.function(f"04_evaluate_{run.file}", "lib.stages.evaluate:evaluate", ["cohort.division", "evaluation", "unet"],
                       [*masks, paths.manifest, paths.weights(run)], [new.scores(run)], study=study, run=run)
@@ -83,6 +87,7 @@ def stages(study: Study) -> list[list[Stage]]:
                       [paths.metrics, paths.calibrated, paths.influence],
                       [*new.table("table4"), *new.figure("fig_ssim"), paths.figures / "claims.md"])],
     ]
+    return [wave for wave in waves if wave]
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,10 @@ class _Stages:
 
     def scores(self, run: Run) -> Path:
         return self.study.paths.evaluation / f"{run.file}.csv"
+
+    def start(self, run: Run) -> list[Path]:
+        """The weights from which a run starts, where an earlier stage makes them."""
+        return [self.study.paths.weights(pilot) for pilot in self.study.pilots() if pilot.seed == run.seed]
 
     def encoder(self, run: Run) -> list[Path]:
         """The files of a run's encoder that an earlier stage makes or its loss names."""
