@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from lib import REPOSITORY
 from lib.artifacts import cache, provenance
+from lib.artifacts.cache import Step
 from lib.denoiser import checkpoints as denoiser_checkpoints
 from lib.denoiser.callbacks import Watch
 from lib.denoiser.checkpoints import Checkpoints, Position
@@ -154,16 +155,31 @@ def test_a_changed_configuration_refuses_to_resume_and_says_what_changed(killed,
     assert checkpoints(killed.paths.training(E1)), "nothing is lost"
 
 
-def test_a_training_that_goes_on_elsewhere_says_so(killed, monkeypatch, caplog):
+def test_a_training_that_goes_on_elsewhere_says_so(tmp_path, monkeypatch, caplog):
+    def begin() -> tuple[Step, Position]:
+        network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        network.compile("adam", "mse")
+        network.optimizer.build(network.trainable_variables)
+        step = Step("work", tmp_path / "stamp.json", {"lib.paper.published"}, {})
+        checkpoints = Checkpoints(tmp_path, step, length=2)
+        at = checkpoints.resume(network)
+        network.fit(np.ones((2, 1)), np.ones((2, 1)), batch_size=1, epochs=at.epoch + 1, initial_epoch=at.epoch,
+                    callbacks=[checkpoints], verbose=0)
+        return step, at
+
     here = provenance.arithmetic()
+    assert begin()[1] == (0, 0) and begin()[1] == (1, 0) and not caplog.messages
     for module in (cache, denoiser_checkpoints):
         monkeypatch.setattr(module, "arithmetic", lambda: here | {"cores": 99, "ONEDNN_MAX_CPU_ISA": "SSE41"})
-    train.train(killed, E1, calibrate.lambda_used(killed, "E1"))
-    (warning,) = [each.getMessage() for each in caplog.records if "goes on with" in each.getMessage()]
-    assert f"begun with {provenance.worded(here)}, goes on with processor" in warning
-    assert "cores 99, ONEDNN_MAX_CPU_ISA SSE41: the end is not that of either" in warning
-    stamp = json.loads((killed.paths.training(E1) / "stamp.json").read_text(encoding="utf-8"))
-    assert [each["cores"] for each in stamp["arithmetic"]] == [here["cores"], 99]
+    step, at = begin()
+    (warning,) = caplog.messages
+    assert at == (2, 0) and f"begun with {provenance.worded(here)}, goes on with processor" in warning
+    assert "cores 99" in warning and "ONEDNN_MAX_CPU_ISA SSE41" in warning
+    with step.making():
+        pass
+    assert [each["cores"] for each in step.read()["arithmetic"]] == [here["cores"], 99]
+    begin()
+    assert caplog.messages == [warning], "what goes on where it went on has nothing to say"
 
 
 def test_changed_code_and_data_refuse_too(killed, monkeypatch):
