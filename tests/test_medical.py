@@ -202,7 +202,8 @@ def test_gains_are_paired():
 
 
 @pytest.mark.parametrize(("gains", "learnt"), [
-    ([0.03, 0.05, 0.04], True), ([0.2, -0.05, 0.03], False), ([-0.02, -0.05, -0.03], False), ([0.3], False)])
+    ([0.03, 0.05, 0.04], True), ([0.2, -0.05, 0.03], False), ([-0.02, -0.05, -0.03], False), ([0.3, 0.3], False),
+    ([0.3], False)])
 def test_learnt_is_an_interval_above_zero(gains, learnt):
     assert linear_probe.learnt(probe(gains)) == {"block3_conv2": learnt}
 
@@ -217,7 +218,7 @@ def test_every_label_says_where_nothing_was_learnt(study):
     assert labels.experiments["E4"].label == "E4: block5_conv3, Medical*"
     assert labels.experiments["E1"].context == "ImageNet*"
     shown = tables.probe_table(labels, both).set_index(["ϕ", "Encoder"])["Learnt"]
-    assert shown["block3_conv2", "Medical"] == "nothing measurable" and shown["block5_conv3", "Medical"] == "yes"
+    assert shown["block3_conv2", "Medical*"] == "nothing measurable" and shown["block5_conv3", "Medical*"] == "yes"
     assert (study.paths.figures / "probe.md").is_file()
     brought = study.model_copy(update={"medical": study.medical.model_copy(update={"weights": path})})
     assert "nothing" not in Labels.of(brought).experiments["E3"].label

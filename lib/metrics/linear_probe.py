@@ -9,6 +9,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+PATIENTS = 3  # from here on there are intervals: of two patients' equal gains one would have no width
 START, TUNED = "ImageNet", "Medical"  # the encoder that fine-tuning began with, and its result
 Labelled = tuple[np.ndarray, np.ndarray]  # features (samples, channels) and their classes (samples,)
 
@@ -38,7 +39,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame : a row per phi and encoder: phi, encoder, patients, chance, accuracy, low, high, difference, difference_low,
-        difference_high; the bounds are NaN for one patient, the difference for the beginning itself
+        difference_high; the bounds are NaN below ``PATIENTS``, the difference for the beginning itself
     """
     rows = []
     for phi, part in table.groupby("phi", sort=False):
@@ -64,12 +65,12 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def learnt(table: pd.DataFrame) -> dict[str, bool]:
     """By phi, whether the tuned encoder tells measurably more than the one it began with: the interval of the paired
-    difference lies above zero. One patient never suffices. ``table`` as for :func:`summary`."""
+    difference lies above zero. Fewer than ``PATIENTS`` never suffice. ``table`` as for :func:`summary`."""
     tuned = summary(table).set_index("encoder").loc[[TUNED]]
     return dict(zip(tuned["phi"], tuned["difference_low"] > 0, strict=True))
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and the bounds of its 95 % t interval, NaN for a single value."""
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.nan
+    """Mean and the bounds of its 95 % t interval, NaN for fewer than ``PATIENTS`` values."""
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) >= PATIENTS else np.nan
     return float(np.mean(values)), float(np.mean(values) - half), float(np.mean(values) + half)

@@ -9,7 +9,7 @@ import pandas as pd
 from lib.artifacts.files import atomic, write_text
 from lib.metrics import linear_probe
 from lib.paper import published
-from lib.report.labels import Labels
+from lib.report.labels import UNLEARNT, Labels
 from lib.report.words import listed, number
 
 SYMBOLS: Final = {
@@ -169,8 +169,10 @@ def probe_table(labels: Labels, probe: pd.DataFrame) -> pd.DataFrame:
     found, learnt = linear_probe.summary(probe), linear_probe.learnt(probe)
     tuned = found["encoder"] == linear_probe.TUNED
     found["learnt"] = [learnt[phi] if mine else None for phi, mine in zip(found["phi"], tuned, strict=True)]
+    contexts = (each.context.removesuffix(UNLEARNT) for each in labels.experiments.values())
+    names = {context.rstrip("*"): context for context in contexts}
     shown = pd.DataFrame({
-        "ϕ": found["phi"], "Encoder": found["encoder"], "Patients": found["patients"],
+        "ϕ": found["phi"], "Encoder": [names.get(name, name) for name in found["encoder"]], "Patients": found["patients"],
         "Chance": found["chance"].map("{:.3f}".format),
         "Accuracy [95 %]": [_interval(*row) for row in found[["accuracy", "low", "high"]].to_numpy()],
         f"Gain over {linear_probe.START}, paired [95 %]": [
@@ -181,7 +183,7 @@ def probe_table(labels: Labels, probe: pd.DataFrame) -> pd.DataFrame:
 
 
 def _interval(mean: float, low: float, high: float, sign: str = "") -> str:
-    """'.612 [.588, .636]'; one patient has no interval."""
+    """'0.612 [0.588, 0.636]'; too few patients have no interval."""
     if np.isnan(mean):
         return "–"
     bounds = "" if np.isnan(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
