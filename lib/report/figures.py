@@ -20,8 +20,8 @@ from matplotlib.patches import Rectangle
 
 from lib.artifacts.files import atomic
 from lib.data.hu import WINDOW
+from lib.metrics.per_slice import ssim_by_slice
 from lib.report.labels import Labels
-from lib.stages.statistics import ssim_by_slice
 
 DPI: Final = 300
 WIDTH: Final = 7.2  # inches: a page; text stays legible at a column's width

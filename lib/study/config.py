@@ -37,7 +37,7 @@ class Study(Section):
     training: Training
     compute: Compute = Compute()
     calibration: Calibration
-    statistics: Statistics
+    statistics: Statistics = Statistics()
     experiments: tuple[str, ...] = tuple(presets.paper())
     seeds: tuple[int, ...] = (5,)
     losses: dict[str, dict[str, Any]] = Field(default_factory=dict)

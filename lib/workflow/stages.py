@@ -77,7 +77,8 @@ def stages(study: Study) -> list[list[Stage]]:
                       [paths.metrics, *new.table("table3"), *new.figure("fig3"), *new.figure("fig_training")])],
         [new.notebook("05_stats", ["cohort", "encoder", "medical", "calibration", "statistics", *EXPERIMENTS],
                       [paths.metrics, paths.calibrated],
-                      [*new.table("table4"), *new.figure("fig_ssim"), paths.figures / "claims.md"])],
+                      [*new.table("table4"), *new.figure("fig_ssim"),
+                       *(paths.figures / f"claims.{ending}" for ending in ("csv", "md"))])],
     ]
 
 
