@@ -17,7 +17,7 @@ from lib.report.labels import Labels
 from lib.report.psi_claims import PAIRS, psi_claims
 from lib.report.verdicts import LOWER_IS_BETTER, compared, frame, lacking, row, weakest
 
-NAMES: Final = {"ldct": "the LDCT input", "mse": "λ = 0", "baseline": "the baseline"}
+NAMES: Final = {"ldct": "the LDCT input", "mse": "the control λ = 0"}
 RANKED: Final = sorted(published.TABLE_3, key=lambda name: published.TABLE_3[name].rank)
 SIMULATED_NOTE: Final = "The scans are simulated: rankings on them check the method and are no clinical evidence."
 QUESTIONS: Final = {"RQ1": "how Ψ varies with ϕ and c", "RQ2": "which configuration denoises best",
@@ -54,13 +54,13 @@ def image_claims(metrics: pd.DataFrame, calibration: pd.DataFrame, margin: float
     rest = [(first, name) for name in RANKED[1:]]
     rows = [compare(f"{first} is the best of {', '.join(sorted(RANKED))}", "RQ2", rest, metric) for metric in limits]
     rows += [compare(_better(first, name), "RQ2", [(first, name)]) for name in published.TABLE_4]
-    rows.append(compare(f"the order is {' > '.join(RANKED)}", "RQ2", list(pairwise(RANKED))))
+    rows.append(compare(f"The order is {' > '.join(RANKED)}", "RQ2", list(pairwise(RANKED))))
     (shallow, deep), (medical_shallow, medical_deep) = PAIRS.values()
     rows += [
-        compare(f"with ImageNet the shallow layer is better ({shallow} over {deep})", "RQ3", [(shallow, deep)]),
-        compare(f"with Medical the deep layer is better ({medical_deep} over {medical_shallow})", "RQ3",
+        compare(f"With ImageNet the shallow layer is better ({shallow} over {deep})", "RQ3", [(shallow, deep)]),
+        compare(f"With Medical the deep layer is better ({medical_deep} over {medical_shallow})", "RQ3",
                 [(medical_deep, medical_shallow)]),
-        compare("calibrating λ helps on the same encoder and layer (E2 over the baseline)", "RQ3", [("E2", "baseline")],
+        compare("Calibrating λ helps on the same encoder and layer (E2 over the baseline)", "RQ3", [("E2", "baseline")],
                 note=_one_configuration(calibration)),
     ]
     names = [name for name in metrics["experiment"].unique() if name != "ldct"]
@@ -72,7 +72,7 @@ def image_claims(metrics: pd.DataFrame, calibration: pd.DataFrame, margin: float
 
 
 def _better(first: str, second: str) -> str:
-    return f"{NAMES.get(first, first)} is better than {NAMES.get(second, second)}"
+    return f"{first} is better than {NAMES.get(second, second)}"
 
 
 def _one_configuration(calibration: pd.DataFrame) -> str:
@@ -114,6 +114,6 @@ def save_claims(labels: Labels, claims: pd.DataFrame, metrics: pd.DataFrame, cal
 
 def _answer(labels: Labels, question: str, claims: pd.DataFrame, further: list[str]) -> str:
     lines = [sentences.sentence(claim) for claim in claims.to_dict("records")] + further
-    head = f"**{question}**, {QUESTIONS[question]}: {sentences.tally(claims)}"
+    head = f"**{question}**, {QUESTIONS[question]}: {sentences.tally(claims)}."
     return "\n\n".join(filter(None, (head, "\n".join(f"- {line}" for line in lines),
                                      SIMULATED_NOTE if labels.simulated else ""))) + "\n"

@@ -9,39 +9,38 @@ from lib.report.psi_claims import HALF_DECADE, STATES, states
 from lib.report.verdicts import compared
 from lib.report.words import listed, number
 
-FORMATS: Final = {"SSIM": "{:+.4f}", "PSNR": "{:+.2f} dB", "NRMSE": "{:+.4f}", "least Ψ": "{:.4f}",
-                  "decades of PL / MSE": "{:+.2f} decades"}  # of λ*: `number`
+FORMATS: Final = {"SSIM": "{:+.4f}", "PSNR": "{:+.2f}", "NRMSE": "{:+.4f}", "least Ψ": "{:.4f}",
+                  "decades of PL / MSE": "{:+.2f}"}  # of λ*: `number`
+SUFFIXES: Final = {"PSNR": " dB", "decades of PL / MSE": " decades"}
 
 
 def sentence(claim: dict) -> str:
-    """A row of ``claims.csv`` as a sentence: claim, verdict, estimate, interval, the paper's number, the test, the note."""
+    """A row of ``claims.csv`` as a sentence: claim, verdict, estimate, interval, the paper's number, test, note."""
     def shown(value: float) -> str:
-        return FORMATS[claim["unit"]].format(value) if claim["unit"] in FORMATS else f"λ* {number(value)}"
+        return FORMATS[claim["unit"]].format(value) if claim["unit"] in FORMATS else number(value)
 
-    fields, parts = ("estimate", "low", "paper", "p_patients", "patients", "seeds"), []
-    has = {name: not pd.isna(claim[name]) for name in fields}
+    parts, has = [], {name: not pd.isna(claim[name]) for name in ("estimate", "low", "paper", "p_patients")}
     verdict = f"**{claim['verdict']}**"
     if has["estimate"] and claim["verdict"] == "undecided":
         verdict += f" (the estimate alone: {claim['leaning']})"
     if has["estimate"]:
         interval = f" [{shown(claim['low'])}, {shown(claim['high'])}]" if has["low"] else ""
-        parts.append(shown(claim["estimate"]) + interval)
-    if has["paper"]:
-        parts.append(f"the paper {shown(claim['paper'])}")
-    if has["p_patients"]:
-        parts.append(f"sign-flip p {number(claim['p_patients'])}")
-    rests = [f"{claim[name]} {name if claim[name] != 1 else name[:-1]}" for name in ("patients", "seeds") if has[name]]
-    parts += [listed(rests)] * bool(rests) + [claim["note"]] * bool(claim["note"])
-    return f"{claim['claim'][0].upper()}{claim['claim'][1:]}: {verdict}; {', '.join(parts)}."
+        parts.append(shown(claim["estimate"]) + interval + SUFFIXES.get(claim["unit"], ""))
+    parts += [f"the paper {shown(claim['paper'])}"] * has["paper"]
+    parts += [f"sign-flip p {number(claim['p_patients'])}"] * has["p_patients"]
+    parts += [claim["note"]] * bool(claim["note"])
+    return f"{claim['claim']}: {verdict}; {', '.join(parts)}."
 
 
 def tally(claims: pd.DataFrame) -> str:
-    """How many claims there are of each verdict: '5 stand, 1 falls, 3 undecided.'."""
-    counts = claims["verdict"].value_counts()
-    stand, fall, open_ = (int(counts.get(name, 0)) for name in ("stands", "falls", "undecided"))
-    if not len(claims):
-        return "no experiment of this study has a perceptual term, so there is no Ψ."
-    return f"{stand} stand{'s' * (stand == 1)}, {fall} fall{'s' * (fall == 1)}, {open_} undecided."
+    """How many claims of a question there are of each verdict, and what their intervals are over."""
+    if claims.empty:
+        return "no experiment of this study has a perceptual term, so there is no Ψ"
+    stand, fall, undecided = (int((claims["verdict"] == name).sum()) for name in ("stands", "falls", "undecided"))
+    factors = [f"{count} {name if count != 1 else name[:-1]}" for name in ("patients", "seeds")
+               if not pd.isna(count := claims[name].max())]
+    return (f"{stand} stand{'s' * (stand == 1)}, {fall} fall{'s' * (fall == 1)}, {undecided} undecided"
+            + (f"; {listed(factors)}" if factors else ""))
 
 
 def order(metrics: pd.DataFrame) -> str:
