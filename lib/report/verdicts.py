@@ -2,9 +2,9 @@
 
 A claim says that something is above zero: a difference in the direction of better, a distance to a bound. It *stands* if
 the whole interval is above zero, it *falls* if the whole interval is below the margin under which two experiments count as
-equal, and it is *undecided* in between, where both hold (better, but by less than the margin), and without an interval: moving
-one end a little never turns *stands* into *falls*. A claim of several comparisons is as its weakest: it stands if all stand
-(the intersection-union test, Berger 1982), and falls if one falls. Every interval covers 95 % by itself.
+equal, and it is *undecided* in between, where both hold (better, but by less than the margin), and without an interval:
+moving one end a little never turns *stands* into *falls*. A claim of several comparisons is as its weakest: it stands if
+all stand (the intersection-union test, Berger 1982), and falls if one falls. Every interval covers 95 % by itself.
 """
 
 from collections.abc import Iterable
