@@ -89,8 +89,8 @@ class Labels:
         losses = study.chosen | study.configurations | study.calibrated
         probed = medical.weights is None and study.paths.probe.is_file()
         learnt = linear_probe.learnt(pd.read_csv(study.paths.probe)) if probed else {}
-        return cls(provenance, study.paths.figures, _experiments(losses, contexts, rules, learnt), study.seeds, study.simulated,
-                   calibration.target_psi, settings)
+        return cls(provenance, study.paths.figures, _experiments(losses, contexts, rules, learnt), study.seeds,
+                   study.simulated, calibration.target_psi, settings)
 
 
 def _experiments(losses: Mapping[str, LossConfiguration], contexts: Mapping[str, str],
