@@ -37,4 +37,4 @@ def paper(encoder: str = "vgg19") -> dict[str, LossConfiguration]:
 
 def middle(encoder: str = "vgg19") -> dict[str, LossConfiguration]:
     """The loss at ``MIDDLE`` in each context, to be measured beside those of :func:`paper`."""
-    return {name: LossConfiguration(encoder, context, MIDDLE) for context, (_, name, _) in DEPTHS.items()}
+    return {name: LossConfiguration(encoder, context, ((MIDDLE, 1.0),)) for context, (_, name, _) in DEPTHS.items()}
