@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from lib.metrics.mixed_model import mixed_model
-from lib.metrics.patients import Mean, differences, holm, over_patients_and_seeds, over_seeds, sign_flip
+from lib.metrics.patients import Mean, differences, holm, of_independent, over_patients_and_seeds, sign_flip
 
 
 def drawn(generator, patients=8, seeds=3, of_patients=1.0, of_seeds=1.0, noise=0.3, mean=0.0) -> np.ndarray:
@@ -21,7 +21,7 @@ def test_one_seed_gives_students_t_over_patients():
     values = np.array([1.0, 2.0, 4.0, 7.0])
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert over_patients_and_seeds(values[:, None]).interval() == pytest.approx(tuple(expected))
-    assert over_seeds(values).interval() == pytest.approx(tuple(expected))
+    assert of_independent(values).interval() == pytest.approx(tuple(expected))
 
 
 def test_two_factors_by_hand():
@@ -33,7 +33,7 @@ def test_two_factors_by_hand():
 @pytest.mark.parametrize("table", [np.ones((1, 3)), np.array([[1.0, np.nan], [2.0, 3.0]])])
 def test_one_patient_or_a_missing_score_has_no_interval(table):
     assert np.isnan(over_patients_and_seeds(table).interval()).all()
-    assert np.isnan(over_seeds(np.array([0.3])).interval()).all()
+    assert np.isnan(of_independent(np.array([0.3])).interval()).all()
 
 
 def test_equal_differences_have_an_interval_of_no_width():

@@ -82,8 +82,8 @@ def over_patients_and_seeds(table: np.ndarray) -> Mean:
     return Mean(estimate, float(np.sqrt(total / table.size)), float(total**2 / parts) if parts > 0 else np.inf)
 
 
-def over_seeds(values: np.ndarray) -> Mean:
-    """Mean of one value per seed, (seeds,), with the standard error of independent draws; none from one seed."""
+def of_independent(values: np.ndarray) -> Mean:
+    """Mean of one value per seed, or per patient, (draws,), with the standard error of independent draws; none from one."""
     if values.size < 2:
         return Mean(float(values.mean()))
     return Mean(float(values.mean()), float(stats.sem(values)), values.size - 1)

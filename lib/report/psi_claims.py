@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from lib.metrics.patients import over_seeds
+from lib.metrics.patients import of_independent
 from lib.paper import published
 from lib.perceptual.psi import psi_algorithm2
 from lib.report.verdicts import Bounds, frame, lacking, row, weakest
@@ -49,7 +49,7 @@ def _by_seed(table: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
 
 
 def _bounds(values: pd.Series) -> Bounds:
-    mean = over_seeds(values.to_numpy(float))
+    mean = of_independent(values.to_numpy(float))
     return mean.estimate, *mean.interval()
 
 
