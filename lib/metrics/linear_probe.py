@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from lib.metrics.patients import of_independent
 
 PATIENTS = 3  # from here on there are intervals: of two patients' equal gains one would have no width
 START, TUNED = "ImageNet", "Medical"  # the encoder that fine-tuning began with, and its result
@@ -46,18 +47,19 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         by_encoder = part.pivot(index="patient", columns="encoder", values="accuracy")
         for encoder in part["encoder"].unique():
             values, difference = by_encoder[encoder], by_encoder[encoder] - by_encoder[START]
-            accuracy, low, high = mean_interval(values)
-            gain = (np.nan,) * 3 if encoder == START else mean_interval(difference)
+            mean, gain = of_independent(values), of_independent(difference)
+            low, high, *gains = (*mean.interval(), *gain.interval()) if len(values) >= PATIENTS else (np.nan,) * 4
+            gains = (np.nan,) * 3 if encoder == START else (gain.estimate, *gains)
             rows.append(
                 {
                     "phi": phi,
                     "encoder": encoder,
                     "patients": len(values),
                     "chance": part["chance"].mean(),
-                    "accuracy": accuracy,
+                    "accuracy": mean.estimate,
                     "low": low,
                     "high": high,
-                    **dict(zip(("difference", "difference_low", "difference_high"), gain, strict=True)),
+                    **dict(zip(("difference", "difference_low", "difference_high"), gains, strict=True)),
                 }
             )
     return pd.DataFrame(rows)
@@ -68,9 +70,3 @@ def learnt(table: pd.DataFrame) -> dict[str, bool]:
     difference lies above zero. Fewer than ``PATIENTS`` never suffice. ``table`` as for :func:`summary`."""
     tuned = summary(table).set_index("encoder").loc[[TUNED]]
     return dict(zip(tuned["phi"], tuned["difference_low"] > 0, strict=True))
-
-
-def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and the bounds of its 95 % t interval, NaN for fewer than ``PATIENTS`` values."""
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) >= PATIENTS else np.nan
-    return float(np.mean(values)), float(np.mean(values) - half), float(np.mean(values) + half)

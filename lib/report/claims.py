@@ -1,75 +1,119 @@
-"""Answers to RQ1 to RQ3 as Markdown, from the tables of :mod:`lib.stages.calibrate` and :mod:`lib.stages.statistics`.
+"""The claims of the paper and what a reader asks, each with a verdict (:mod:`lib.report.verdicts`): a table, and sentences.
 
-Every number and verdict is computed. A sentence about experiments that the study lacks is left out, and a line says so.
+Every number and verdict is computed. A claim about experiments that the study lacks is undecided, and says so.
 """
 
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
-from lib.artifacts.files import write_text
+from lib.artifacts.files import atomic, write_text
+from lib.paper import published
 from lib.report import sentences
 from lib.report.labels import Labels
-from lib.report.words import listed, number
+from lib.report.psi_claims import PAIRS, psi_claims
+from lib.report.verdicts import LOWER_IS_BETTER, compared, frame, lacking, row, weakest
 
+NAMES: Final = {"ldct": "the LDCT input", "mse": "the control λ = 0"}
+RANKED: Final = sorted(published.TABLE_3, key=lambda name: published.TABLE_3[name].rank)
 SIMULATED_NOTE: Final = "The scans are simulated: rankings on them check the method and are no clinical evidence."
+QUESTIONS: Final = {"RQ1": "how Ψ varies with ϕ and c", "RQ2": "which configuration denoises best",
+                    "RQ3": "guidelines", "reader": "what the paper does not show: no denoising at all, and λ = 0"}
+
+
+def margins(ssim: float) -> dict[str, float]:
+    """Differences that count as none: the study's of SSIM, half the smallest step in the paper's Table 3 of the others."""
+    means = pd.DataFrame(published.TABLE_3.values())
+    return {"ssim": ssim} | {metric: float(means[f"{metric}_mean"].sort_values().diff().min() / 2)
+                             for metric in ("psnr", "nrmse")}
+
+
+def collect(metrics: pd.DataFrame, calibration: pd.DataFrame, margin: float) -> pd.DataFrame:
+    """All claims: a row of :data:`lib.report.verdicts.COLUMNS` each.
+
+    Parameters
+    ----------
+    metrics : DataFrame, of :func:`lib.stages.evaluate.evaluate_all`
+    calibration : DataFrame, a row per experiment with a perceptual term, state (untrained, pilot, own) and seed
+    margin : float, SSIM, under which two experiments count as equal
+    """
+    return pd.concat([psi_claims(calibration), image_claims(metrics, calibration, margin)], ignore_index=True)
+
+
+def image_claims(metrics: pd.DataFrame, calibration: pd.DataFrame, margin: float) -> pd.DataFrame:
+    """RQ2, RQ3 and a reader's questions; estimates are differences in the direction of better (NRMSE: lower), the mean over
+    patients and seeds. Arguments as in :func:`collect`."""
+    limits, first = margins(margin), RANKED[0]
+
+    def compare(claim: str, question: str, pairs: Sequence[tuple[str, str]], metric: str = "ssim", note: str = "") -> dict:
+        return _compare(metrics, f"{claim} by {metric.upper()}", question, pairs, metric, limits[metric], note)
+
+    rest = [(first, name) for name in RANKED[1:]]
+    rows = [compare(f"{first} is the best of {', '.join(sorted(RANKED))}", "RQ2", rest, metric) for metric in limits]
+    rows += [compare(_better(first, name), "RQ2", [(first, name)]) for name in published.TABLE_4]
+    rows.append(compare(f"The order is {' > '.join(RANKED)}", "RQ2", list(pairwise(RANKED))))
+    (shallow, deep), (medical_shallow, medical_deep) = PAIRS.values()
+    rows += [
+        compare(f"With ImageNet the shallow layer is better ({shallow} over {deep})", "RQ3", [(shallow, deep)]),
+        compare(f"With Medical the deep layer is better ({medical_deep} over {medical_shallow})", "RQ3",
+                [(medical_deep, medical_shallow)]),
+        compare("Calibrating λ helps on the same encoder and layer (E2 over the baseline)", "RQ3", [("E2", "baseline")],
+                note=_one_configuration(calibration)),
+    ]
+    names = [name for name in metrics["experiment"].unique() if name != "ldct"]
+    perceptual = [name for name in names if name in set(calibration["experiment"])]
+    for other, asked in (("ldct", names), ("mse", perceptual)):
+        rows += [compare(_better(name, other), "reader", [(name, other)], metric)
+                 for metric in ("ssim", "psnr") for name in asked]
+    return frame(rows)
+
+
+def _better(first: str, second: str) -> str:
+    return f"{first} is better than {NAMES.get(second, second)}"
+
+
+def _one_configuration(calibration: pd.DataFrame) -> str:
+    lambdas = calibration.groupby("experiment")["lambda_used"].first()
+    same = {"E2", "baseline"} <= set(lambdas.index) and lambdas["E2"] == lambdas["baseline"]
+    return "E2's λ came out as the baseline's: the two are one configuration" if same else ""
+
+
+def _compare(metrics: pd.DataFrame, claim: str, question: str, pairs: Sequence[tuple[str, str]], metric: str, margin: float,
+             note: str) -> dict:
+    unit = metric.upper()
+    if note := note or lacking({name for pair in pairs for name in pair}, metrics["experiment"]):
+        return row(claim, question, unit, note=note)
+    parts, sign = [compared(metrics, *pair, metric) for pair in pairs], -1 if metric in LOWER_IS_BETTER else 1
+    theirs = [sign * np.subtract(*[getattr(published.TABLE_3[name], f"{metric}_mean") for name in pair]) for pair in pairs
+              if set(pair) <= set(published.TABLE_3)]
+    return row(claim, question, unit, weakest(part.bounds for part in parts), margin=margin, note=parts[0].few,
+               paper=min(theirs, default=np.nan), p_patients=parts[0].p if len(parts) == 1 else np.nan,
+               patients=parts[0].patients, seeds=parts[0].seeds)
 
 
 def rq1(labels: Labels, calibration: pd.DataFrame) -> str:
-    """RQ1, how Psi varies with phi and c: depth at equal lambda, lambda = 0.1, the state it is measured in, Eq. 5."""
-    if calibration.empty:
-        return _answer(labels, "RQ1", ["No experiment of this study has a perceptual term, so there is no Ψ."])
-    table, lines = calibration.set_index(["state", "experiment"]), []
-    for state in sentences.states(calibration):
-        rows = table.loc[state]
-        lines += [sentences.depth(rows, state), sentences.literature(rows, state),
-                  sentences.at_used(rows, state, labels.target_psi)]
-    lines += [sentences.drift(table), sentences.definitions(calibration), sentences.decades(table)]
-    note = f"Ψ and λ are measured on networks of seed {labels.seeds[0]} only, the first of {len(labels.seeds)}."
-    return _answer(labels, "RQ1", lines, note if len(labels.seeds) > 1 else "")
+    """The answer to RQ1 as Markdown: claims on Psi, then lambda and Psi as they came out."""
+    return _answer(labels, "RQ1", psi_claims(calibration), sentences.calibrated(calibration, labels.target_psi))
 
 
-def rq2(labels: Labels, table3: pd.DataFrame, table4: pd.DataFrame) -> str:
-    """RQ2, which configuration denoises best: the ranking against the paper's, the controls that it lacks, Table 4."""
-    table = table3.set_index("experiment")
-    perceptual = [name for name in table.index if labels.experiments[name].layers]
-    return _answer(labels, "RQ2", [
-        *sentences.ranking(table), sentences.own(table), sentences.control(table, perceptual),
-        sentences.without_denoising(table), *sentences.significance(table4)], _seeds(labels))
-
-
-def rq3(labels: Labels, table3: pd.DataFrame, calibration: pd.DataFrame) -> str:
-    """RQ3, guidelines: the paper's rules of thumb, each held against this run's numbers."""
-    ssim = table3.set_index("experiment")["ssim_mean"]
-    perceptual = [name for name in ssim.index if labels.experiments[name].layers]
-    return _answer(labels, "RQ3", [
-        sentences.rule(ssim, "ImageNet", "shallow"), sentences.rule(ssim, "Medical", "deep"),
-        sentences.calibrating(ssim, calibration), sentences.advice(ssim[perceptual], ssim.get("mse"), calibration),
-    ], _seeds(labels))
-
-
-def trained(labels: Labels, history: pd.DataFrame, run: tuple[str, int]) -> str:
-    """What one training (experiment, seed) did: validation's pixel term, its best epoch, Psi on the training set."""
-    name = f"{run[0]}, seed {run[1]}" if len(labels.seeds) > 1 else run[0]
-    error, psi = history["val_mse"], pd.to_numeric(history["psi"]).dropna()
-    influenced = f"Ψ {psi.iloc[0]:.3f} to {psi.iloc[-1]:.3f}" if len(psi) else "no perceptual term"
-    return (f"**{name}**, {len(history)} epochs: validation {labels.experiments[run[0]].pixel} {number(error.iloc[0])} to "
-            f"{number(error.iloc[-1])}, lowest in epoch {history.loc[error.idxmin(), 'epoch']:.0f} ({number(error.min())}); "
-            f"{influenced}. The last epoch's weights are evaluated, as the authors did.\n")
-
-
-def save_claims(labels: Labels, *answers: str) -> str:
-    """Write the answers to ``claims.md`` beside the figures, with the provenance line; returns them as one text."""
-    text = "\n".join(answers)
+def save_claims(labels: Labels, claims: pd.DataFrame, metrics: pd.DataFrame, calibration: pd.DataFrame) -> str:
+    """Write ``claims.csv`` (of :func:`collect`) and ``claims.md``, the same in sentences, beside the figures, both with the
+    provenance line; returns the text."""
+    further: Mapping[str, list[str]] = {"RQ1": sentences.calibrated(calibration, labels.target_psi),
+                                        "RQ2": [sentences.order(metrics)]}
+    text = "\n".join(_answer(labels, question, claims[claims["question"] == question], further.get(question, []))
+                     for question in QUESTIONS)
+    with atomic(labels.figures / "claims.csv") as temporary:
+        claims.assign(provenance=labels.provenance).to_csv(temporary, index=False, lineterminator="\n")
     write_text(labels.figures / "claims.md", f"# What this run says\n\n{text}\n*{labels.provenance}*\n")
     return text
 
 
-def _seeds(labels: Labels) -> str:
-    seeds = listed([str(seed) for seed in labels.seeds])
-    return f"Every score is the mean over {len(labels.seeds)} seeds ({seeds})." if len(labels.seeds) > 1 else ""
-
-
-def _answer(labels: Labels, question: str, lines: list[str], note: str = "") -> str:
-    bullets = "\n".join(f"- {line}" for line in lines if line)
-    return "\n\n".join(filter(None, (f"**{question}**", bullets, note, SIMULATED_NOTE if labels.simulated else ""))) + "\n"
+def _answer(labels: Labels, question: str, claims: pd.DataFrame, further: list[str]) -> str:
+    lines = [sentences.sentence(claim) for claim in claims.to_dict("records")] + further
+    head = f"**{question}**, {QUESTIONS[question]}: {sentences.tally(claims)}."
+    return "\n\n".join(filter(None, (head, "\n".join(f"- {line}" for line in lines),
+                                     SIMULATED_NOTE if labels.simulated else ""))) + "\n"

@@ -19,6 +19,7 @@ SYMBOLS: Final = {
     **{character: "\\" + character for character in "&%$#_{}"},
 }
 WIDE: Final = 40  # characters: longer cells wrap in LaTeX
+DIFFERENCE: Final = ["difference", "difference_low", "difference_high"]
 _SYMBOL = re.compile("|".join(re.escape(symbol) for symbol in sorted(SYMBOLS, key=len, reverse=True)))
 _POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e(-?\d+)(?![\w.])")
 OPEN_CHOICES: Final = (
@@ -92,7 +93,7 @@ def table1(labels: Labels) -> pd.DataFrame:
 
 def table2(labels: Labels, calibration: pd.DataFrame) -> pd.DataFrame:
     """Table 2: the paper's hyperparameters beside the values of this study, what Table 2 leaves open, and each
-    experiment's lambda with its rule and its Psi (Algorithm 2) in both states. Returns the table to display."""
+    experiment's lambda with its rule and its Psi (Algorithm 2) in each state. Returns the table to display."""
     rows = [(name, text, number(value)) for name, text, value in published.TABLE_2]
     rows = [(*row, _cell(labels.settings[row[0]])) for row in (*rows, *OPEN_CHOICES) if labels.settings[row[0]] != ""]
     for experiment, states in calibration.dropna(subset="lambda_used").groupby("experiment", sort=False):
@@ -115,15 +116,23 @@ def table3(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
     shown["Rank"], shown["Rank paper"] = frame["rank"], frame["paper_rank"]
     shown["SSIM window"], shown["PSNR window"] = _mean_sd(frame, "ssim_window", 3), _mean_sd(frame, "psnr_window", 2)
     shown["λ used"] = frame["lambda_used"].map(number)
-    for state in ("untrained", "trained"):
-        shown[f"Ψ {state}"] = frame[f"psi_{state}"].map("{:.3f}".format).replace("nan", "–")
+    for state in ("untrained", "pilot", "own"):
+        shown[f"Ψ {state}"] = _digits(frame[f"psi_{state}"], 3)
+    if frame["ssim_body"].notna().any():
+        shown["SSIM body"], shown["Liver bias (HU)"] = _digits(frame["ssim_body"], 3), _digits(frame["bias_liver_hu"], 1)
     if (frame["seeds"] > 1).any():
         shown["Seeds"] = frame["seeds"].map(lambda count: str(count or "–"))
-        shown["SD of SSIM over seeds"] = frame["ssim_seed_sd"].map("{:.4f}".format).replace("nan", "–")
+        for metric, digits in (("ssim", 4), ("psnr", 2), ("nrmse", 4)):
+            shown[f"SD of {metric.upper()} over seeds"] = _digits(frame[f"{metric}_seed_sd"], digits)
     lacking = listed(frame.loc[frame["paper_rank"].isna(), "experiment"].tolist())
     return save_table(labels, frame, "table3", "Table 3. Image quality on the test slices, mean (SD): the authors' protocol "
                       "(uint8 over -1024 to 3072 HU) and a window of -160 to 240 HU (float); Ψ by Algorithm 2 at the λ "
-                      f"used. Ranked by SSIM among the paper's five; the paper has no rows {lacking}", shown)
+                      "used, with an untrained network, with the pilot (MSE alone) and at the end of its own training. "
+                      f"Ranked by SSIM among the paper's five; the paper has no rows {lacking}", shown)
+
+
+def _digits(values: pd.Series, digits: int) -> pd.Series:
+    return values.map(f"{{:.{digits}f}}".format).replace("nan", "–")
 
 
 def _mean_sd(frame: pd.DataFrame, metric: str, digits: int) -> list[str]:
@@ -136,23 +145,29 @@ def table4(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
     reference = next(iter(frame["comparison"]), "One experiment").split(" vs ")[0]
     paired = zip(frame.iloc[:, 2], frame["ssim_other"], strict=True)  # ssim_e1 or ssim_reference
     papers = zip(frame["paper_ssim_e1"], frame["paper_ssim_other"], strict=True)
-    interval = frame[["difference", "difference_low", "difference_high"]].itertuples(index=False)
     shown = pd.DataFrame({
         "Comparison": frame["comparison"], "SSIMs": [f"{a:.4f} vs {b:.4f}" for a, b in paired],
         "SSIMs paper": ["–" if np.isnan(a) else f"{a:.4f} vs {b:.4f}" for a, b in papers],
-        "p": frame["log10_p"].map(_p_value), "p paper": frame["paper_p_value"],
-        "d": frame["cohens_d"].map("{:.2f}".format), "d paper": frame["paper_cohens_d"],
-        "Significant": frame["significant"], "p Holm": ["< 1e-300" if p < 1e-300 else number(p) for p in frame["p_holm"]],
-        "d_z": frame["cohens_dz"].map("{:.2f}".format), "Rank-biserial": frame["rank_biserial"].map("{:.2f}".format),
-        "Difference [95 %]": [f"{middle:+.4f} [{low:+.4f}, {high:+.4f}]" for middle, low, high in interval],
-        "Patients": frame["patients"], "Slices": frame["slices"], "Note": frame["note"].replace("", "–"),
+        "Paper's method: p over slices": frame["log10_p"].map(_p_value), "p paper": frame["paper_p_value"],
+        "d": frame["cohens_d"].map("{:.2f}".format), "d paper": frame["paper_cohens_d"], "Significant": frame["significant"],
+        "Difference [95 %]": [_interval(*each) for each in frame[DIFFERENCE].itertuples(index=False)],
+        "p over patients": frame["p_patients"], "p Holm": frame["p_holm"],
+        f"p of ±{next(iter(frame['margin']), np.nan):g} or more": frame["p_equivalence"],
+        "Mixed model (SE)": [_interval(a, se=b) for a, b in zip(frame["mixed_difference"], frame["mixed_se"], strict=True)],
+        "p mixed": frame["mixed_p"], "Patients": frame["patients"], "Seeds": frame["seeds"], "Slices": frame["slices"],
+        "Note": frame["note"].replace("", "–"),
     })
-    if (frame["seeds"] > 1).any():
-        shown.insert(14, "Seeds", frame["seeds"])
-    return save_table(labels, frame, "table4", f"Table 4. {reference} against each other experiment, SSIM per slice. As in "
-                      "the paper: two-sided Wilcoxon p and Cohen's d of independent samples. For paired slices of few "
-                      "patients: Holm-corrected p, paired d_z, rank-biserial correlation, bootstrap over patients and "
-                      "slices", shown)
+    return save_table(labels, frame, "table4", f"Table 4. {reference} against each other experiment by SSIM. What the "
+                      "paper's method gives, slices taken as independent: two-sided Wilcoxon p, Cohen's d of independent "
+                      "samples. With the patient as the unit: mean difference, its interval over patients and seeds, "
+                      "sign-flip test over patients with Holm's correction, two one-sided tests against the margin (small "
+                      "p: equal), mixed model score ~ arm + (arm | patient) + (1 | series) + (1 | seed)", shown)
+
+
+def _interval(middle: float, low: float = np.nan, high: float = np.nan, se: float = np.nan, form: str = "+.4f") -> str:
+    """'+0.0120 [+0.0088, +0.0152]'; what is not known is left out."""
+    shown = "–" if np.isnan(middle) else f"{middle:{form}}"
+    return shown + (f" [{low:{form}}, {high:{form}}]" if low == low else "") + (f" ({se:.4f})" if se == se else "")
 
 
 def _p_value(log10_p: float) -> str:
@@ -174,17 +189,9 @@ def probe_table(labels: Labels, probe: pd.DataFrame) -> pd.DataFrame:
     shown = pd.DataFrame({
         "ϕ": found["phi"], "Encoder": [names.get(name, name) for name in found["encoder"]], "Patients": found["patients"],
         "Chance": found["chance"].map("{:.3f}".format),
-        "Accuracy [95 %]": [_interval(*row) for row in found[["accuracy", "low", "high"]].to_numpy()],
+        "Accuracy [95 %]": [_interval(*row, form=".3f") for row in found[["accuracy", "low", "high"]].to_numpy()],
         f"Gain over {linear_probe.START}, paired [95 %]": [
-            _interval(*row, sign="+") for row in found[["difference", "difference_low", "difference_high"]].to_numpy()],
+            _interval(*row, form="+.3f") for row in found[["difference", "difference_low", "difference_high"]].to_numpy()],
         "Learnt": found["learnt"].map({True: "yes", False: "nothing measurable"}).fillna("–")})
     return save_table(labels, found, "probe", "Linear probe. Accuracy of the class of a cell, in patients that the Medical "
                       "encoder never saw; t intervals over patients", shown)
-
-
-def _interval(mean: float, low: float, high: float, sign: str = "") -> str:
-    """'0.612 [0.588, 0.636]'; too few patients have no interval."""
-    if np.isnan(mean):
-        return "–"
-    bounds = "" if np.isnan(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
-    return f"{mean:{sign}.3f}{bounds}"

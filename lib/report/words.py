@@ -1,7 +1,11 @@
-"""Numbers, lists and verdicts in words, the same in every table and sentence."""
+"""Numbers, lists and a training in words, the same in every table and sentence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import pandas as pd
+
+from lib.report.labels import Labels
 
 
 def number(value: float | None) -> str:
@@ -19,16 +23,16 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
-def verdict(agrees: bool) -> str:
-    """Whether this run agrees with the paper, as a sentence."""
-    return "This **agrees** with the paper." if agrees else "This **contradicts** the paper."
-
-
-def left_out(topic: str, needed: str) -> str:
-    """The line in place of a sentence that this study has no experiments for."""
-    return f"{topic}: left out, it needs {needed}."
-
-
 def slice_name(row: Mapping[str, Any]) -> str:
     """Which slice is shown: 'SIM09, B30, 1 mm, z = -61.3 mm'; ``row`` has patient, kernel, thickness_mm and z_mm."""
     return f"{row['patient']}, {row['kernel']}, {row['thickness_mm']:g} mm, z = {row['z_mm']:.1f} mm"
+
+
+def trained(labels: Labels, history: pd.DataFrame, run: tuple[str, int]) -> str:
+    """What one training (experiment, seed) did: validation's pixel term, its best epoch, Psi on the training set."""
+    name = f"{run[0]}, seed {run[1]}" if len(labels.seeds) > 1 else run[0]
+    error, psi = history["val_mse"], pd.to_numeric(history["psi"]).dropna()
+    influenced = f"Ψ {psi.iloc[0]:.3f} to {psi.iloc[-1]:.3f}" if len(psi) else "no perceptual term"
+    return (f"**{name}**, {len(history)} epochs: validation {labels.experiments[run[0]].pixel} {number(error.iloc[0])} to "
+            f"{number(error.iloc[-1])}, lowest in epoch {history.loc[error.idxmin(), 'epoch']:.0f} ({number(error.min())}); "
+            f"{influenced}. The last epoch's weights are evaluated, as the authors did.\n")

@@ -33,6 +33,8 @@ from lib.study.sections import (
 
 PILOT = "pilot"
 ARCHITECTURE_NAMES = {"vgg16": "VGG-16", "vgg19": "VGG-19"}
+
+
 class Study(Section):
     """A whole study: one profile with the user's choices.
 
@@ -51,7 +53,7 @@ class Study(Section):
     compute: Compute = Compute()
     calibration: Calibration
     evaluation: Evaluation = Evaluation()
-    statistics: Statistics
+    statistics: Statistics = Statistics()
     experiments: tuple[str, ...] = tuple(presets.paper())
     seeds: tuple[int, ...] = (5,)
     losses: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -84,8 +84,9 @@ def stages(study: Study) -> list[list[Stage]]:
                        *new.table("self_consistency"), *new.table("encoder_comparison"), *new.table("table3"),
                        *new.table("regions"), *new.figure("fig3"), *new.figure("fig_training")])],
         [new.notebook("05_stats", ["cohort", "encoder", "medical", "calibration", "statistics", *EXPERIMENTS],
-                      [paths.metrics, paths.calibrated, paths.influence],
-                      [*new.table("table4"), *new.figure("fig_ssim"), paths.figures / "claims.md"])],
+                      [paths.metrics, paths.influence],
+                      [*new.table("table4"), *new.figure("fig_ssim"),
+                       *(paths.figures / f"claims.{ending}" for ending in ("csv", "md"))])],
     ]
     return [wave for wave in waves if wave]
 

@@ -1,0 +1,90 @@
+"""The linear mixed model of two experiments: score ~ arm + (arm | patient) + (1 | series) + (1 | seed)."""
+
+import warnings
+from contextlib import suppress
+from itertools import combinations
+from typing import Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+import statsmodels.formula.api as smf
+from scipy import stats
+from statsmodels.regression.mixed_linear_model import MixedLMResults
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
+COMPONENTS: Final = {  # what varies at random: its name in the notes, its formula
+    "patient": ("(1 | patient)", "0 + C(patient)"),
+    "slope": ("(arm | patient)", "0 + C(patient):arm"),
+    "series": ("(1 | series)", "0 + C(series)"),
+    "seed": ("(1 | seed)", "0 + C(seed)"),
+}
+SINGULAR: Final = 1e-3  # a variance below this share of the residual's is none
+
+
+class Fit(NamedTuple):
+    """Estimated difference of the arms with its standard error and two-sided p; NaN where there is none, and why."""
+
+    estimate: float
+    standard_error: float
+    p: float
+    note: str = ""
+
+
+def mixed_model(first: pd.DataFrame, second: pd.DataFrame) -> Fit:
+    """Fit the model by REML; each score is the mean over the slices of a patient, series and seed.
+
+    The intercept and the slope of a patient are independent, since the arms are coded -1/2 and 1/2. A component of one
+    level, or without variance (a singular fit), is left out, and the note says so. p is that of a t with patients - 1
+    degrees of freedom: the normal distribution, which statsmodels takes, claims too much for few patients. The seeds' part
+    of the *difference* is in the residual of this model; :func:`lib.metrics.patients.over_patients_and_seeds` counts it.
+
+    Parameters
+    ----------
+    first, second : DataFrame, columns patient, series, seed, score, a row per cell; the same cells in both
+    """
+    cells = pd.concat([first.assign(arm=0.5), second.assign(arm=-0.5)], ignore_index=True)
+    patients = cells["patient"].nunique()
+    if patients < 2:
+        return Fit(np.nan, np.nan, np.nan, "no mixed model of one patient")
+    spread = float(cells["score"].std())
+    if not np.isfinite(spread) or np.array_equal(first["score"], second["score"]):
+        return Fit(np.nan, np.nan, np.nan, "no mixed model: the arms are equal or not finite")
+    single = [name for name in ("series", "seed") if cells[name].nunique() < 2]
+    levels = {name: pd.factorize(cells[name])[0] for name in ("patient", "series", "seed")}  # patsy knows plain arrays only
+    score = (cells["score"] - cells["score"].mean()) / spread  # of the size that the optimiser expects
+    scaled = pd.DataFrame({"score": score, "arm": cells["arm"], **levels})
+    notes = [f"{COMPONENTS[name][0]} left out: one {name}" for name in single]
+    fit = _fit(scaled, [name for name in COMPONENTS if name not in single])
+    if fit is None:
+        return Fit(np.nan, np.nan, np.nan, "; ".join([*notes, "the mixed model does not converge"]))
+    kept = dict(zip(fit.model.exog_vc.names, fit.vcomp, strict=True))
+    empty = [
+        shown for name, (shown, _) in COMPONENTS.items() if name not in single and kept.get(name, 0) < SINGULAR * fit.scale
+    ]
+    notes += [f"singular: without {', '.join(empty)}"] if empty else []
+    estimate, error = float(fit.fe_params["arm"]), float(fit.bse_fe["arm"])
+    with np.errstate(divide="ignore"):
+        p = 2 * float(stats.t.sf(abs(np.float64(estimate) / error), patients - 1))
+    return Fit(estimate * spread, error * spread, p, "; ".join(notes))
+
+
+def _fit(scaled: pd.DataFrame, names: list[str]) -> MixedLMResults | None:
+    """The fit with most components that converges; of several with as many the most likely one.
+
+    Optimisers fail where a variance is zero, and a component without variance adds nothing to the likelihood.
+    """
+    for count in range(len(names), 0, -1):
+        fits = [fit for kept in combinations(names, count) if (fit := _converged(scaled, kept)) is not None]
+        if fits:
+            return max(fits, key=lambda fit: fit.llf)
+    return None
+
+
+def _converged(scaled: pd.DataFrame, names: tuple[str, ...]) -> MixedLMResults | None:
+    formulas = {name: COMPONENTS[name][1] for name in names}
+    model = smf.mixedlm("score ~ arm", scaled, groups=np.ones(len(scaled)), vc_formula=formulas)
+    with warnings.catch_warnings(), suppress(np.linalg.LinAlgError):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said in the note
+        fit = model.fit(method=["nm"], maxiter=2000)
+        return fit if fit.converged and np.isfinite(fit.bse_fe["arm"]) else None
+    return None
