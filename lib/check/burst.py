@@ -53,7 +53,8 @@ def check_time(study: Study, parts: dict[str, pd.DataFrame], patches: dict[str, 
         report.warn(f"memory may not suffice: close other programs, or {smaller}")
     longest, pixels = max(kinds, key=seconds.get), seconds[_kind(losses["mse"])]
     encoder_pass = max(seconds[longest] - pixels, 0.0) / (2 if once[longest] else 3)
-    steps, runs, network = settings.epochs * (patches["train"] // batch), study.runs(), unet(**study.unet.architecture, seed=0)
+    steps, runs = settings.epochs * (patches["train"] // batch), study.runs()
+    network = unet(**study.unet.architecture, seed=0)
     rows, columns = (-(-int(side) // 16) * 16 for side in parts["test"][["rows", "columns"]].max())
     forward = _shortest(lambda: network.predict_on_batch(np.zeros((1, rows, columns, 1), np.float32)))
     medical = study.medical

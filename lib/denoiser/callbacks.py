@@ -84,8 +84,8 @@ class Watch(StepCallback):
 
 
 class Moved(keras.callbacks.Callback):
-    """Adds ``moved`` to an epoch's logs: how far the weights are from ``start``, relative to its norm. Experiments that start
-    from one network are compared at equal distances, too: after equal steps some have hardly left it."""
+    """Adds ``moved`` to an epoch's logs: how far the weights are from ``start``, relative to its norm. Experiments that
+    start from one network are compared at equal distances, too: after equal steps some have hardly left it."""
 
     def __init__(self, start: list[np.ndarray]):
         super().__init__()

@@ -8,8 +8,9 @@ from keras import layers
 
 LEVELS = 4
 Upsampling = Literal["transposed", "bilinear"]
-"""How the way up doubles a side. The four positions of a transposed convolution have weights of their own, which may become a
-grid of period 2 (Odena et al. 2016); a perceptual loss hardly charges for it. Bilinear interpolation has no such positions."""
+"""How the way up doubles a side. The four positions of a transposed convolution have weights of their own, which may become
+a grid of period 2 (Odena et al. 2016); a perceptual loss hardly charges for it. Bilinear interpolation has no such
+positions."""
 
 
 def unet(channels: int = 32, *, seed: int, output_bias: float = 0.0, upsampling: Upsampling = "transposed") -> keras.Model:
