@@ -20,8 +20,9 @@ from lib.workflow.stages import stages
 from tests import trees
 from tests.conftest import SECOND
 
-TABLES = ("table1", "table2", "table3", "table4", "calibration", "self_consistency", "encoder_comparison", "probe")
-FIGURES = ("fig1", "fig2", "fig3", "fig_training", "fig_ssim")
+TABLES = ("table1", "table2", "table3", "table4", "calibration", "self_consistency", "encoder_comparison", "probe",
+          "regions")
+FIGURES = {"fig1": 300, "fig2": 300, "fig3": 180, "fig_training": 300, "fig_ssim": 300}  # dots per inch
 
 
 def test_two_runs_give_identical_weights_and_tables(smoke, second):
@@ -45,14 +46,18 @@ def test_every_file_that_others_rely_on_is_there(smoke):
         provenance = pd.read_csv(made.figures / f"{name}.csv")["provenance"].unique()
         assert len(provenance) == 1 and "smoke profile" in provenance[0] and "SIMULATED" in provenance[0]
     assert all(f"**RQ{number}**" in (made.figures / "claims.md").read_text(encoding="utf-8") for number in (1, 2, 3))
-    for name in FIGURES:
+    assert pd.read_csv(made.figures / "claims.csv").columns[:7].tolist() == [
+        "claim", "question", "estimate", "low", "high", "paper", "verdict"]
+    for name, dpi in FIGURES.items():
         with Image.open(made.figures / f"{name}.png") as image:
-            assert [round(value) for value in image.info["dpi"]] == [300, 300] and np.asarray(image).std() > 10
+            assert [round(value) for value in image.info["dpi"]] == [dpi, dpi] and np.asarray(image).std() > 10
         assert (made.figures / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     table = pd.read_csv(made.figures / "table3.csv")
     assert table["experiment"].tolist() == ["ldct", "mse", "baseline", "E1", "E2", "E3", "E4"]
     scores = ["ssim_mean", "ssim_sd", "psnr_mean", "psnr_sd", "nrmse_mean", "nrmse_sd", "rank"]
     assert table.columns[1:8].tolist() == scores and {f"paper_{name}" for name in scores} <= set(table.columns)
+    assert table[["ssim_body", "bias_liver_hu"]].notna().all(axis=None) and table["psi_own"].notna().sum() == 6
+    assert {"seeds", "ssim_seed_sd", "psnr_seed_sd", "nrmse_seed_sd"} <= set(table.columns)
     states = pd.read_csv(made.figures / "calibration.csv")
     assert {"mse", "pl", "psi_eq5", "psi_alg2", "lambda_exact", "lambda_decade", "lambda_used"} <= set(states.columns)
     assert set(states["state"]) == {"untrained", "pilot", "own"}
