@@ -15,14 +15,15 @@ VGG19_WEIGHTS ?=
 MEDICAL_WEIGHTS ?=
 LAMBDA ?=
 EXPERIMENTS ?=
+SEEDS ?=
 SET ?=
 UNCHECKED ?=
 JOBS ?= 1
 SCHEDULER ?=
 OUTPUT ?=
-export PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA EXPERIMENTS SET SCHEDULER OUTPUT
+export PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA EXPERIMENTS SEEDS SET SCHEDULER OUTPUT
 
-VARIABLES := PYTHON VENV PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA EXPERIMENTS SET UNCHECKED \
+VARIABLES := PYTHON VENV PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA EXPERIMENTS SEEDS SET UNCHECKED \
   JOBS SCHEDULER OUTPUT
 PROFILES := $(basename $(notdir $(wildcard lib/study/profiles/*.yaml)))
 
@@ -114,6 +115,7 @@ help: ## this text
 	@echo '  MEDICAL_WEIGHTS=file        weights of the Medical encoder, instead of fine-tuning one'
 	@echo '  LAMBDA=published|untrained|pilot[-exact]   which calibrated lambda trains (README)'
 	@echo '  EXPERIMENTS=file.yaml       losses of your own, which experiments to train, from which seeds (README)'
+	@echo '  SEEDS=3                     train each experiment from so many seeds'
 	@echo '  SET="section.field=value"   any field of the profile, several apart by spaces: SET="training.batch=8 seeds=[5,6]"'
 	@echo '  UNCHECKED=1                 start without the check'
 	@echo '  JOBS=n                      stages at once, each in a worker process (default 1)'

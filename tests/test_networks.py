@@ -40,6 +40,14 @@ def test_output_has_the_inputs_shape_and_lies_in_0_to_1(shape):
     assert output.shape == image.shape and (output > 0).all() and (output < 1).all()
 
 
+def test_bilinear_upsampling_has_as_many_parameters_and_starts_without_a_grid():
+    transposed, bilinear = (unet(4, seed=1, upsampling=upsampling) for upsampling in ("transposed", "bilinear"))
+    assert transposed.count_params() == bilinear.count_params()
+    flat = np.full((1, 128, 128, 1), 0.25, np.float32)
+    middle = [np.asarray(network(flat))[0, 56:72, 56:72, 0] for network in (transposed, bilinear)]
+    assert middle[0].std() > 1e-4 and middle[1].std() < 1e-6, "far from the edge a flat image stays flat"
+
+
 def test_data_mean_bias_starts_at_the_mean():
     network = unet(2, seed=0, output_bias=logit(0.13))
     np.testing.assert_allclose(network(np.zeros((1, 16, 16, 1), np.float32)).numpy(), 0.13, rtol=1e-5)

@@ -60,6 +60,21 @@ def test_max_patches_draws_without_repetition_from_all_slices():
     assert len(index(limit=31)) == 30, "more than there are"
 
 
+def test_balanced_sampling_draws_about_as_many_patches_of_a_rare_series():
+    pairs = pd.DataFrame({"kernel": ["B30"] * 27 + ["D45"] * 3, "thickness_mm": 1.0})
+    drawn = [patch_index(pairs, [(24, 40)] * 30, PatchPlan(8, 8, sampling=sampling, limit=60), np.random.default_rng(1))[0]
+             for sampling in ("grid", "balanced")]
+    rare = [int((index[:, 0] >= 27).sum()) for index in drawn]
+    # 45 of 450 patches are rare: 6 of 60 at random; half of the draws at first, less as the 45 are used up
+    assert rare[0] < 14 and 20 <= rare[1] <= 35, rare
+    assert all(len(np.unique(index, axis=0)) == 60 for index in drawn)
+
+
+def test_balanced_sampling_needs_its_numbers(study):
+    with pytest.raises(ValueError, match="max_patches of train and validation"):
+        type(study.training).model_validate(study.training.model_dump() | {"sampling": "balanced", "max_patches": None})
+
+
 def test_a_limit_is_of_its_own_subset(study):
     assert [study.training.plan(name).limit for name in ("train", "validation", "test")] == [24, 8, None]
 

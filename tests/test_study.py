@@ -8,6 +8,7 @@ from lib.paper import published
 from lib.study.choices import portable
 from lib.study.config import load_study, profiles
 from lib.study.paths import PROFILES
+from lib.study.runs import Run
 from lib.study.sections import Split
 
 
@@ -95,6 +96,27 @@ def test_insertion_reads_the_scans_of_data_and_makes_a_cohort_of_its_own(monkeyp
     monkeypatch.setenv("INSERT", "1.5")
     with pytest.raises(StudyError, match="cohort.insertion.dose_fraction: .*less than 1"):
         load_study("demo")
+
+
+def test_seeds_are_so_many_from_the_first(monkeypatch):
+    monkeypatch.setenv("SEEDS", "3")
+    assert load_study("smoke").seeds == (5, 6, 7)
+    for wrong in ("0", "two", "-1", "1.5"):
+        monkeypatch.setenv("SEEDS", wrong)
+        with pytest.raises(StudyError, match=f"SEEDS={wrong} is no number of seeds"):
+            load_study("smoke")
+
+
+def test_the_pilots_own_fields_are_those_of_training(monkeypatch):
+    monkeypatch.setenv("SET", "pilot.lr=5e-4 pilot.epochs=3")
+    study = load_study("smoke")
+    pilot, arm = study.training_of(study.pilot_run), study.training_of(Run("E1", 5))
+    assert (pilot.lr, pilot.epochs, pilot.start) == (5e-4, 3, "scratch") and arm == study.training and arm.start == "pilot"
+    for wrong, message in (("pilot.lr=-1", "pilot.lr: .*greater than 0"), ("pilot.speed=2", "pilot.speed: .*not permitted"),
+                           ("training.start=scratch", "pilot: only experiments that start from it")):
+        monkeypatch.setenv("SET", wrong)
+        with pytest.raises(StudyError, match=message):
+            load_study("smoke")
 
 
 def test_set_changes_any_field(monkeypatch):

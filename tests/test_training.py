@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from lib import REPOSITORY
 from lib.artifacts import cache, provenance
 from lib.artifacts.cache import Step
 from lib.denoiser import checkpoints as denoiser_checkpoints
-from lib.denoiser.callbacks import Watch
+from lib.denoiser.callbacks import Moved, Watch
 from lib.denoiser.checkpoints import Checkpoints, Position
 from lib.denoiser.devices import repeatable
 from lib.denoiser.model import Denoiser
@@ -75,6 +76,29 @@ def killed(begun, tmp_path):
     """The same in a folder of the test's own."""
     copy(begun, tmp_path)
     return load_study("smoke")
+
+
+def test_all_experiments_of_a_seed_start_from_its_pilot(killed):
+    patches, pilot = inputs.patches(killed, "train", 5), killed.pilot_run
+    assert pilot == Run("pilot", 5) == killed.pilots()[0] and pilot not in killed.runs()
+    begins = train.load_unet(killed.unet, killed.paths.weights(pilot)).get_weights()
+    for run in (E1, Run("mse", 5)):
+        for ours, its in zip(train.new_denoiser(killed, run, 0.0, patches, 12).unet.get_weights(), begins, strict=True):
+            np.testing.assert_array_equal(ours, its)
+    assert killed.training_of(pilot).epochs == 1 and killed.training_of(E1).epochs == 2
+    before = train.training_step(killed, E1, 0.1).key
+    killed.paths.weights(pilot).write_bytes(b"another")
+    assert train.training_step(killed, E1, 0.1).key != before
+    scratch = killed.model_copy(update={"training": killed.training.model_copy(update={"start": "scratch"})})
+    assert scratch.pilots() == [] and scratch.pilot_run == Run("mse", 5) and train.start_of(scratch, E1) is None
+
+
+def test_how_far_a_network_moved_is_relative_to_its_start():
+    model = SimpleNamespace(unet=SimpleNamespace(get_weights=lambda: [np.array([3.0, 4.0]), np.array([[12.0]])]))
+    moved, logs = Moved([np.array([3.0, 0.0]), np.array([[9.0]])]), {}
+    moved.set_model(model)
+    moved.on_epoch_end(0, logs)
+    assert logs["moved"] == pytest.approx(5 / 90**0.5)
 
 
 def run(kill: bool, root) -> int:

@@ -22,7 +22,8 @@ class PatchPlan:
     # the authors': slices shuffled once, a slice's patches in sequence; or the slices of all patients shuffled once, and
     # then the patches of each shard of slices
     order: Literal["slices", "patches"] = "slices"
-    sampling: Literal["grid", "foreground"] = "grid"  # all of the grid, or without patches of air
+    # all of the grid, or without patches of air, or ``limit`` of it with about as many of each kernel and slice thickness
+    sampling: Literal["grid", "foreground", "balanced"] = "grid"
     limit: int | None = None  # so many of them, drawn at random, spread over all slices
 
 
@@ -64,12 +65,20 @@ def patch_index(
         raise CohortError(f"no patch of {plan.size} x {plan.size} in {len(pairs)} pairs of slices",
                           remedy="check DATA, the split, patch_size and sampling")
     if plan.limit is not None and plan.limit < len(index):
-        index = index[np.sort(random.choice(len(index), plan.limit, replace=False))]
+        shares = _equal_shares(pairs, index[:, 0]) if plan.sampling == "balanced" else None
+        index = index[np.sort(random.choice(len(index), plan.limit, replace=False, p=shares))]
     bounds = _bounds(index[:, 0], shard or SHARD[plan.order])
     if plan.order == "patches":
         for start, stop in pairwise(bounds):
             index[start:stop] = random.permutation(index[start:stop])
     return index, bounds
+
+
+def _equal_shares(pairs: pd.DataFrame, of: np.ndarray) -> np.ndarray:
+    """Probability of each patch, of the pair ``of``, at which every kernel and slice thickness has the same."""
+    series = pairs.groupby(["kernel", "thickness_mm"]).ngroup().to_numpy()[of]
+    share = 1.0 / np.bincount(series)[series]
+    return share / share.sum()
 
 
 def _bounds(pairs: np.ndarray, limit: int) -> np.ndarray:

@@ -15,7 +15,8 @@ from lib.errors import StudyError
 from lib.perceptual import presets
 from lib.simulation.contents import is_simulation
 
-ENVIRONMENT = ("DATA", "INSERT", "SPLIT", "ENCODER", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS", "LAMBDA", "EXPERIMENTS", "SET")
+ENVIRONMENT = ("DATA", "INSERT", "SPLIT", "ENCODER", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS", "LAMBDA", "EXPERIMENTS", "SEEDS",
+               "SET")
 FILES = ("DATA", "SPLIT", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS", "EXPERIMENTS")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # no choice of ours, but Dask sets them to 1
 OF_EXPERIMENTS = ("losses", "experiments", "seeds")
@@ -42,9 +43,19 @@ def apply(settings: dict, environment: Mapping[str, str]) -> None:
         losses = settings.get("losses", {}) | given.get("losses", {})
         names = dict.fromkeys([*settings.get("experiments", presets.paper()), *losses])
         settings.update({"experiments": list(names)} | given | {"losses": losses})
+    if "SEEDS" in chosen:
+        settings["seeds"] = _seeds(settings, chosen["SEEDS"])
     if "SET" in chosen:
         assigned = _assignments(chosen["SET"].split())
         settings.update(OmegaConf.to_container(OmegaConf.merge(settings, assigned)))
+
+
+def _seeds(settings: dict, number: str) -> list[int]:
+    """So many seeds, from the first of the study on."""
+    if not (number.isdecimal() and int(number) > 0):
+        raise StudyError(f"SEEDS={number} is no number of seeds", remedy="pass 1, 2, 3 ...; SET=seeds=[5,9] chooses which")
+    first = settings["seeds"][0]
+    return list(range(first, first + int(number)))
 
 
 def _choose_encoders(settings: dict, chosen: Mapping[str, str]) -> None:

@@ -132,11 +132,11 @@ class Training(Section):
     experiments branch from it.
 
     ``order``: ``slices`` (the authors': slices shuffled once, patches of one in sequence) or ``patches`` (slices
-    shuffled across patients, then patches within shards of many slices). ``sampling``: ``grid`` (the paper's) or
-    ``foreground``, the grid without patches of air. ``max_patches`` draws that many of them with the seed.
-    ``checkpoint_steps``: steps between checkpoints. ``patience``: steps for which an output may be constant before the
-    run is stopped. ``features_gib``: disk that the targets' features may take, for each seed (they are
-    computed once if they fit).
+    shuffled across patients, then patches within shards of many slices). ``max_patches`` draws that many patches with the
+    seed. ``sampling``: ``grid`` (the paper's), ``foreground``, the grid without patches of air, or ``balanced``: about as
+    many are drawn of each kernel and slice thickness. ``checkpoint_steps``: steps between checkpoints. ``patience``: steps
+    for which an output may be constant before the run is stopped. ``features_gib``: disk that the targets' features may
+    take, for each seed (they are computed once if they fit).
     """
 
     start: Literal["scratch", "pilot"] = "scratch"
@@ -149,11 +149,17 @@ class Training(Section):
     beta_2: float
     schedule: Literal["constant", "cosine"]
     order: Literal["slices", "patches"]
-    sampling: Literal["grid", "foreground"] = "grid"
+    sampling: Literal["grid", "foreground", "balanced"] = "grid"
     max_patches: dict[Literal["train", "validation"], Positive] | None = None
     checkpoint_steps: Positive
     patience: Positive
     features_gib: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _limited(self) -> "Training":
+        if self.sampling == "balanced" and not {"train", "validation"} <= set(self.max_patches or {}):
+            raise ValueError("sampling: balanced draws, so it needs max_patches of train and validation")
+        return self
 
     def plan(self, subset: str) -> PatchPlan:
         """How the slices of 'train' or 'validation' become patches."""
