@@ -93,8 +93,6 @@ class Study(Section):
         for field in ("experiments", "seeds"):
             if not getattr(self, field) or len(set(getattr(self, field))) < len(getattr(self, field)):
                 raise ValueError(f"{field}: expected at least one, each once")
-        if self.pilot and self.training.start != "pilot":
-            raise ValueError("pilot: only experiments that start from it (training.start: pilot) have one of its own")
         self.training_of(self.pilot_run)
         return self
 
