@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.artifacts.cache import Step
 from lib.errors import StageError, StudyError
 from lib.paper import published
 from lib.perceptual.losses import distance
@@ -113,6 +114,22 @@ def test_published_lambdas_are_for_the_authors_encoders(tmp_path, monkeypatch):
 def test_the_middle_depth_is_measured_in_the_contexts_of_the_study(study, experiments, middle):
     found = study.model_copy(update={"experiments": experiments}).calibrated
     assert list(found) == [*(name for name in experiments if name != "mse"), *middle]
+
+
+def test_every_pilot_is_measured_and_the_first_chooses_lambda(study, monkeypatch):
+    two = study.model_copy(update={"seeds": (5, 6), "experiments": ("mse", "E1"), "losses": {},
+                                   "calibration": study.calibration.model_copy(update={"state": "pilot", "rule": "exact"})})
+    pairs = pd.DataFrame({"mse": [1e-4, 3e-4], "E1": [10.0, 30.0], "ImageNet middle": [1.0, 1.0]})
+    monkeypatch.setattr(calibrate, "pair_losses", lambda study, seed: {
+        "untrained": pairs, "pilot": pairs.assign(E1=pairs["E1"] * seed)})
+    monkeypatch.setattr(calibrate, "calibration_step", lambda study: Step(
+        "calibration", study.paths.calibrated.with_suffix(".json"), set(), {}, {}, [study.paths.calibrated]))
+    table = calibrate.calibrate(two).set_index(["experiment", "state", "seed"]).sort_index()
+    exact = table["lambda_exact"]["E1", "pilot"]
+    assert exact[5] == pytest.approx(19 * 1e-5 / 5) and exact[6] == pytest.approx(19 * 1e-5 / 6)
+    assert (table["lambda_used"]["E1"] == exact[5]).all() and table["psi_alg2"]["E1", "pilot", 6] > 0.95
+    scratch = two.model_copy(update={"training": study.training.model_copy(update={"start": "scratch"})})
+    assert two.measured_seeds == [5, 6] and scratch.measured_seeds == [5]
 
 
 def test_calibration_measures_nothing_twice(smoke_study, monkeypatch):

@@ -88,8 +88,8 @@ class Labels:
         provenance = " | ".join([f"{study.profile} profile", cohort, *(f"{contexts[name]} = {what[name]}" for name in what),
                                  f"λ: {rule}", *_departures(study), f"commit {commit()}", f"config {digest(study)[:12]}"])
         losses = study.chosen | study.configurations | study.calibrated
-        probed = medical.weights is None and study.paths.probe.is_file()
-        learnt = linear_probe.learnt(pd.read_csv(study.paths.probe)) if probed else {}
+        probe = pd.read_csv(study.paths.probe) if medical.weights is None and study.paths.probe.is_file() else None
+        learnt = linear_probe.learnt(probe) if probe is not None and "patient" in probe else {}  # else of an earlier version
         return cls(provenance, study.paths.figures, _experiments(losses, contexts, rules, learnt), study.seeds,
                    study.simulated, calibration.target_psi, settings)
 

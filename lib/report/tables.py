@@ -98,7 +98,8 @@ def table2(labels: Labels, calibration: pd.DataFrame) -> pd.DataFrame:
     rows = [(*row, _cell(labels.settings[row[0]])) for row in (*rows, *OPEN_CHOICES) if labels.settings[row[0]] != ""]
     for experiment, states in calibration.dropna(subset="lambda_used").groupby("experiment", sort=False):
         label = labels.experiments[experiment]
-        psi = ", ".join(f"{state} {value:.3f}" for state, value in zip(states["state"], states["psi_alg2"], strict=True))
+        means = states.groupby("state", sort=False)["psi_alg2"].mean()
+        psi = ", ".join(f"{state} {value:.3f}" for state, value in means.items())
         rows.append((f"λ {experiment}", f"{label.label}; {label.lambda_rule}; Ψ {psi}",
                      number(published.LAMBDAS.get(experiment)), number(states["lambda_used"].iloc[0])))
     frame = pd.DataFrame(rows, columns=["hyperparameter", "description", "paper", "used"])

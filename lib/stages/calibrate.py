@@ -31,31 +31,32 @@ COLUMNS = ["experiment", "seed", "state", "context", "phi", "mse", "pl", "psi_eq
 BATCH = 16  # pairs at a time: each has its own losses, so that the batch changes the speed only
 
 
-def losses_step(study: Study) -> Step:
-    """What the losses of the training pairs depend on."""
-    paths, pilot = study.paths, study.paths.weights(study.pilot_run)
+def losses_step(study: Study, seed: int) -> Step:
+    """What the losses of the training pairs of a seed depend on."""
+    paths, pilot = study.paths, study.paths.weights(study.pilot_of(seed))
     if not pilot.is_file():
         raise StageError("the pilot, the network with MSE alone, is not trained", where=pilot,
                          remedy="run notebook 02 (make paper does)")
     losses = {name: loss.as_dict() | {"lambda": None} for name, loss in _measured(study.calibrated).items()}
     training = study.training.model_dump(exclude={"checkpoint_steps", "patience", "features_gib"})
-    config = {"training": training, "unet": study.unet, "losses": losses, "split": study.cohort.division, "seed": study.seed}
-    return Step("losses", paths.calibration / "stamp.json", {"lib.stages.calibrate"}, config,
+    config = {"training": training, "unet": study.unet, "losses": losses, "split": study.cohort.division, "seed": seed}
+    return Step(f"losses, seed {seed}", paths.calibration / f"losses_seed-{seed}.json", {"lib.stages.calibrate"}, config,
                 {"manifest": paths.manifest, "pilot": pilot}
                 | inputs.weights_files(study.weights, balance.encodings(study.calibrated.values())),
-                _files(paths.calibration).values())
+                _files(paths.calibration, seed).values())
 
 
 def calibration_step(study: Study) -> Step:
     """What Psi and the lambdas of ``paths.calibrated`` depend on: the losses, and which of them chooses lambda."""
     rules = {name: asdict(study.lambda_rule(loss)) for name, loss in study.chosen.items()}
     return Step("calibration", study.paths.calibrated.with_suffix(".json"), {"lib.stages.calibrate"},
-                {"calibration": study.calibration, "lambda": rules}, {"losses": losses_step(study).key},
+                {"calibration": study.calibration, "lambda": rules},
+                {f"losses of seed {seed}": losses_step(study, seed).key for seed in study.measured_seeds},
                 [study.paths.calibrated])
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    return {state: folder / f"losses_{state}.csv" for state in STATES}
+def _files(folder: Path, seed: int) -> dict[str, Path]:
+    return {state: folder / f"losses_{state}_seed-{seed}.csv" for state in STATES}
 
 
 def _measured(calibrated: Mapping[str, LossConfiguration]) -> dict[str, LossConfiguration]:
@@ -63,33 +64,34 @@ def _measured(calibrated: Mapping[str, LossConfiguration]) -> dict[str, LossConf
     return {"mse": presets.paper()["mse"]} | dict(calibrated)
 
 
-def pair_losses(study: Study) -> dict[str, pd.DataFrame]:
-    """Losses of every training pair in both states of f_theta, computed once and kept.
+def pair_losses(study: Study, seed: int | None = None) -> dict[str, pd.DataFrame]:
+    """Losses of every training pair of a seed, by default the first, in both states of f_theta, computed once and kept.
 
     'untrained' is Algorithm 2 as printed; 'pilot' is a network trained with MSE alone. By state, a row per pair: mse, the
     perceptual loss of each of ``study.calibrated``, and '<experiment> pixel' where its pixel term is not the plain MSE.
     Raises StageError if the pilot has not been trained.
     """
-    step, files = losses_step(study), _files(study.paths.calibration)
+    seed = study.seed if seed is None else seed
+    step, files = losses_step(study, seed), _files(study.paths.calibration, seed)
     if not step.is_current():
-        repeatable(study.seed)
-        with step.making(seed=study.seed):
-            for state, losses in _measure(study).items():
+        repeatable(seed)
+        with step.making(seed=seed):
+            for state, losses in _measure(study, seed).items():
                 write_csv(files[state], losses)
     return {state: pd.read_csv(path) for state, path in files.items()}
 
 
-def _measure(study: Study) -> dict[str, pd.DataFrame]:
+def _measure(study: Study, seed: int) -> dict[str, pd.DataFrame]:
     """The pass over the training set: one U-Net pass for each state, one encoder pass for each encoding and state; the
     targets' features come from disk where they are kept."""
-    patches, chosen = inputs.patches(study, "train", study.seed), _measured(study.calibrated)
+    patches, chosen = inputs.patches(study, "train", seed), _measured(study.calibrated)
     layers = balance.encodings(chosen.values())
-    known = {encoding: target_features(study, encoding, patches, study.seed) for encoding in layers}
+    known = {encoding: target_features(study, encoding, patches, seed) for encoding in layers}
 
     def encoder(encoding, names) -> keras.Model | None:
         return worth_accelerating(inputs.encoder(study.weights, encoding, *names), len(patches)) if names else None
 
-    networks = new_unet(study.unet, study.seed, patches), load_unet(study.unet, study.paths.weights(study.pilot_run))
+    networks = new_unet(study.unet, seed, patches), load_unet(study.unet, study.paths.weights(study.pilot_of(seed)))
     losses = balance.pair_losses(
         [worth_accelerating(network, len(patches)) for network in networks], list(chosen.values()),
         {encoding: encoder(encoding, names) for encoding, names in layers.items()},
@@ -147,20 +149,23 @@ def chosen_lambda(experiment: str, rule: LambdaRule, losses: Mapping[str, pd.Dat
 def calibrate(study: Study) -> pd.DataFrame:
     """Psi and lambda of each of ``study.calibrated`` in both states; written to ``paths.calibrated``.
 
+    Every seed that has a pilot of its own is measured. The first one's chooses the lambda of all.
+
     Returns
     -------
     DataFrame
         Rows of :func:`influence`; lambda_used and both Psi are empty where no experiment trains with the loss.
     """
-    losses, step, rows = pair_losses(study), calibration_step(study), []
+    losses, rows = {seed: pair_losses(study, seed) for seed in study.measured_seeds}, []
     for experiment, loss in study.calibrated.items():
         rule = study.lambda_rule(loss)
-        used = chosen_lambda(experiment, rule, losses) if experiment in study.chosen else float("nan")
-        what = {"experiment": experiment, "seed": study.seed, "context": loss.weights, "phi": " + ".join(loss.layer_names),
+        used = chosen_lambda(experiment, rule, losses[study.seed]) if experiment in study.chosen else float("nan")
+        what = {"experiment": experiment, "context": loss.weights, "phi": " + ".join(loss.layer_names),
                 "lambda_used": used, "target_psi": rule.psi or study.calibration.target_psi}
-        rows += [influence(what | {"state": state}, *terms(pairs, experiment)) for state, pairs in losses.items()]
+        rows += [influence(what | {"seed": seed, "state": state}, *terms(pairs, experiment))
+                 for seed, states in losses.items() for state, pairs in states.items()]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    with step.making(seed=study.seed):
+    with calibration_step(study).making(seed=study.seed):
         write_csv(study.paths.calibrated, table)
     return table
 

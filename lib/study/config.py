@@ -167,6 +167,11 @@ class Study(Section):
         """The trainings from which the others start, one of each seed; none where all start from scratch."""
         return [self.pilot_of(seed) for seed in self.seeds] if self.training.start == "pilot" else []
 
+    @property
+    def measured_seeds(self) -> list[int]:
+        """The seeds whose networks the calibration measures: those that have a pilot, the first alone without pilots."""
+        return [run.seed for run in self.pilots()] or [self.seed]
+
     def uses(self, weights: str) -> bool:
         """Whether an experiment's encoder has these weights: 'ImageNet', 'Medical'."""
         return any(loss.weights == weights for loss in self.chosen.values())

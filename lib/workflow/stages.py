@@ -68,7 +68,7 @@ def stages(study: Study) -> list[list[Stage]]:
         [new.notebook(f"03_train_{run.file}", ["cohort.division", "unet", "training", "pilot", "compute"], [paths.manifest],
                       [paths.weights(run), paths.history(run)], "03_train_Ek", run) for run in study.pilots()],
         [new.notebook("02_calibrate_psi", [*NETWORK, "calibration", *EXPERIMENTS],
-                      [paths.manifest, *map(paths.weights, study.pilots()[:1]), *brought],
+                      [paths.manifest, *map(paths.weights, study.pilots()), *brought],
                       [paths.calibrated, *new.table("table1"), *new.table("table2"),
                        *(new.table("probe") if study.uses("Medical") else [])])],
         [new.notebook(f"03_train_{run.file}", NETWORK,
