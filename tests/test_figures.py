@@ -170,7 +170,7 @@ def test_figure2_says_how_far_equation_5_is_off(labels, drawn):
     """Half of the pairs have no perceptual loss: Eq. 5 tends to 1/2 where Algorithm 2 tends to 1."""
     FIGURES["fig2"](labels)
     texts = [text.get_text() for text in drawn[0].axes[0].texts]
-    assert texts == ["Eq. 5 differs by 0.500 at most"] and not drawn[0].axes[2].texts
+    assert texts == ["Eq. 5 differs\nby 0.500 at most"] and not drawn[0].axes[2].texts
 
 
 def test_training_curves_have_every_seed_the_target_and_one_scale(labels, drawn):

@@ -29,10 +29,11 @@ def samples(smoke_study) -> Samples:
 
 
 @pytest.fixture
-def unmade(smoke_study, tmp_path):
+def unmade(smoke_study, tmp_path, monkeypatch):
     """The smoke study's scans below a folder of its own, nothing fine-tuned."""
     for name in ("volumes", "cohort/masks"):
         shutil.copytree(smoke_study.paths.artifacts / name, tmp_path / "artifacts" / "smoke" / name)
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
     return load_study("smoke")
 
 

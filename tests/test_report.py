@@ -187,7 +187,7 @@ def test_own_experiments_have_labels_and_colours_of_their_own(study):
     assert labels.experiments["mine"].label == "mine: block2_conv2 + block4_conv3, ImageNet*, L1"
     assert labels.experiments["plain"].label == "plain: pixel L1" and labels.experiments["plain"].layers == ()
     many = changed(study, losses={f"x{place}": OWN["mine"] for place in range(20)}).experiments.values()
-    assert len({(each.colour, each.marker) for each in many}) == len(many) == 29
+    assert len({(each.colour, each.marker) for each in many}) == len(many) == 30
 
 
 @pytest.mark.parametrize("names", [("mine",), ("plain", "mine"), ("mse", "mine", "E4", "E2"), ("E3", "E1")])

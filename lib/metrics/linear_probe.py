@@ -8,9 +8,8 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lib.metrics.patients import of_independent
+from lib.metrics.patients import LEAST_PATIENTS, of_independent
 
-PATIENTS = 3  # from here on there are intervals: of two patients' equal gains one would have no width
 START, TUNED = "ImageNet", "Medical"  # the encoder that fine-tuning began with, and its result
 Labelled = tuple[np.ndarray, np.ndarray]  # features (samples, channels) and their classes (samples,)
 
@@ -40,26 +39,25 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame : a row per phi and encoder: phi, encoder, patients, chance, accuracy, low, high, difference, difference_low,
-        difference_high; the bounds are NaN below ``PATIENTS``, the difference for the beginning itself
+        difference_high; the bounds are NaN for fewer than three patients, the difference for the beginning itself
     """
     rows = []
     for phi, part in table.groupby("phi", sort=False):
         by_encoder = part.pivot(index="patient", columns="encoder", values="accuracy")
         for encoder in part["encoder"].unique():
             values, difference = by_encoder[encoder], by_encoder[encoder] - by_encoder[START]
-            mean, gain = of_independent(values), of_independent(difference)
-            low, high, *gains = (*mean.interval(), *gain.interval()) if len(values) >= PATIENTS else (np.nan,) * 4
-            gains = (np.nan,) * 3 if encoder == START else (gain.estimate, *gains)
+            accuracy, low, high = _interval(values)
+            gain = (np.nan,) * 3 if encoder == START else _interval(difference)
             rows.append(
                 {
                     "phi": phi,
                     "encoder": encoder,
                     "patients": len(values),
                     "chance": part["chance"].mean(),
-                    "accuracy": mean.estimate,
+                    "accuracy": accuracy,
                     "low": low,
                     "high": high,
-                    **dict(zip(("difference", "difference_low", "difference_high"), gains, strict=True)),
+                    **dict(zip(("difference", "difference_low", "difference_high"), gain, strict=True)),
                 }
             )
     return pd.DataFrame(rows)
@@ -67,6 +65,12 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def learnt(table: pd.DataFrame) -> dict[str, bool]:
     """By phi, whether the tuned encoder tells measurably more than the one it began with: the interval of the paired
-    difference lies above zero. Fewer than ``PATIENTS`` never suffice. ``table`` as for :func:`summary`."""
+    difference lies above zero. Two patients never suffice. ``table`` as for :func:`summary`."""
     tuned = summary(table).set_index("encoder").loc[[TUNED]]
     return dict(zip(tuned["phi"], tuned["difference_low"] > 0, strict=True))
+
+
+def _interval(values: pd.Series) -> tuple[float, float, float]:
+    mean = of_independent(values.to_numpy())
+    low, high = mean.interval() if len(values) >= LEAST_PATIENTS else (np.nan, np.nan)
+    return mean.estimate, low, high

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+LEAST_PATIENTS: Final = 3  # for a verdict: the interval of two may have no width
 FLIPS: Final = 99_999  # sign flips that are tried: all 2^n of up to 16 patients, this many random ones of more
 
 

@@ -49,7 +49,7 @@ def figure2(labels: Labels, states: pd.DataFrame, losses: Mapping[str, pd.DataFr
         _influence(panel, labels, rows, colours)
         panel.set_title(title)
         if gap := _largest_gap(losses.get(state), rows.index):
-            panel.text(0.985, 0.03, f"Eq. 5 differs by {gap:.3f} at most", transform=panel.transAxes, ha="right")
+            panel.text(0.985, 0.03, f"Eq. 5 differs\nby {gap:.3f} at most", transform=panel.transAxes, ha="right")
     for panel in figure.axes[2:]:
         panel.set_xlabel("λ")
     figure.supylabel("perceptual influence Ψ(λ, ϕ, c)")

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from lib.report.figures import STYLE, new_figure, save_figure
 from lib.report.labels import Labels
 from lib.report.tables import save_table
+from lib.report.words import counted
 
 MEASURES: Final = ("ssim_body", "bias_", "noise_", "ndct_noise_", "grid_")
 
@@ -27,8 +28,8 @@ def figure_ssim(labels: Labels, metrics: pd.DataFrame) -> Path:
     for panel, ((kernel, thickness), series) in zip(axes.flat, groups, strict=False):
         _patients(panel, labels, series, names)
         count = series.drop_duplicates(["patient", "index"])["patient"].value_counts()
-        slices = "slice" if count.max() == 1 else "slices"
-        panel.set(title=f"{kernel}, {thickness:g} mm: {len(count)} patients, {count.max()} {slices} each", axisbelow=True)
+        panel.set(axisbelow=True, title=f"{kernel}, {thickness:g} mm: {counted(len(count), 'patient')}, "
+                                       f"{counted(count.max(), 'slice')} each")
     for panel in axes.flat[len(groups) :]:
         panel.set_axis_off()
     for panel in axes[:, 0]:

@@ -7,9 +7,9 @@ import pandas as pd
 
 from lib.report.psi_claims import HALF_DECADE, STATES, states
 from lib.report.verdicts import compared
-from lib.report.words import listed, number
+from lib.report.words import counted, listed, number
 
-FORMATS: Final = {"SSIM": "{:+.4f}", "PSNR": "{:+.2f}", "NRMSE": "{:+.4f}", "least Ψ": "{:.4f}",
+FORMATS: Final = {"SSIM": "{:+z.4f}", "PSNR": "{:+z.2f}", "NRMSE": "{:+z.4f}", "least Ψ": "{:.4f}",
                   "decades of PL / MSE": "{:+.2f}"}  # of λ*: `number`
 SUFFIXES: Final = {"PSNR": " dB", "decades of PL / MSE": " decades"}
 
@@ -37,8 +37,7 @@ def tally(claims: pd.DataFrame) -> str:
     if claims.empty:
         return "no experiment of this study has a perceptual term, so there is no Ψ"
     stand, fall, undecided = (int((claims["verdict"] == name).sum()) for name in ("stands", "falls", "undecided"))
-    factors = [f"{count} {name if count != 1 else name[:-1]}" for name in ("patients", "seeds")
-               if not pd.isna(count := claims[name].max())]
+    factors = [counted(count, name) for name in ("patient", "seed") if not pd.isna(count := claims[f"{name}s"].max())]
     return (f"{stand} stand{'s' * (stand == 1)}, {fall} fall{'s' * (fall == 1)}, {undecided} undecided"
             + (f"; {listed(factors)}" if factors else ""))
 

@@ -13,12 +13,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from lib.metrics.patients import differences, over_patients_and_seeds, sign_flip
-from lib.report.words import listed
+from lib.metrics.patients import LEAST_PATIENTS, differences, over_patients_and_seeds, sign_flip
+from lib.report.words import counted, listed
 
 Bounds = tuple[float, float, float]  # estimate, lower and upper end of its interval
 NOTHING: Final[Bounds] = (np.nan, np.nan, np.nan)
-LEAST_PATIENTS: Final = 3  # for a verdict on images
 LEAST_SEEDS: Final = 2
 LOWER_IS_BETTER: Final = ("nrmse",)
 COLUMNS: Final = ["claim", "question", "estimate", "low", "high", "paper", "verdict", "leaning", "unit", "p_patients",
@@ -64,7 +63,7 @@ def compared(metrics: pd.DataFrame, first: str, second: str, metric: str) -> Com
     """``first`` against ``second``; there is an interval from three patients and two seeds on."""
     table = differences(metrics, first, second, metric) * (-1 if metric in LOWER_IS_BETTER else 1)
     mean, p = over_patients_and_seeds(table.to_numpy()), sign_flip(table.mean(axis=1).to_numpy())
-    few = [f"{count} {kind}{'s' * (count != 1)}" for count, kind, least in zip(
+    few = [counted(count, kind) for count, kind, least in zip(
         table.shape, ("patient", "seed"), (LEAST_PATIENTS, LEAST_SEEDS), strict=True) if count < least]
     interval = (np.nan, np.nan) if few else mean.interval()
     return Compared((mean.estimate, *interval), p, *table.shape, f"no interval from {listed(few)}" if few else "")

@@ -23,6 +23,11 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
+def counted(number: int, name: str) -> str:
+    """'1 patient', '3 patients'."""
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
 def slice_name(row: Mapping[str, Any]) -> str:
     """Which slice is shown: 'SIM09, B30, 1 mm, z = -61.3 mm'; ``row`` has patient, kernel, thickness_mm and z_mm."""
     return f"{row['patient']}, {row['kernel']}, {row['thickness_mm']:g} mm, z = {row['z_mm']:.1f} mm"
