@@ -161,6 +161,10 @@ class Study(Section):
         this one, else it is the control 'mse'."""
         return Run(PILOT if self.training.start == "pilot" else "mse", seed)
 
+    def start_of(self, run: Run) -> Path | None:
+        """The weights from which a run starts: those of its seed's pilot, or None from scratch."""
+        return self.paths.weights(self.pilot_of(run.seed)) if self.training_of(run).start == "pilot" else None
+
     def pilots(self) -> list[Run]:
         """The trainings from which the others start, one of each seed; none where all start from scratch."""
         return [self.pilot_of(seed) for seed in self.seeds] if self.training.start == "pilot" else []
