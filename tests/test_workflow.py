@@ -22,6 +22,7 @@ from lib.artifacts.cache import digest
 from lib.artifacts.files import single_writer
 from lib.errors import OutputError, StageError
 from lib.study.config import load_study
+from lib.study.runs import Run
 from lib.workflow import tasks
 from lib.workflow.make import due, make
 from lib.workflow.stages import Stage, notebook_source, stages
@@ -106,10 +107,12 @@ def test_a_run_is_a_stage_and_so_is_its_evaluation(study):
     wanted = study.model_validate(study.model_dump() | {"experiments": ("own", "E3"), "seeds": (5, 6), "losses": own})
     found = by_name(wanted)
     assert [name for name in found if name.startswith("03")] == [
-        "03_train_own_seed-5", "03_train_own_seed-6", "03_train_E3_seed-5", "03_train_E3_seed-6"]
+        f"03_train_{name}_seed-{seed}" for name in ("pilot", "own", "E3") for seed in (5, 6)]
     stage = found["03_train_own_seed-6"]
     assert stage.parameters == {"profile": "smoke", "experiment": "own", "seed": 6}
     assert stage.config["loss"]["layers"] == {"block2_conv2": 1.0}
+    assert wanted.paths.weights(Run("pilot", 6)) in stage.inputs.values(), "the seed's own"
+    assert wanted.paths.weights(Run("pilot", 5)) not in stage.inputs.values()
     assert wanted.paths.medical_weights not in stage.inputs.values()
     assert wanted.paths.medical_weights in found["03_train_E3_seed-5"].inputs.values()
     assert found["04_evaluate_own_seed-6"].outputs == [wanted.paths.evaluation / "own_seed-6.csv"]
@@ -253,7 +256,7 @@ def test_what_a_stage_prints_becomes_lines_of_the_log(caplog):
 
 def test_every_stamp_says_what_made_it(smoke_study):
     stamps = sorted(smoke_study.paths.artifacts.glob("training/*/*/stamp.json"))
-    assert len(stamps) == 6
+    assert len(stamps) == 7  # six experiments and the pilot
     for path in stamps:
         stamp = json.loads(path.read_text(encoding="utf-8"))
         assert stamp["seed"] == 5 and stamp["devices"] and stamp["commit"] and len(stamp["config_hash"]) == 12
