@@ -9,7 +9,7 @@ from lib.perceptual import presets
 from lib.report import influence_tables
 from lib.report.labels import Labels
 from lib.stages import calibrate
-from lib.stages.influence import encoder_comparison, self_consistency, three_states
+from lib.stages.influence import encoder_comparison, last_epochs, self_consistency, three_states
 from lib.study.runs import Run
 
 RATIOS = {"untrained": 1e-3, "pilot": 1e-6}  # mse / pl of E1; ten times that at the middle depth, a hundred at the deep one
@@ -38,6 +38,17 @@ def histories() -> dict[Run, pd.DataFrame]:
     """E1's two seeds differ: MSE 1e-6 and 3e-6 at PL 1; E2's are alike, the control has no PL."""
     return {Run("mse", 5): history(1e-6, np.nan), Run("E1", 5): history(1e-6, 1.0), Run("E1", 6): history(3e-6, 1.0),
             Run("E2", 5): history(2e-6, 0.02), Run("E2", 6): history(2e-6, 0.02)}
+
+
+def test_a_run_is_shown_by_its_last_epoch_and_how_far_it_went(study):
+    runs = {Run("E1", seed): pd.DataFrame({"epoch": [1, 2], "mse": [9.0, 2e-4], "val_mse": [9.0, 1e-4], "psi": [0.1, 0.9],
+                                           "moved": [0.01, 0.02 * seed]}) for seed in (5, 6)}
+    runs[Run("mse", 5)] = runs["E1", 5].assign(psi=np.nan)
+    last = last_epochs(runs)
+    assert last["moved"].tolist() == [0.1, 0.12, 0.1] and last["epoch"].tolist() == [2, 2, 2]
+    shown = influence_tables.training_table(Labels.of(study), last).set_index("Experiment")
+    assert shown.loc["E1", "Weights moved"] == "0.11 [0.1, 0.12]" and shown.loc["mse", "Ψ, last epoch"] == "–"
+    assert shown.loc["E1", "Pixel term, validation"] == "1e-4" and shown.loc["E1", "Epochs"] == "2"
 
 
 def test_own_is_the_last_epochs_ratio_at_the_lambda_used(calibration, histories):

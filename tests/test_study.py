@@ -112,11 +112,12 @@ def test_the_pilots_own_fields_are_those_of_training(monkeypatch):
     study = load_study("smoke")
     pilot, arm = study.training_of(study.pilot_run), study.training_of(Run("E1", 5))
     assert (pilot.lr, pilot.epochs, pilot.start) == (5e-4, 3, "scratch") and arm == study.training and arm.start == "pilot"
-    for wrong, message in (("pilot.lr=-1", "pilot.lr: .*greater than 0"), ("pilot.speed=2", "pilot.speed: .*not permitted"),
-                           ("training.start=scratch", "pilot: only experiments that start from it")):
+    for wrong, message in (("pilot.lr=-1", "pilot.lr: .*greater than 0"), ("pilot.speed=2", "pilot.speed: .*not permitted")):
         monkeypatch.setenv("SET", wrong)
         with pytest.raises(StudyError, match=message):
             load_study("smoke")
+    monkeypatch.setenv("SET", "training.start=scratch")
+    assert load_study("demo").pilots() == [] and load_study("demo").pilot_run == Run("mse", 5)
 
 
 def test_set_changes_any_field(monkeypatch):

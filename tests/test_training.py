@@ -90,7 +90,7 @@ def test_all_experiments_of_a_seed_start_from_its_pilot(killed):
     killed.paths.weights(pilot).write_bytes(b"another")
     assert train.training_step(killed, E1, 0.1).key != before
     scratch = killed.model_copy(update={"training": killed.training.model_copy(update={"start": "scratch"})})
-    assert scratch.pilots() == [] and scratch.pilot_run == Run("mse", 5) and train.start_of(scratch, E1) is None
+    assert scratch.pilots() == [] and scratch.pilot_run == Run("mse", 5) and scratch.start_of(E1) is None
 
 
 def test_how_far_a_network_moved_is_relative_to_its_start():

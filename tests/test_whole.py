@@ -20,8 +20,8 @@ from lib.workflow.stages import stages
 from tests import trees
 from tests.conftest import SECOND
 
-TABLES = ("table1", "table2", "table3", "table4", "calibration", "self_consistency", "encoder_comparison", "probe",
-          "regions")
+TABLES = ("table1", "table2", "table3", "table4", "calibration", "self_consistency", "training", "encoder_comparison",
+          "probe", "regions")
 FIGURES = {"fig1": 300, "fig2": 300, "fig3": 180, "fig_training": 300, "fig_ssim": 300}  # dots per inch
 
 

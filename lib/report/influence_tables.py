@@ -35,6 +35,21 @@ def readable(labels: Labels, states: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
+def training_table(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
+    """Save :func:`lib.stages.influence.last_epochs` and return it by experiment, means over seeds with their ranges."""
+    groups = frame.groupby("experiment", sort=False)
+
+    def over_seeds(column: str) -> list[str]:
+        return [_range(*(getattr(values, what)() for what in ("mean", "min", "max"))) for _, values in groups[column]]
+
+    shown = pd.DataFrame({
+        "Experiment": list(groups.groups), "Epochs": groups["epoch"].max().map("{:.0f}".format).tolist(),
+        "Pixel term, training": over_seeds("mse"), "Pixel term, validation": over_seeds("val_mse"),
+        "Ψ, last epoch": over_seeds("psi"), "Weights moved": over_seeds("moved")})
+    return save_table(labels, frame, "training", "How the trainings ended [over seeds]. Weights moved: their distance from "
+                      "where the training started, relative to the norm there; equal steps are not equal ways", shown)
+
+
 def self_consistency_table(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
     """Save :func:`lib.stages.influence.self_consistency` and return it as one reads it."""
     ranges = {name: frame[[name, f"{name}_low", f"{name}_high"]].to_numpy() for name in ("lambda_star", "psi")}

@@ -20,7 +20,7 @@ from lib.metrics import linear_probe
 from lib.networks import packaged
 from lib.perceptual.configuration import LambdaRule, LossConfiguration
 from lib.study.config import ARCHITECTURE_NAMES, Study
-from lib.study.sections import Encoder, Medical
+from lib.study.sections import Encoder, Medical, Training, UNet
 
 # Okabe-Ito: told apart by colour-blind readers. An experiment of the paper has one colour and one marker everywhere.
 STYLES: Final = {
@@ -86,7 +86,8 @@ class Labels:
             "lambda_rule": rule, "max_patches": ", ".join(limits) or "all"}
         cohort = cohort_label(study.paths.volumes, study.simulated, None if study.cohort.split else study.cohort.split_seed)
         provenance = " | ".join([f"{study.profile} profile", cohort, *(f"{contexts[name]} = {what[name]}" for name in what),
-                                 f"λ: {rule}", *_departures(study), f"commit {commit()}", f"config {digest(study)[:12]}"])
+                                 f"λ: {rule}", *_departures(study.training, study.unet), f"commit {commit()}",
+                                 f"config {digest(study)[:12]}"])
         losses = study.chosen | study.configurations | study.calibrated
         probe = pd.read_csv(study.paths.probe) if medical.weights is None and study.paths.probe.is_file() else None
         learnt = linear_probe.learnt(probe) if probe is not None and "patient" in probe else {}  # else of an earlier version
@@ -94,10 +95,10 @@ class Labels:
                    study.simulated, calibration.target_psi, settings)
 
 
-def _departures(study: Study) -> list[str]:
+def _departures(training: Training, network: UNet) -> list[str]:
     """What differs from the paper's training in kind, where something does: where it starts, the U-Net's way up."""
-    found = ["trained from the MSE pilot of each seed"] * (study.training.start == "pilot")
-    return found + ["bilinear U-Net"] * (study.unet.upsampling == "bilinear")
+    found = ["trained from the MSE pilot of each seed"] * (training.start == "pilot")
+    return found + ["bilinear U-Net"] * (network.upsampling == "bilinear")
 
 
 def _experiments(losses: Mapping[str, LossConfiguration], contexts: Mapping[str, str],

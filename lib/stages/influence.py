@@ -36,6 +36,12 @@ def three_states(calibration: pd.DataFrame, histories: Mapping[Run, pd.DataFrame
     return pd.concat([calibration, pd.DataFrame(rows, columns=COLUMNS)], ignore_index=True) if rows else calibration
 
 
+def last_epochs(histories: Mapping[Run, pd.DataFrame]) -> pd.DataFrame:
+    """How each training ended: a row per run with experiment, seed, and the last row of its history. Equal steps are not
+    equal work: ``moved`` says how far the weights went from where they started."""
+    return pd.DataFrame([run._asdict() | history.iloc[-1].to_dict() for run, history in histories.items()])
+
+
 def authors() -> pd.DataFrame:
     """The same of the losses that the authors published, state 'authors': of networks trained at their lambdas, too."""
     losses = presets.paper()

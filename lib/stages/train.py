@@ -49,18 +49,13 @@ def optimizer(settings: Training, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(rate, beta_1=settings.beta_1, beta_2=settings.beta_2)
 
 
-def start_of(study: Study, run: Run) -> Path | None:
-    """The weights from which a run starts: its seed's pilot's, or None from scratch."""
-    return study.paths.weights(study.pilot_of(run.seed)) if study.training_of(run).start == "pilot" else None
-
-
 def training_step(study: Study, run: Run, lambda_: float) -> Step:
     """What the weights of one run depend on."""
     loss = study.configurations[run.experiment]
     contents = {"manifest": study.paths.manifest}
     if loss.encoder is not None:
         contents |= inputs.weights_files(study.weights, [loss.encoding])
-    if begins := start_of(study, run):
+    if begins := study.start_of(run):
         contents["pilot"] = begins
     settings = study.training_of(run).model_dump(exclude={"checkpoint_steps", "patience", "features_gib"})
     config = {"training": settings, "unet": study.unet.model_dump(), "split": study.cohort.division, "seed": run.seed,
@@ -160,7 +155,7 @@ def new_denoiser(study: Study, run: Run, lambda_: float, patches: Patches, steps
     with precision(study.compute.precision):
         encoder = inputs.encoder(study.weights, loss.encoding, *loss.layer_names) if loss.encoder else None
         denoiser = Denoiser(new_unet(study.unet, run.seed, patches), TotalLoss(loss, lambda_, encoder))
-    if begins := start_of(study, run):
+    if begins := study.start_of(run):
         vgg.load_weights(denoiser.unet, begins)
     settings = study.training_of(run)
     denoiser.compile(optimizer=optimizer(settings, steps), jit_compile=study.compute.xla)

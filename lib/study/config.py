@@ -93,8 +93,6 @@ class Study(Section):
         for field in ("experiments", "seeds"):
             if not getattr(self, field) or len(set(getattr(self, field))) < len(getattr(self, field)):
                 raise ValueError(f"{field}: expected at least one, each once")
-        if self.pilot and self.training.start != "pilot":
-            raise ValueError("pilot: only experiments that start from it (training.start: pilot) have one of its own")
         self.training_of(self.pilot_run)
         return self
 
@@ -162,6 +160,10 @@ class Study(Section):
         """The network of a seed that is trained with MSE alone, from scratch: where experiments start there, they do so from
         this one, else it is the control 'mse'."""
         return Run(PILOT if self.training.start == "pilot" else "mse", seed)
+
+    def start_of(self, run: Run) -> Path | None:
+        """The weights from which a run starts: those of its seed's pilot, or None from scratch."""
+        return self.paths.weights(self.pilot_of(run.seed)) if self.training_of(run).start == "pilot" else None
 
     def pilots(self) -> list[Run]:
         """The trainings from which the others start, one of each seed; none where all start from scratch."""
