@@ -58,10 +58,10 @@ BODIES: Final = (LIDC, LUNG)
 
 
 def unpack(out: Path) -> None:
-    """Write the DICOM files of each scan to a folder of its code below ``out``; those that are there already are left."""
+    """Write the DICOM files of each scan to a folder of its code and dose below ``out``; those that are there are left."""
     for scan in SCANS:
         for name, content in scan.contents():
-            path = out / scan.code / name
+            path = out / scan.code / "full" / name
             if not path.is_file() or path.read_bytes() != content:
                 with atomic(path) as temporary:
                     temporary.write_bytes(content)
