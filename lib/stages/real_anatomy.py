@@ -1,7 +1,7 @@
 """Real anatomy: public scans with an inserted low dose, and what networks that were trained on others make of them."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -20,8 +20,8 @@ from lib.denoiser.inference import denoise
 from lib.simulation.insertion import insert
 from lib.stages import statistics
 from lib.stages.evaluate import KEYS, LDCT, score
-from lib.study.config import Study
 from lib.study.runs import Run
+from lib.study.sections import UNet
 
 log = logging.getLogger(__name__)
 
@@ -49,32 +49,36 @@ def body_slices(store: Path, most: int) -> pd.DataFrame:
     return by_series(pairs[pairs["patient"].isin(codes)].replace({"patient": codes}), most)
 
 
-def evaluate(study: Study) -> pd.DataFrame:
-    """Score the study's networks, and the input, on ``study.real_slices`` slices of each real body.
+def evaluate(store: Path, folder: Path, networks: Mapping[Run, Path], settings: UNet, most: int) -> pd.DataFrame:
+    """Score networks, and the input, on slices of each real body.
+
+    Parameters
+    ----------
+    store : Path, volumes of :func:`prepare`
+    folder : Path, where scores are kept, with the images of the example slice (:func:`lib.stages.evaluate.load_examples`)
+    networks, settings : weights of each run, and what networks they are of
+    most : int, slices of each body
 
     Returns
     -------
     DataFrame
-        As :func:`lib.stages.evaluate.evaluate_all`, where patient is the public code; kept in ``paths.real_anatomy``, with
-        the images of the example slice for :func:`lib.stages.evaluate.load_examples`.
+        As of :func:`lib.stages.evaluate.evaluate_all`, where patient is the public code.
 
     Raises
     ------
     VolumeError : there are no real scans. WeightsError : a run has not been trained.
     """
-    paths, runs, store = study.paths, study.runs(), study.paths.real_data / "volumes"
-    folder, table = paths.real_anatomy, paths.real_anatomy / "metrics.csv"
-    step = Step("real anatomy", folder / "stamp.json", {"lib.stages.real_anatomy"},
-                {"unet": study.unet, "slices": study.real_slices},
-                {"manifest": store / "manifest.csv"} | {run.file: paths.weights(run) for run in runs}, [table])
+    table, contents = folder / "metrics.csv", {run.file: weights for run, weights in networks.items()}
+    step = Step("real anatomy", folder / "stamp.json", {"lib.stages.real_anatomy"}, {"unet": settings, "slices": most},
+                {"manifest": store / "manifest.csv"} | contents, [table])
     if not step.is_current():
-        slices = body_slices(store, study.real_slices)
+        slices = body_slices(store, most)
         ldct, ndct = ([reading.open_volume(store, row[dose]).slice(row["index"]).astype(np.float32)
                        for _, row in slices.iterrows()] for dose in ("ldct", "ndct"))
         place, parts = example_row(slices), []
         with step.making() as outputs:
-            for run in (None, *runs):
-                images = _denoised(study, run, ldct) if run else ldct
+            for run in (None, *networks):
+                images = _denoised(settings, networks[run], ldct) if run else ldct
                 with ThreadPoolExecutor(2) as pool:
                     scores = pd.DataFrame(pool.map(score, images, ndct))
                 made = slices[[]].assign(experiment=run.experiment if run else LDCT, seed=run.seed if run else pd.NA)
@@ -85,11 +89,11 @@ def evaluate(study: Study) -> pd.DataFrame:
     return pd.read_csv(table, dtype={"seed": "Int64"})
 
 
-def _denoised(study: Study, run: Run, ldct: Iterable[np.ndarray]) -> list[np.ndarray]:
+def _denoised(settings: UNet, weights: Path, ldct: Iterable[np.ndarray]) -> list[np.ndarray]:
     from lib.networks.winograd import accelerated  # TensorFlow: only when a network is needed
     from lib.stages.train import load_unet
 
-    unet = accelerated(load_unet(study.unet, study.paths.weights(run)))
+    unet = accelerated(load_unet(settings, weights))
     return [denoise(unet, image) for image in ldct]
 
 
