@@ -36,7 +36,7 @@ def prepare(folder: Path, jobs: int | None = None) -> pd.DataFrame:
     """
     unpack(folder / "dicom")
     report = insert(folder / "dicom", folder / "inserted", dose_fraction=DOSE_FRACTION, jobs=jobs or cores())
-    for row in report[report["noise_kernel"].str.contains("unknown")].itertuples():
+    for row in report[report["noise_kernel"].str.contains("taken as")].itertuples():
         log.warning("%s: the inserted noise has kernel %s; its texture may be another's", row.patient, row.noise_kernel)
     build_store(folder / "inserted", folder / "volumes", jobs=jobs or cores())
     return report
