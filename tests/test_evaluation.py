@@ -187,7 +187,7 @@ def test_a_trained_network_is_evaluated(study):
 
     weights = study.paths.weights(Run("E1", 5))
     weights.parent.mkdir(parents=True)
-    unet(study.unet.channels, seed=1).save_weights(weights)
+    unet(**study.unet.architecture, seed=1).save_weights(weights)
     table = evaluate(study, Run("E1", 5))
     assert len(table) == 6 and set(table["seed"]) == {5}
     assert table["ssim"].between(-1, 1).all() and table["psnr"].notna().all()

@@ -117,8 +117,9 @@ def test_notebooks_are_thin_and_committed_without_outputs(path):
     assert not [cell for cell in code if cell not in checked and (cell.outputs or cell.execution_count)]
 
 
-def test_the_notebooks_are_the_papers_five():
-    assert [path.stem for path in BOOKS] == ["01_preprocess", "02_calibrate_psi", "03_train_Ek", "04_evaluate", "05_stats"]
+def test_the_notebooks_are_the_papers_five_and_real_anatomy():
+    assert [path.stem for path in BOOKS] == ["01_preprocess", "02_calibrate_psi", "03_train_Ek", "04_evaluate", "05_stats",
+                                             "06_real_anatomy"]
 
 
 @identified(ALL)

@@ -302,11 +302,12 @@ def test_what_cannot_work_is_refused_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("name", "kernel"),
     [("B30", "B30"), ("Br38", "B30"), ("Br40", "B30"), ("B41", "D45"), ("D45", "D45"), ("Bl57", "D45"), ("I70", "D45"),
-     ("STANDARD", "B30"), ("FC08", "B30"), ("unknown", "B30")],
+     ("STANDARD", "B30"), ("FC08", "B30"), ("L", "D45"), ("unknown", "B30")],
 )  # fmt: skip
 def test_the_noise_has_the_kernel_of_the_series(name, kernel):
     chosen, why = noise_kernel(name)
     assert chosen == kernel and why.startswith(f"{kernel} for {name}")
+    assert ("taken as sharp" in why) == (name == "L")
     assert ("unknown name" in why) == (name in ("STANDARD", "FC08", "unknown"))
 
 

@@ -13,7 +13,7 @@ from lib.study.sections import Split
 
 
 def test_every_profile_is_valid_and_paper_is_table_2(monkeypatch, tmp_path):
-    assert profiles() == ["smoke", "demo", "paper"]
+    assert profiles() == ["smoke", "demo", "paper", "real"]
     monkeypatch.setenv("DATA", str(tmp_path))
     study = load_study("paper")
     settings = study.training.model_dump() | {"channels": study.unet.channels, "seed": study.seed}

@@ -135,7 +135,7 @@ def test_history_is_the_mean_over_the_steps_that_were_made(smoke_study):
 
 
 def load(study, paths: Paths, run: Run = E1) -> keras.Model:
-    network = unet(study.unet.channels, seed=0)
+    network = unet(**study.unet.architecture, seed=0)
     network.load_weights(paths.weights(run))
     return network
 

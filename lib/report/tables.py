@@ -112,10 +112,10 @@ def table3(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
     """Save :func:`lib.stages.statistics.table3` and return it as the paper prints it: mean (SD), its own values beside."""
     shown = pd.DataFrame({"Experiment": frame["experiment"]})
     for metric, digits in (("ssim", 3), ("psnr", 2), ("nrmse", 3)):
-        shown[metric.upper()] = _mean_sd(frame, metric, digits)
-        shown[f"{metric.upper()} paper"] = _mean_sd(frame, f"paper_{metric}", digits)
+        shown[metric.upper()] = mean_sd(frame, metric, digits)
+        shown[f"{metric.upper()} paper"] = mean_sd(frame, f"paper_{metric}", digits)
     shown["Rank"], shown["Rank paper"] = frame["rank"], frame["paper_rank"]
-    shown["SSIM window"], shown["PSNR window"] = _mean_sd(frame, "ssim_window", 3), _mean_sd(frame, "psnr_window", 2)
+    shown["SSIM window"], shown["PSNR window"] = mean_sd(frame, "ssim_window", 3), mean_sd(frame, "psnr_window", 2)
     shown["λ used"] = frame["lambda_used"].map(number)
     for state in ("untrained", "pilot", "own"):
         shown[f"Ψ {state}"] = _digits(frame[f"psi_{state}"], 3)
@@ -136,7 +136,8 @@ def _digits(values: pd.Series, digits: int) -> pd.Series:
     return values.map(f"{{:.{digits}f}}".format).replace("nan", "–")
 
 
-def _mean_sd(frame: pd.DataFrame, metric: str, digits: int) -> list[str]:
+def mean_sd(frame: pd.DataFrame, metric: str, digits: int) -> list[str]:
+    """'0.912 (0.034)' of each row; '–' where nothing was measured."""
     return ["–" if pd.isna(mean) else "∞" if np.isinf(mean) else f"{mean:.{digits}f} ({sd:.{digits}f})"
             for mean, sd in zip(frame[f"{metric}_mean"], frame[f"{metric}_sd"], strict=True)]
 

@@ -25,6 +25,7 @@ from lib.study.sections import (
     Encoder,
     Evaluation,
     Medical,
+    Positive,
     Section,
     Statistics,
     Training,
@@ -41,7 +42,8 @@ class Study(Section):
     ``experiments`` are names of losses: the paper's six, or those that ``losses`` defines (a mapping of
     :class:`lib.perceptual.configuration.LossConfiguration`'s fields a name). Each is trained from each of ``seeds``; the
     first seed is also that of what the runs share: the calibration, the Medical encoder. ``pilot`` are fields of
-    ``training`` that differ for the networks from which experiments start (``training.start: pilot``).
+    ``training`` that differ for the networks from which experiments start (``training.start: pilot``). ``real_slices``: of
+    each public scan on which the networks are tested, too, where `make real-data` has fetched them (None: on none).
     """
 
     profile: str
@@ -58,6 +60,7 @@ class Study(Section):
     seeds: tuple[int, ...] = (5,)
     losses: dict[str, dict[str, Any]] = Field(default_factory=dict)
     pilot: dict[str, Any] = Field(default_factory=dict)
+    real_slices: Positive | None = None
 
     @property
     def paths(self) -> Paths:
@@ -206,9 +209,15 @@ def load_study(profile: str | None = None) -> Study:
     if profile not in profiles():
         raise StudyError(f"PROFILE={profile} is not a profile: choose one of {', '.join(profiles())}")
     settings = yaml.safe_load((PROFILES / f"{profile}.yaml").read_text(encoding="utf-8"))
+    own = settings["cohort"].get("data")  # below OUTPUT
+    if own:
+        settings["cohort"]["data"] = Paths.of(profile).root / own
     choices.apply(settings, os.environ)
     if "data" not in settings["cohort"] and "simulation" not in settings["cohort"]:
         raise StudyError(f"PROFILE={profile} reads real scans: pass DATA=folder with the DICOM files")
+    if own and not Path(settings["cohort"]["data"]).is_dir():
+        raise StudyError(f"PROFILE={profile} reads real scans that are not there", where=settings["cohort"]["data"],
+                         remedy="make real-data fetches them")
     try:
         return Study(profile=profile, **settings)
     except ValidationError as error:

@@ -34,6 +34,8 @@ class Paths:
         self.metrics = self.artifacts / "metrics.csv"  # a row per test slice and run
         self.evaluation = self.artifacts / "evaluation"
         self.examples = self.evaluation / "examples"  # denoised images of one test slice, for Figure 3
+        self.real_data = root / "artifacts" / "real-data"  # of `make real-data`, for every profile
+        self.real_anatomy = self.artifacts / "real_anatomy"  # what this profile's networks make of those scans
         self.stages = self.artifacts / "stages"
         self.executed = self.artifacts / "notebooks"  # the notebooks as they ran, with outputs
         self.log = self.artifacts / "paper.log"

@@ -88,6 +88,11 @@ def stages(study: Study) -> list[list[Stage]]:
                       [*new.table("table4"), *new.figure("fig_ssim"),
                        *(paths.figures / f"claims.{ending}" for ending in ("csv", "md"))])],
     ]
+    real = paths.real_data / "volumes" / "manifest.csv"
+    if study.real_slices and real.is_file():
+        waves.append([new.notebook("06_real_anatomy", [*NETWORK, "calibration", *EXPERIMENTS, "real_slices"],
+                                   [real, *map(paths.weights, runs)],
+                                   [*new.table("table3_real"), *new.figure("fig3_real")])])
     return [wave for wave in waves if wave]
 
 

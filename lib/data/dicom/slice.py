@@ -17,7 +17,8 @@ from lib.data.dicom.pixels import PIXEL_TAGS, check_range, pixel_form, stored_va
 from lib.data.patients import pseudonym
 from lib.errors import DicomError
 
-PADDING = -2000  # stored value outside the reconstruction circle; it becomes 0 before rescaling (the authors' rule)
+PADDING = -2000  # stored value outside the reconstruction circle; it becomes air, with Mayo's intercept the authors' 0
+AIR = -1024  # HU
 _DOSE_FRACTION = re.compile(r"\bdose fraction (\d*\.?\d+(?:e-?\d+)?)", re.IGNORECASE)
 _RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"  # SOP class of DICOM-CT-PD files
 _PROJECTION_TAGS = (0x70291010, 0x70291011, 0x70311001, 0x70331013, 0x70371009)  # private groups of DICOM-CT-PD
@@ -114,7 +115,9 @@ def decode_hu(data: bytes, path: Path) -> np.ndarray:
     stored = stored_values(elements, form)
     lowest, highest = int(stored.min()), int(stored.max())
     if form.signed and lowest <= PADDING:
-        stored = np.where(stored == PADDING, np.int16(0), stored)
+        half = 2 ** (form.bits_stored - 1)
+        air = np.int16(np.clip(round((AIR - form.intercept) / form.slope), -half, half - 1))
+        stored = np.where(stored == PADDING, air, stored)
         lowest, highest = int(stored.min()), int(stored.max())
     ends = check_range(elements, form, lowest, highest)
     limits = np.iinfo(np.int16)
