@@ -57,7 +57,7 @@ BFLOAT16 = 2.0**-8 * 13  # its eight bits, through thirteen layers that round al
 
 def copy(smoke: Path, root: Path) -> None:
     """What a training of the smoke study reads."""
-    for name in ("volumes", "medical", "calibration", "training/mse"):
+    for name in ("volumes", "medical", "calibration", "training/mse", "training/pilot"):
         shutil.copytree(smoke / "artifacts" / "smoke" / name, root / "artifacts" / "smoke" / name)
 
 
