@@ -10,6 +10,9 @@ HU_MIN, HU_MAX = -1024.0, 3072.0
 WINDOW: Final = (-160.0, 240.0)
 """HU, the soft-tissue window of figures and of RED-CNN's evaluation."""
 
+BODY_HU: Final = -500.0
+"""Between air and what belongs to a body."""
+
 
 def normalise(hu: np.ndarray) -> np.ndarray:
     """HU to the network's range, float32: -1024 becomes 0 and 3072 becomes 1; nothing is clipped."""

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.ndimage import uniform_filter
 
 from lib.data.hu import normalise
+from lib.data.organ_masks import OrganMasks
 from lib.data.store import reading
 
 TISSUE = 0.125  # normalised value of -512 HU: a patch needs half its pixels above it
@@ -34,10 +35,10 @@ class Samples:
                  seed: int | Sequence[int]):
         self.pairs, self.size = pairs.reset_index(drop=True), size
         self._volumes = {name: reading.open_volume(store, name) for name in self.pairs["ndct"].unique()}
-        self._masks = None if masks is None else _masks(masks, self.pairs)
+        self._masks = None if masks is None else OrganMasks(masks, self.pairs["patient"].unique().tolist())
         self.kind, self.classes = "tissues", len(TISSUES_HU) + 1
         if self._masks is not None:
-            self.kind, self.classes = "organs", 1 + max(int(mask.max()) for mask, _ in self._masks.values())
+            self.kind, self.classes = "organs", self._masks.classes
         random = np.random.default_rng(seed)
         self.rows = np.stack([self._draw(random) for _ in range(count)])
 
@@ -65,8 +66,7 @@ class Samples:
         """The class of each pixel of one patch, (size, size); organs are those of the masks' slice that is nearest in z."""
         if self._masks is None:
             return np.digitize(uniform_filter(self._hu(row).astype(np.float32), SMOOTHED), TISSUES_HU)
-        labels, z_mm = self._masks[self.pairs["patient"][row[0]]]
-        return self._cut(labels[int(np.abs(z_mm - self.pairs["z_mm"][row[0]]).argmin())], row)
+        return self._cut(self._masks.at(self.pairs["patient"][row[0]], self.pairs["z_mm"][row[0]]), row)
 
     def shares(self, rows: np.ndarray, stride: int) -> np.ndarray:
         """Of each class in each cell of ``stride`` x ``stride`` pixels: float32 (samples, size / stride, size / stride,
@@ -75,11 +75,3 @@ class Samples:
         maps = np.stack([self.label_map(row) for row in rows])[:, : cells * stride, : cells * stride]
         is_class = np.eye(self.classes, dtype=np.float32)[maps]
         return is_class.reshape(len(rows), cells, stride, cells, stride, self.classes).mean((2, 4))
-
-
-def _masks(folder: Path, pairs: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    found = {}
-    for patient in pairs["patient"].unique():
-        with np.load(folder / f"{patient}.npz", allow_pickle=False) as store:
-            found[patient] = store["labels"], store["z_mm"]
-    return found

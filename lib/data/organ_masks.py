@@ -20,6 +20,11 @@ class OrganMasks:
             with np.load(path, allow_pickle=False) as store:
                 self._labels[path.stem] = store["labels"], store["z_mm"]
 
+    @property
+    def classes(self) -> int:
+        """How many labels there are, from 0 on."""
+        return 1 + max(int(labels.max()) for labels, _ in self._labels.values())
+
     def at(self, patient: str, z_mm: float) -> np.ndarray:
         """Labels, uint8 (rows, columns), of the slice that is nearest in z."""
         labels, positions = self._labels[patient]

@@ -14,7 +14,7 @@ from lib.data.features import Features
 from lib.data.patch_index import PatchPlan, patch_index
 from lib.data.store import reading
 
-BODY_HU, FOREGROUND = -500.0, 0.1  # a patch is foreground if this share of its NDCT pixels is above this value
+FOREGROUND = 0.1  # a patch is foreground if this share of its NDCT pixels is above BODY_HU
 
 
 class Patches:
@@ -51,7 +51,7 @@ class Patches:
     def _foreground(self, index: np.ndarray) -> np.ndarray:
         size, keep = self.plan.size, np.empty(len(index), bool)
         for pair in np.unique(index[:, 0]):
-            body = self._plane(pair, "ndct") > BODY_HU
+            body = self._plane(pair, "ndct") > hu.BODY_HU
             for place in np.flatnonzero(index[:, 0] == pair):
                 _, row, column = index[place]
                 keep[place] = body[row : row + size, column : column + size].mean() >= FOREGROUND

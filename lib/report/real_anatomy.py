@@ -10,8 +10,8 @@ from lib.report.labels import Labels
 from lib.report.tables import mean_sd, save_table
 from lib.report.verdicts import compared, verdict
 from lib.report.words import listed
+from lib.stages.statistics import LDCT
 
-INPUT: Final = "ldct"
 ASKED: Final = {"ssim": "SSIM", "psnr": "PSNR", "psnr_window": "PSNR in the window"}
 
 
@@ -26,16 +26,16 @@ def holds(metrics: pd.DataFrame) -> str:
     """Whether what was learnt elsewhere holds here, in sentences: which networks beat the input in the mean over slices and
     seeds on every real scan, and the verdict by the rule of the claims."""
     patients = list(metrics["patient"].unique())
-    names = [name for name in metrics["experiment"].unique() if name != INPUT]
+    names = [name for name in metrics["experiment"].unique() if name != LDCT]
     parts, verdicts = [], set()
     for metric, label in ASKED.items():
         means = metrics.groupby(["experiment", "patient"])[metric].mean().unstack("patient")
-        count = (means.loc[names] > means.loc[INPUT]).sum(axis=1)
+        count = (means.loc[names] > means.loc[LDCT]).sum(axis=1)
         some = [f"{name} ({number})" for name, number in count.items() if 0 < number < len(patients)]
         found = {f"on all {len(patients)} scans": count[count == len(patients)].index.tolist(), "on some": some,
                  "on none": count[count == 0].index.tolist()}
         parts.append(f"in {label} " + ", ".join(f"{where} {listed(who)}" for where, who in found.items() if who))
-        verdicts |= {verdict(*compared(metrics, name, INPUT, metric).bounds[1:]) for name in names}
+        verdicts |= {verdict(*compared(metrics, name, LDCT, metric).bounds[1:]) for name in names}
     return (f"Better than the input: {'; '.join(parts)}. By the rule of the claims, from {len(patients)} patients: "
             f"{listed(sorted(verdicts))}.")
 

@@ -38,8 +38,8 @@ def losses_step(study: Study, seed: int) -> Step:
         raise StageError("the pilot, the network with MSE alone, is not trained", where=pilot,
                          remedy="run notebook 02 (make paper does)")
     losses = {name: loss.as_dict() | {"lambda": None} for name, loss in _measured(study.calibrated).items()}
-    training = study.training.model_dump(exclude={"checkpoint_steps", "patience", "features_gib"})
-    config = {"training": training, "unet": study.unet, "losses": losses, "split": study.cohort.division, "seed": seed}
+    config = {"training": study.training.decisive, "unet": study.unet, "losses": losses,
+              "split": study.cohort.division, "seed": seed}
     return Step(f"losses, seed {seed}", paths.calibration / f"losses_seed-{seed}.json", {"lib.stages.calibrate"}, config,
                 {"manifest": paths.manifest, "pilot": pilot}
                 | inputs.weights_files(study.weights, balance.encodings(study.calibrated.values())),

@@ -60,12 +60,10 @@ def evaluate(study: Study, run: Run | None) -> pd.DataFrame:
         slices = by_series(test, study.evaluation.slices_per_series)
         masks = OrganMasks(study.data / "masks", slices["patient"].unique().tolist()) if study.simulated else None
         with step.making(**(run._asdict() if run else {})) as outputs:
-            unet = _unet(study.unet, paths.weights(run)) if run else None
+            unet = network(study.unet, paths.weights(run)) if run else None
             rows, image, ndct = _scores(slices, paths.volumes, masks, unet, f"evaluate {run or LDCT}")
             for file, example in ({name: image} if run else {name: image, "ndct": ndct}).items():
-                outputs.append(paths.examples / f"{file}.npy")
-                with atomic(outputs[-1]) as temporary:
-                    np.save(temporary, example)
+                outputs.append(save_image(paths.examples / f"{file}.npy", example))
             made = slices[[]].assign(experiment=run.experiment if run else LDCT, seed=run.seed if run else pd.NA)
             write_csv(table, pd.concat([made, slices[KEYS], pd.DataFrame(rows)], axis=1))
     return pd.read_csv(table, dtype={"seed": "Int64"})
@@ -78,6 +76,13 @@ def evaluate_all(study: Study) -> pd.DataFrame:
     return metrics
 
 
+def save_image(path: Path, image: np.ndarray) -> Path:
+    """Keep an image for :func:`load_examples`; returns its path."""
+    with atomic(path) as temporary:
+        np.save(temporary, image)
+    return path
+
+
 def load_examples(folder: Path, experiments: Iterable[str], seed: int) -> dict[str, np.ndarray]:
     """The example slice in HU, (rows, columns), by name: 'ndct', 'ldct' and each experiment that was evaluated."""
     names = {"ndct": "ndct", LDCT: LDCT} | {name: Run(name, seed).file for name in experiments}
@@ -85,7 +90,8 @@ def load_examples(folder: Path, experiments: Iterable[str], seed: int) -> dict[s
     return {name: np.load(path, allow_pickle=False) for name, path in files.items() if path.is_file()}
 
 
-def _unet(settings: UNet, weights: Path) -> "keras.Model":
+def network(settings: UNet, weights: Path) -> "keras.Model":
+    """A trained U-Net for whole slices."""
     from lib.networks.winograd import accelerated  # TensorFlow: only when a network is needed
     from lib.stages.train import load_unet
 

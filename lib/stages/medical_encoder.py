@@ -31,7 +31,6 @@ from lib.perceptual.configuration import Encoding
 from lib.stages import inputs
 from lib.study.config import Study
 
-MIDDLE = "block4_conv3"
 PARTS = 10  # the fine-tuning checkpoints itself this many times
 HEADS = {"patches": 256, "epochs": 8, "batch": 256, "lr": 1e-2}  # the heads' own training; a batch of cells
 FORWARD = 16  # patches at a time where nothing is learnt
@@ -41,7 +40,7 @@ GRID = 4  # the probe looks at 4 x 4 cells of a patch, or all where there are fe
 
 def _phis(architecture: str) -> tuple[str, ...]:
     """The layers that have a head and a probe: the paper's two depths, and one between."""
-    return presets.SHALLOW, MIDDLE, presets.LAST_CONVOLUTION[architecture]
+    return presets.SHALLOW, presets.MIDDLE, presets.LAST_CONVOLUTION[architecture]
 
 
 def _stride(phi: str) -> int:

@@ -1,8 +1,9 @@
 """Real anatomy: public scans with an inserted low dose, and what networks that were trained on others make of them."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import atomic, write_csv
+from lib.artifacts.files import write_csv
 from lib.data.public_scans import BODIES, unpack
 from lib.data.slices import by_series, example_row
 from lib.data.store import reading
@@ -19,7 +20,7 @@ from lib.data.workers import cores
 from lib.denoiser.inference import denoise
 from lib.simulation.insertion import insert
 from lib.stages import statistics
-from lib.stages.evaluate import KEYS, LDCT, score
+from lib.stages.evaluate import KEYS, LDCT, network, save_image, score
 from lib.study.runs import Run
 from lib.study.sections import UNet
 
@@ -78,29 +79,15 @@ def evaluate(store: Path, folder: Path, networks: Mapping[Run, Path], settings: 
         place, parts = example_row(slices), []
         with step.making() as outputs:
             for run in (None, *networks):
-                images = _denoised(settings, networks[run], ldct) if run else ldct
+                images = list(map(partial(denoise, network(settings, networks[run])), ldct)) if run else ldct
                 with ThreadPoolExecutor(2) as pool:
                     scores = pd.DataFrame(pool.map(score, images, ndct))
                 made = slices[[]].assign(experiment=run.experiment if run else LDCT, seed=run.seed if run else pd.NA)
                 parts.append(pd.concat([made, slices[KEYS], scores], axis=1))
                 shown = {run.file: images} if run else {LDCT: images, "ndct": ndct}
-                outputs += [_save(folder / f"{name}.npy", each[place]) for name, each in shown.items()]
+                outputs += [save_image(folder / f"{name}.npy", each[place]) for name, each in shown.items()]
             write_csv(table, pd.concat(parts))
     return pd.read_csv(table, dtype={"seed": "Int64"})
-
-
-def _denoised(settings: UNet, weights: Path, ldct: Iterable[np.ndarray]) -> list[np.ndarray]:
-    from lib.networks.winograd import accelerated  # TensorFlow: only when a network is needed
-    from lib.stages.train import load_unet
-
-    unet = accelerated(load_unet(settings, weights))
-    return [denoise(unet, image) for image in ldct]
-
-
-def _save(path: Path, image: np.ndarray) -> Path:
-    with atomic(path) as temporary:
-        np.save(temporary, image)
-    return path
 
 
 def table3(metrics: pd.DataFrame) -> pd.DataFrame:

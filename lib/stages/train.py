@@ -57,9 +57,9 @@ def training_step(study: Study, run: Run, lambda_: float) -> Step:
         contents |= inputs.weights_files(study.weights, [loss.encoding])
     if begins := study.start_of(run):
         contents["pilot"] = begins
-    settings = study.training_of(run).model_dump(exclude={"checkpoint_steps", "patience", "features_gib"})
-    config = {"training": settings, "unet": study.unet.model_dump(), "split": study.cohort.division, "seed": run.seed,
-              "loss": loss.as_dict() | {"lambda": lambda_}, "compute": study.compute.model_dump()}
+    config = {"training": study.training_of(run).decisive, "unet": study.unet.model_dump(),
+              "split": study.cohort.division, "seed": run.seed, "loss": loss.as_dict() | {"lambda": lambda_},
+              "compute": study.compute.model_dump()}
     return Step(f"training {run}", study.paths.training(run) / "stamp.json", {"lib.stages.train"}, config, contents,
                 [study.paths.weights(run), study.paths.history(run)])
 

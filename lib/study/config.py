@@ -209,8 +209,7 @@ def load_study(profile: str | None = None) -> Study:
     if profile not in profiles():
         raise StudyError(f"PROFILE={profile} is not a profile: choose one of {', '.join(profiles())}")
     settings = yaml.safe_load((PROFILES / f"{profile}.yaml").read_text(encoding="utf-8"))
-    own = settings["cohort"].get("data")  # below OUTPUT
-    if own:
+    if own := settings["cohort"].get("data"):  # the profile's, below OUTPUT
         settings["cohort"]["data"] = Paths.of(profile).root / own
     choices.apply(settings, os.environ)
     if "data" not in settings["cohort"] and "simulation" not in settings["cohort"]:

@@ -161,6 +161,11 @@ class Training(Section):
             raise ValueError("sampling: balanced draws, so it needs max_patches of train and validation")
         return self
 
+    @property
+    def decisive(self) -> dict:
+        """What the weights depend on: not how often a training is saved or watched, nor what is computed once."""
+        return self.model_dump(exclude={"checkpoint_steps", "patience", "features_gib"})
+
     def plan(self, subset: str) -> PatchPlan:
         """How the slices of 'train' or 'validation' become patches."""
         return PatchPlan(self.patch_size, self.patch_skip, self.order, self.sampling, (self.max_patches or {}).get(subset))
