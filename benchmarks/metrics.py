@@ -23,7 +23,8 @@ def run(setting: Setting) -> dict:
 
     def ours() -> None:
         with ThreadPoolExecutor(2) as pool:
-            found["ours"] = [list(pool.map(authors_metrics, images, ndct)) for images in (ldct, *outputs)]
+            found["ours"] = [[scores[:3] for scores in pool.map(authors_metrics, images, ndct)]
+                             for images in (ldct, *outputs)]
 
     def plain() -> None:
         pairs = [[list(map(reference.metrics, images, ndct)) for images in (ldct, each)] for each in outputs]

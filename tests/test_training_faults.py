@@ -54,7 +54,7 @@ def state(paths: Paths) -> tuple[int, bool]:
 def roots(smoke, tmp_path):
     """Two folders with all that the baseline's training needs, whose lambda needs no calibration; one stays undisturbed."""
     for name in ("disturbed", "undisturbed"):
-        for part in ("volumes", "medical"):
+        for part in ("volumes", "medical", "training/pilot"):
             shutil.copytree(smoke / "artifacts" / "smoke" / part, tmp_path / name / "artifacts" / "smoke" / part)
     return [Paths(tmp_path / name, "smoke") for name in ("disturbed", "undisturbed")]
 
