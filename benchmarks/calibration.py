@@ -1,7 +1,7 @@
 """Algorithm 2 for the four configurations and both states of f_theta: one shared pass beside one pass for each.
 
 ``calibration_ratio`` is against *batched* passes in compiled functions, the target's features computed anew for ours,
-though the trainings use them again. Ours is accelerated, as it is for a cohort of the paper's size. Also given:
+though the trainings use them again. Also given:
 the same with features that are there already, and both against the algorithm to the letter, which takes one pair at a time
 (eagerly, as its pseudocode reads).
 """
@@ -33,7 +33,7 @@ def run(setting: Setting) -> dict:
     layers = balance.encodings(chosen.values())
     known = {encoding: target_features(study, encoding, patches, study.seed) for encoding in layers}
     unets = [varied(unet(setting.channels, seed=seed)) for seed, _ in enumerate(STATES)]
-    encoders = {encoding: accelerated(inputs.encoder(study.weights, encoding, *names)) for encoding, names in layers.items()}
+    encoders = {encoding: inputs.encoder(study.weights, encoding, *names) for encoding, names in layers.items()}
     shared = balance.pair_losses([accelerated(network) for network in unets], list(chosen.values()), encoders,
                                  dict.fromkeys(layers))
     dataset = patches.dataset(batch, drop_remainder=False)

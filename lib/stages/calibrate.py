@@ -15,7 +15,7 @@ from lib.artifacts.cache import Step
 from lib.artifacts.files import write_csv
 from lib.denoiser.devices import repeatable
 from lib.errors import StageError, StudyError
-from lib.networks.winograd import worth_accelerating
+from lib.networks.winograd import accelerated
 from lib.paper import published
 from lib.perceptual import balance, presets
 from lib.perceptual.configuration import LambdaRule, LossConfiguration
@@ -89,11 +89,11 @@ def _measure(study: Study, seed: int) -> dict[str, pd.DataFrame]:
     known = {encoding: target_features(study, encoding, patches, seed) for encoding in layers}
 
     def encoder(encoding, names) -> keras.Model | None:
-        return worth_accelerating(inputs.encoder(study.weights, encoding, *names), len(patches)) if names else None
+        return inputs.encoder(study.weights, encoding, *names) if names else None
 
     networks = new_unet(study.unet, seed, patches), load_unet(study.unet, study.paths.weights(study.pilot_of(seed)))
     losses = balance.pair_losses(
-        [worth_accelerating(network, len(patches)) for network in networks], list(chosen.values()),
+        [accelerated(network) for network in networks], list(chosen.values()),
         {encoding: encoder(encoding, names) for encoding, names in layers.items()},
         {encoding: encoder(encoding, [name for name in names if name not in known[encoding]])
          for encoding, names in layers.items()})

@@ -21,7 +21,6 @@ from lib.artifacts.files import atomic
 from lib.data.features import Features
 from lib.data.patches import Patches
 from lib.errors import StudyError
-from lib.networks.winograd import worth_accelerating
 from lib.perceptual import balance, encoders
 from lib.perceptual.configuration import Encoding, LossConfiguration
 from lib.perceptual.losses import as_list
@@ -82,7 +81,7 @@ def target_features(study: Study, encoding: Encoding, patches: Patches, seed: in
                         "free", needs / 1e9, free / 1e9)
             return {}
         with step.making(seed=seed):
-            network = worth_accelerating(inputs.encoder(study.weights, encoding, *files), len(patches))
+            network = inputs.encoder(study.weights, encoding, *files)
             _compute(network, patches, list(files.values()), f"features {encoding.weights}")
     return {name: Features(path) for name, path in files.items()}
 

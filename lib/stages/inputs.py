@@ -10,6 +10,7 @@ from lib.data import split
 from lib.data.patches import Patches
 from lib.errors import StudyError
 from lib.networks import vgg
+from lib.networks.winograd import accelerated
 from lib.perceptual import encoders
 from lib.perceptual.configuration import Encoding
 from lib.study.config import Study
@@ -32,10 +33,11 @@ def patches(study: Study, subset: str, seed: int, settings: Training | None = No
 
 
 def encoder(weights: Weights, encoding: Encoding, *layers: str) -> keras.Model:
-    """A frozen encoder. Raises StudyError for a layer that it lacks, WeightsError or WheelError for weights."""
+    """A frozen encoder, by Winograd's convolutions where they are faster. Raises StudyError for a layer that it lacks,
+    WeightsError or WheelError for weights."""
     network = vgg.trunk(encoding.encoder, weights(encoding.weights))
     try:
-        return encoders.encoder(encoding, layers, network)
+        return accelerated(encoders.encoder(encoding, layers, network))
     except ValueError as error:
         raise StudyError(str(error), where="losses") from None
 
