@@ -64,7 +64,7 @@ lint: $(INSTALLED) ## ruff (rules and format, notebooks too) and mypy
 	$(BIN)/ruff format --check --quiet lib/perceptual lib/metrics lib/data/hu.py
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## speed and memory beside a plain reference, about ten minutes; writes artifacts/bench.json
+bench: $(INSTALLED) ## speed and memory beside a plain reference, about a quarter of an hour; writes artifacts/bench.json
 	@$(BIN)/python -m lib bench
 
 faults: $(INSTALLED) ## the fault tests in full: kills at twenty moments, thousands of damaged files, full and read-only disks

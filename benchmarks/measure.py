@@ -18,6 +18,8 @@ from lib.artifacts.files import write_json
 from lib.artifacts.provenance import peak_memory_mib
 from lib.errors import StageError
 
+LIMIT = "ONEDNN_MAX_CPU_ISA"  # the variable that holds oneDNN to an instruction set
+
 
 def by_turns(works: dict[str, Callable[[], object]], rounds: int, *, between: Callable[[], object] = lambda: None) -> dict:
     """Seconds of each work in each round, {name: [seconds]}: A B A B ..., so that all meet the same busy machine.
@@ -49,19 +51,21 @@ def require_close(what: str, ours, reference, **tolerance: float) -> float:
     return difference
 
 
-def measured(parts: dict[str, tuple[str, ...]], setting: Setting) -> dict[str, dict]:
+def measured(parts: dict[str, tuple[str, ...]], setting: Setting, limit: str | None = None) -> dict[str, dict]:
     """Run parts, one after the other in one new process.
 
     Parameters
     ----------
     parts : mapping of str to tuple of str
         By name: the module of ``benchmarks`` whose ``run`` it is, and the arguments of that.
+    limit : str, optional
+        The instruction set that oneDNN is held to; by default it takes the processor's own, whatever the environment says.
 
     Returns
     -------
     dict
-        By name what the part returned, its ``seconds``, and ``peak_rss_mib``: of the process so far, plus that of its
-        largest worker for each worker.
+        By name what the part returned, its ``seconds``, ``onednn_limit`` (None: the processor's own), and ``peak_rss_mib``:
+        of the process so far, plus that of its largest worker for each worker.
 
     Raises
     ------
@@ -70,7 +74,8 @@ def measured(parts: dict[str, tuple[str, ...]], setting: Setting) -> dict[str, d
     """
     results, output = setting.folder / "results.json", setting.folder / "output.log"
     write_json(results, {})
-    environment = os.environ | {"OUTPUT": str(setting.folder), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {name: value for name, value in os.environ.items() if name != LIMIT}
+    environment |= {"OUTPUT": str(setting.folder), "TF_CPP_MIN_LOG_LEVEL": "3"} | ({LIMIT: limit} if limit else {})
     with output.open("wb") as stream:
         ended = subprocess.run(
             [sys.executable, "-m", "benchmarks.measure", json.dumps(parts), str(setting.folder), str(int(setting.tiny))],
@@ -81,7 +86,7 @@ def measured(parts: dict[str, tuple[str, ...]], setting: Setting) -> dict[str, d
         lines = output.read_text(errors="replace").replace("\r", "\n").strip().splitlines()
         why = lines[-1] if lines else "no message"
         why = why if ended.returncode > 0 else f"ended by signal {-ended.returncode}, out of memory?"
-        raise StageError(f"the part {failed} failed: {why}", where="make bench")
+        raise StageError(f"the part {failed} failed: {why}", where=f"make bench, {LIMIT}={limit}" if limit else "make bench")
     return found
 
 
@@ -93,7 +98,8 @@ def _main(parts: dict[str, list[str]], setting: Setting) -> None:
         results = importlib.import_module(f"benchmarks.{module}").run(setting, *arguments)
         usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF)]
         peak = peak_memory_mib() * (1 + results.pop("children", 0) * usage[0] / usage[1])
-        found[name] = results | {"peak_rss_mib": round(peak), "seconds": round(time.monotonic() - begin, 1)}
+        found[name] = results | {"peak_rss_mib": round(peak), "seconds": round(time.monotonic() - begin, 1),
+                                 "onednn_limit": os.environ.get(LIMIT)}
         write_json(setting.folder / "results.json", found)
 
 

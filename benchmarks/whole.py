@@ -5,6 +5,7 @@ import platform
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -12,9 +13,10 @@ from pathlib import Path
 import psutil
 
 from benchmarks.measure import measured
+from benchmarks.results import worse
 from benchmarks.setting import Setting
 from lib.artifacts.files import cannot_write, write_json
-from lib.artifacts.provenance import commit
+from lib.artifacts.provenance import arithmetic, commit
 from lib.data.workers import cores
 from lib.errors import OutputError
 from lib.study.paths import Paths
@@ -27,17 +29,7 @@ PARTS = {  # name in the JSON file: module of benchmarks, arguments
     "step-block3_conv2": ("step", "block3_conv2"), "step-block5_conv4": ("step", "block5_conv4"),
     "calibration": ("calibration",), "metrics": ("metrics",), "forward": ("forward",),
 }
-RESULTS = {  # name in the JSON file: part, name there, target, what it is
-    "store_ratio": ("store", "store_ratio", 2.0, "DICOM to store, slices/s"),
-    "pipeline_ratio": ("pipeline", "pipeline_ratio", 10.0, "patches, patches/s"),
-    "pipeline_patches_per_s": ("pipeline", "pipeline_patches_per_s", 13000.0, "patches/s"),
-    "step_ratio_block3_conv2": ("step-block3_conv2", "step_ratio", 1.15, "training step, block3_conv2"),
-    "step_ratio_block5_conv4": ("step-block5_conv4", "step_ratio", 1.25, "training step, block5_conv4"),
-    "calibration_ratio": ("calibration", "calibration_ratio", 3.0, "calibration of four configurations"),
-    "metrics_ratio": ("metrics", "metrics_ratio", 4.0, "metrics of all experiments"),
-    "forward_ratio": ("forward", "forward_ratio", 1.3, "U-Net on whole slices"),
-    "conv_fraction_of_ceiling": ("step-block5_conv4", "fraction_of_ceiling", None, "step over the best convolution"),
-}
+ONEDNN = {"step-block3_conv2", "step-block5_conv4", "calibration", "forward"}  # parts that its instruction set changes
 NEEDED_BYTES, TINY_BYTES = 14e9, 1e9
 
 
@@ -47,13 +39,15 @@ def bench(*, tiny: bool = False) -> dict:
     Parameters
     ----------
     tiny : bool
-        Tiny sizes and one process for all parts, to try the code; the ratios and the memory then mean nothing.
+        Tiny sizes and one process for all parts of an instruction set, to try the code; the ratios and the memory then mean
+        nothing.
 
     Returns
     -------
     dict
-        What the file holds: the ratios (ours over the plain reference), ``pipeline_patches_per_s``, ``peak_rss_mib``,
-        ``machine``, and ``details`` with every absolute figure by part.
+        What the file holds: the ratios (ours over the plain reference), ``pipeline_patches_per_s``, ``peak_rss_mib``, each
+        on the instruction set where it is worse, ``machine``, and ``details`` with every absolute figure by part and
+        instruction set.
 
     Raises
     ------
@@ -62,17 +56,16 @@ def bench(*, tiny: bool = False) -> dict:
     OutputError
         No room on the disk, or it cannot be written.
     """
-    file, begin = results_file(), time.monotonic()
-    log.info("make bench, %s", "tiny sizes: the ratios mean nothing" if tiny else "about ten minutes: keep the machine idle")
+    file, begin, limits = results_file(), time.monotonic(), instruction_sets(str(arithmetic()["instructions"]))
+    log.info("make bench, %s", "tiny sizes: the ratios mean nothing" if tiny else
+             "about a quarter of an hour: keep the machine idle")
     with _temporary(file.parent, TINY_BYTES if tiny else NEEDED_BYTES) as folder:
-        setting, details = Setting(Path(folder), tiny), {}
-        for parts in [PARTS] if tiny else [{name: part} for name, part in PARTS.items()]:
-            for name, found in measured(parts, setting).items():
-                details[name] = found
-                log.info("  %-20s%6.0f s", name, found["seconds"])
-    results = {name: details[part][key] for name, (part, key, _, _) in RESULTS.items()}
-    peaks = [found["peak_rss_mib"] for name, found in details.items() if name != "setting"]
-    results |= {"peak_rss_mib": max(peaks), "machine": machine(), "quick": tiny}
+        setting, details = Setting(Path(folder), tiny), {name: {} for name in PARTS}
+        for instructions, parts in processes(limits, tiny=tiny):
+            for name, found in measured(parts, setting, limits[instructions]).items():
+                details[name][instructions] = found
+                log.info("  %-20s%-10s%6.0f s", name, instructions, found["seconds"])
+    results = worse(details) | {"machine": machine(), "quick": tiny}
     results["details"] = details | {"total_seconds": round(time.monotonic() - begin)}
     write_json(file, results)
     return results
@@ -83,14 +76,19 @@ def results_file() -> Path:
     return Paths.of("bench").root / "artifacts" / "bench.json"
 
 
-def table(results: dict) -> list[str]:
-    """The results as lines of text, with the targets."""
-    lines = [f"{'':<40}{'measured':>10}{'target':>10}"]
-    for name, (_, _, target, what) in RESULTS.items():
-        digits = ",.0f" if name.endswith("per_s") else ".2f"
-        wanted = "" if target is None else f"{target:>10{digits}}" + ("" if results[name] >= target else "  missed")
-        lines.append(f"{what:<40}{results[name]:>10{digits}}{wanted}")
-    return [*lines, f"{'peak memory of a part, MiB':<40}{results['peak_rss_mib']:>10,.0f}"]
+def instruction_sets(own: str) -> dict[str, str | None]:
+    """The columns on a processor whose best instructions are ``own``, which come first, and what oneDNN is held to there."""
+    return {own: None} | ({"AVX2": "AVX2"} if own == "AVX-512" else {})
+
+
+def processes(names: Iterable[str], *, tiny: bool) -> list[tuple[str, dict]]:
+    """(instruction set, parts) of each process in the order of measuring: all sets of a part one after the other. The first
+    set measures every part, the others those of `ONEDNN`."""
+    first, *others = names
+    together = [PARTS] if tiny else [{name: part} for name, part in PARTS.items()]
+    planned = [(each, {name: part for name, part in parts.items() if each == first or name in ONEDNN})
+               for parts in together for each in (first, *others)]
+    return [(each, parts) for each, parts in planned if parts]
 
 
 def machine() -> dict:

@@ -48,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("experiment", metavar="EXPERIMENT", help="baseline, E1, E2, E3, E4, mse, or one of your own")
     train.add_argument("--seed", type=int, metavar="N", help="seed of the run (default: the study's first)")
     bench = commands.add_parser("bench", parents=[speech], help="speed and memory beside a plain reference (make bench)",
-                                description="Simulate data, measure every part beside a plain reference in one run, and "
-                                "write artifacts/bench.json. About ten minutes on two cores; keep the machine idle.")
+                                description="Simulate data, measure every part beside a plain reference in one run, with "
+                                "AVX-512 and without, and write artifacts/bench.json. About a quarter of an hour.")
     bench.add_argument("--quick", dest="tiny", action="store_true", help="tiny sizes: the ratios mean nothing")
     simulate = commands.add_parser("simulate", parents=[speech], help="simulate a paired cohort and write it as DICOM",
                                    description="Write simulated patients below OUT: DICOM in the Mayo form, organ masks, "
@@ -155,9 +155,9 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    from benchmarks.whole import bench, results_file, table
+    from benchmarks import results, whole
 
-    print(*table(bench(tiny=arguments.tiny)), results_file(), sep="\n")
+    print(*results.table(whole.bench(tiny=arguments.tiny)), whole.results_file(), sep="\n")
 
 
 def _insert(arguments: argparse.Namespace) -> None:
