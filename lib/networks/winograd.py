@@ -7,6 +7,7 @@ of the input, which is a convolution, too; kernels are constants. cuDNN has its 
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import keras
 import numpy as np
@@ -47,8 +48,7 @@ class Winograd(layers.Layer):
         super().__init__(name=convolution.name, trainable=False)
         kernel, bias = convolution.get_weights()
         self.filters = convolution.filters
-        backwards = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-        self._convolved = _convolution(*map(_transformed, (kernel, backwards)), tf.constant(bias))
+        self._convolved = _convolution(kernel, bias)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters)
@@ -57,15 +57,18 @@ class Winograd(layers.Layer):
         return self._convolved(images)
 
 
-def _convolution(kernels, backwards, bias) -> Callable:
-    """Convolution with ReLU, and its gradient: as tensors (arrays would be copied into every graph)."""
+def _convolution(kernel: np.ndarray, bias: np.ndarray) -> Callable:
+    """Convolution with ReLU, and its gradient. The kernels of the gradient are made when it is wanted first: they take four
+    times the memory of the network's own."""
+    kernels, offset = _transformed(kernel), tf.constant(bias)
+    backwards = cache(lambda: _transformed(kernel[::-1, ::-1].transpose(0, 1, 3, 2)))
 
     @tf.custom_gradient
     def convolved(images):
-        outputs = tf.nn.relu(_correlation(images, kernels) + bias)
+        outputs = tf.nn.relu(_correlation(images, kernels) + offset)
 
         def gradient(upstream):
-            return _correlation(tf.where(outputs > 0, upstream, 0.0), backwards)
+            return _correlation(tf.where(outputs > 0, upstream, 0.0), backwards())
 
         return outputs, gradient
 
@@ -73,9 +76,10 @@ def _convolution(kernels, backwards, bias) -> Callable:
 
 
 def _transformed(kernel: np.ndarray) -> tf.Tensor:
-    """(3, 3, channels, filters) -> (36, channels, filters)."""
-    both = np.einsum("ia,jb,abcf->ijcf", KERNEL, KERNEL, kernel.astype(np.float64))
-    return tf.constant(both.reshape(WINDOW**2, *kernel.shape[2:]), tf.float32)
+    """(3, 3, channels, filters) -> (36, channels, filters), which graphs refer to: they would copy an array."""
+    both = np.einsum("ia,jb,abcf->ijcf", KERNEL, KERNEL, kernel, optimize=True).reshape(WINDOW**2, *kernel.shape[2:])
+    with tf.init_scope():
+        return tf.constant(both, tf.float32)
 
 
 def _correlation(images, kernels):
