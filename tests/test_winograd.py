@@ -30,12 +30,14 @@ def both(layer, images, upstream):
 
 @pytest.mark.parametrize("shape", [(2, 16, 20), (1, 1, 7), (3, 2, 1), (1, 5, 9), (2, 7, 4)])
 @pytest.mark.parametrize(("channels", "filters"), [(32, 48), (3, 2)])
-def test_equals_the_direct_convolution_and_its_gradient(shape, channels, filters):
+@pytest.mark.parametrize("fast", [True, False])
+def test_equals_the_direct_convolution_and_its_gradient(shape, channels, filters, fast):
     direct, random = convolution(channels, filters), np.random.default_rng(0)
     images, upstream = (tf.constant(random.normal(size=(*shape, each)), tf.float32) for each in (channels, filters))
     before = tf.nn.conv2d(images, direct.kernel, 1, "SAME") + direct.bias
     upstream = tf.where(tf.abs(before) > 1e-3, upstream, 0.0)  # elsewhere rounding may turn the ReLU
-    (output, gradient), (plain, plain_gradient) = (both(layer, images, upstream) for layer in (Winograd(direct), direct))
+    pair = Winograd(direct, fast), direct
+    (output, gradient), (plain, plain_gradient) = (both(layer, images, upstream) for layer in pair)
     assert output.shape == plain.shape and np.any(plain == 0) and np.any(plain_gradient != 0)
     np.testing.assert_allclose(output, plain, atol=2e-5 * max(1.0, np.max(plain)))
     np.testing.assert_allclose(gradient, plain_gradient, atol=2e-5 * np.abs(plain_gradient).max())
@@ -43,7 +45,7 @@ def test_equals_the_direct_convolution_and_its_gradient(shape, channels, filters
 
 def test_the_gradient_in_a_compiled_step():
     direct, random = convolution(5, 7, bias_initializer=keras.initializers.Constant(3.0)), np.random.default_rng(1)
-    fast, step = Winograd(direct), tf.function(both)
+    fast, step = Winograd(direct, gradient=True), tf.function(both)
     for rows, columns in ((9, 6), (4, 11)):
         pair = [tf.constant(random.normal(0, 0.2, (2, rows, columns, each)), tf.float32) for each in (5, 7)]
         for ours, plain in zip(step(fast, *pair), step(direct, *pair), strict=True):
@@ -89,7 +91,7 @@ def test_the_whole_network_within_float32_rounding():
 def test_an_encoder_in_the_loss_with_the_same_gradient(loss):
     keras.utils.set_random_seed(2)
     plain = encoder(loss, model=network("vgg19"))
-    fast = accelerated(plain)
+    fast = accelerated(plain, gradient=True)
     assert winograds(fast) == 13 and not fast.trainable_variables and winograds(plain) == 0
     images = tf.constant(np.random.default_rng(0).uniform(0.2, 0.4, (1, 32, 48, 1)), tf.float32)
     found = []

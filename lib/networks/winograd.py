@@ -6,9 +6,6 @@ multiplications by constant matrices, which is fast on every processor and needs
 of the input, which is a convolution, too; kernels are constants. cuDNN has its own on GPUs.
 """
 
-from collections.abc import Callable
-from functools import cache
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -24,13 +21,13 @@ IMAGE = np.array([[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0
 OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])  # A transposed
 
 
-def accelerated(network: keras.Model) -> keras.Model:
-    """A copy of ``network`` with its present weights, as constants: the same outputs and the same gradient of its input,
-    float32 rounding apart. Where TensorFlow sees a GPU, ``network`` itself."""
+def accelerated(network: keras.Model, gradient: bool = False) -> keras.Model:
+    """A copy of ``network`` with its present weights, as constants: the same outputs, float32 rounding apart. Where
+    TensorFlow sees a GPU, ``network`` itself. ``gradient``: that of its input will be wanted, so it is fast, too."""
     if tf.config.list_physical_devices("GPU"):
         return network
     return keras.models.clone_model(network, recursive=True,
-                                    clone_function=lambda layer: Winograd(layer) if suits(layer) else layer)
+                                    clone_function=lambda layer: Winograd(layer, gradient) if suits(layer) else layer)
 
 
 def suits(layer: keras.Layer) -> bool:
@@ -42,44 +39,36 @@ def suits(layer: keras.Layer) -> bool:
 
 class Winograd(layers.Layer):
     """A 3 x 3 'same' convolution with ReLU and the weights of ``convolution``, as constants: (batch, rows, columns,
-    channels) -> (batch, rows, columns, filters). Differentiable once, with respect to its input."""
+    channels) -> (batch, rows, columns, filters).
 
-    def __init__(self, convolution: layers.Conv2D):
+    ``gradient``: that of the input by Winograd, too; TensorFlow's own way back through the transforms takes twice as long as
+    a direct convolution. It costs as much memory again, and TensorFlow keeps for ever every graph that was made with it.
+    """
+
+    def __init__(self, convolution: layers.Conv2D, gradient: bool = False):
         super().__init__(name=convolution.name, trainable=False)
         kernel, bias = convolution.get_weights()
-        self.filters = convolution.filters
-        self._convolved = _convolution(kernel, bias)
+        self.filters, self.kernels, self.bias = convolution.filters, _transformed(kernel), tf.constant(bias)
+        self.backwards = _transformed(kernel[::-1, ::-1].transpose(0, 1, 3, 2)) if gradient else None
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters)
 
     def call(self, images):
-        return self._convolved(images)
+        return self._forward(images) if self.backwards is None else tf.custom_gradient(self._both)(images)
 
+    def _forward(self, images):
+        return tf.nn.relu(_correlation(images, self.kernels) + self.bias)
 
-def _convolution(kernel: np.ndarray, bias: np.ndarray) -> Callable:
-    """Convolution with ReLU, and its gradient. The kernels of the gradient are made when it is wanted first: they take four
-    times the memory of the network's own."""
-    kernels, offset = _transformed(kernel), tf.constant(bias)
-    backwards = cache(lambda: _transformed(kernel[::-1, ::-1].transpose(0, 1, 3, 2)))
-
-    @tf.custom_gradient
-    def convolved(images):
-        outputs = tf.nn.relu(_correlation(images, kernels) + offset)
-
-        def gradient(upstream):
-            return _correlation(tf.where(outputs > 0, upstream, 0.0), backwards())
-
-        return outputs, gradient
-
-    return convolved
+    def _both(self, images):
+        outputs = self._forward(images)
+        return outputs, lambda upstream: _correlation(tf.where(outputs > 0, upstream, 0.0), self.backwards)
 
 
 def _transformed(kernel: np.ndarray) -> tf.Tensor:
-    """(3, 3, channels, filters) -> (36, channels, filters), which graphs refer to: they would copy an array."""
-    both = np.einsum("ia,jb,abcf->ijcf", KERNEL, KERNEL, kernel, optimize=True).reshape(WINDOW**2, *kernel.shape[2:])
-    with tf.init_scope():
-        return tf.constant(both, tf.float32)
+    """(3, 3, channels, filters) -> (36, channels, filters), a tensor: graphs would copy an array."""
+    both = np.einsum("ia,jb,abcf->ijcf", KERNEL, KERNEL, kernel, optimize=True)
+    return tf.constant(both.reshape(WINDOW**2, *kernel.shape[2:]), tf.float32)
 
 
 def _correlation(images, kernels):

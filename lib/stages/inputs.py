@@ -32,12 +32,12 @@ def patches(study: Study, subset: str, seed: int, settings: Training | None = No
     return Patches(subsets(study)[subset], study.paths.volumes, (settings or study.training).plan(subset), [seed, number])
 
 
-def encoder(weights: Weights, encoding: Encoding, *layers: str) -> keras.Model:
-    """A frozen encoder, by Winograd's convolutions where they are faster. Raises StudyError for a layer that it lacks,
-    WeightsError or WheelError for weights."""
+def encoder(weights: Weights, encoding: Encoding, *layers: str, gradient: bool = False) -> keras.Model:
+    """A frozen encoder, by Winograd's convolutions where they are faster; ``gradient``: for a loss that trains. Raises
+    StudyError for a layer that it lacks, WeightsError or WheelError for weights."""
     network = vgg.trunk(encoding.encoder, weights(encoding.weights))
     try:
-        return accelerated(encoders.encoder(encoding, layers, network))
+        return accelerated(encoders.encoder(encoding, layers, network), gradient)
     except ValueError as error:
         raise StudyError(str(error), where="losses") from None
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from lib.artifacts.cache import Step
 from lib.artifacts.files import atomic, write_csv
 from lib.data.labelled_patches import Samples
+from lib.data.patches import untuned
 from lib.denoiser.callbacks import Progress
 from lib.denoiser.checkpoints import Checkpoints
 from lib.denoiser.devices import repeatable
@@ -153,7 +154,7 @@ def _batches(samples: Samples, phis: tuple[str, ...], batch: int, skip: int) -> 
         shares = [tf.ensure_shape(each, (None, None, None, samples.classes)) for each in shares]
         return tf.ensure_shape(image, (None, samples.size, samples.size, 1)), dict(zip(phis, shares, strict=True))
 
-    return tf.data.Dataset.from_tensor_slices(samples.rows).batch(batch).skip(skip).map(cut).prefetch(2)
+    return untuned(tf.data.Dataset.from_tensor_slices(samples.rows).batch(batch).skip(skip).map(cut).prefetch(2))
 
 
 def _encodings(architecture: str) -> list[Encoding]:

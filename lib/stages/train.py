@@ -153,7 +153,7 @@ def new_denoiser(study: Study, run: Run, lambda_: float, patches: Patches, steps
     """The model of a run before its first step; ``steps`` is the length of the whole training."""
     loss = study.configurations[run.experiment]
     with precision(study.compute.precision):
-        encoder = inputs.encoder(study.weights, loss.encoding, *loss.layer_names) if loss.encoder else None
+        encoder = inputs.encoder(study.weights, loss.encoding, *loss.layer_names, gradient=True) if loss.encoder else None
         denoiser = Denoiser(new_unet(study.unet, run.seed, patches), TotalLoss(loss, lambda_, encoder))
     if begins := study.start_of(run):
         vgg.load_weights(denoiser.unet, begins)
