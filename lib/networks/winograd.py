@@ -67,8 +67,8 @@ class Winograd(layers.Layer):
 
 def _transformed(kernel: np.ndarray) -> tf.Tensor:
     """(3, 3, channels, filters) -> (36, channels, filters), a tensor: graphs would copy an array."""
-    both = np.einsum("ia,jb,abcf->ijcf", KERNEL, KERNEL, kernel, optimize=True)
-    return tf.constant(both.reshape(WINDOW**2, *kernel.shape[2:]), tf.float32)
+    both = tf.matmul(_constant(KERNEL), kernel.reshape(kernel.shape[0] * kernel.shape[1], -1))
+    return tf.reshape(both, (WINDOW**2, *kernel.shape[2:]))
 
 
 def _correlation(images, kernels):
