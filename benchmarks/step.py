@@ -9,6 +9,7 @@ from benchmarks import reference
 from benchmarks.arithmetic import burst, convolutions, step_flops
 from benchmarks.measure import by_turns, ratio, require_close
 from benchmarks.setting import Setting
+from lib.perceptual import encoders
 from lib.perceptual.psi import lambda_star
 from lib.stages import inputs, train
 from lib.stages.feature_cache import target_features
@@ -56,7 +57,7 @@ def run(setting: Setting, phi: str) -> dict:
             seconds[name] += values
         if number % 2 == 0:
             convolve()
-    operations = batch * step_flops(unet, inputs.encoder(study.weights, encoding, phi), size)
+    operations = batch * step_flops(unet, encoders.encoder(encoding, [phi], encoders.network(encoding.encoder)), size)
     rate = operations / min(seconds["ours"]) / 1e9
     return {
         "step_ratio": ratio(seconds["reference"], seconds["ours"]),
