@@ -14,13 +14,13 @@ RESULTS = {  # name in the JSON file: part, name there, target, what it is
     "forward_ratio": ("forward", "forward_ratio", 1.3, "U-Net on whole slices"),
     "conv_fraction_of_ceiling": ("step-block5_conv4", "fraction_of_ceiling", None, "step over the best convolution"),
 }
-KNOWN = {  # of a miss; multiplications are those of direct convolutions at the paper's sizes
+KNOWN = {  # of a miss; multiplications are counted at the paper's sizes
     "store_ratio": "ours also hashes every file and reads the store back; the reference's speed hangs on the disk",
     "pipeline_ratio": "both read from the page cache: without memory for it both wait for the disk",
     "pipeline_patches_per_s": "an absolute figure: it hangs on the cores and on what else they do",
-    "step_ratio_block3_conv2": "counted in multiplications 1.18: of all passes only the encoder's over the target is saved",
-    "step_ratio_block5_conv4": "counted in multiplications 1.29: of all passes only the encoder's over the target is saved",
-    "calibration_ratio": "counted in multiplications 2.14 with the targets' features made for it, 3.01 with them there",
+    "step_ratio_block3_conv2": "by multiplications of direct convolutions 1.18: the rest is Winograd's, least with AVX-512",
+    "step_ratio_block5_conv4": "by multiplications of direct convolutions 1.29: the rest is Winograd's, least with AVX-512",
+    "calibration_ratio": "by direct convolutions 2.14 with the targets' features made for it, 3.01 with them there",
     "metrics_ratio": "counted in images of one channel 36 to 7, or 5.14; the second thread needs an idle core",
     "forward_ratio": "the same path: only Winograd's wide 3 x 3 convolutions can gain, less what their transforms cost",
 }

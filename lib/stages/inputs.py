@@ -37,9 +37,10 @@ def encoder(weights: Weights, encoding: Encoding, *layers: str, gradient: bool =
     StudyError for a layer that it lacks, WeightsError or WheelError for weights."""
     network = vgg.trunk(encoding.encoder, weights(encoding.weights))
     try:
-        return accelerated(encoders.encoder(encoding, layers, network), gradient)
+        features = encoders.encoder(encoding, layers, network)
     except ValueError as error:
         raise StudyError(str(error), where="losses") from None
+    return accelerated(features, gradient)
 
 
 def weights_files(weights: Weights, encodings: Iterable[Encoding]) -> dict[str, Path | str]:

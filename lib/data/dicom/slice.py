@@ -141,10 +141,9 @@ def _beginning(path: Path) -> Elements:
                     return elements
                 if elements.get("Modality"):
                     _check_kind(elements)
-            except NotCtImageError:
-                raise
-            except DicomError:
-                pass  # perhaps only for want of the rest
+            except DicomError as error:
+                if isinstance(error, NotCtImageError):  # any other may only be for want of the rest
+                    raise
             data += file.read(min(size, LARGEST_HEADER) - len(data))
     return parse(data, path, _HEADER_TAGS, size)
 
