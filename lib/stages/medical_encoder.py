@@ -75,7 +75,7 @@ def _learner(network: keras.Model, classes: int, lr: float, steps: int) -> keras
 def _train_heads(learner: keras.Model, network: keras.Model, samples: Samples) -> None:
     """Fit the standardisation and the heads to the features of the first samples, computed once."""
     rows, phis = samples.rows[: HEADS["patches"]], _phis(network.name)
-    for phi, features in zip(phis, _features(network, phis, samples.images(rows)), strict=True):
+    for phi, features in zip(phis, _features(_encoder(network, phis), samples.images(rows)), strict=True):
         cells = features.reshape(-1, 1, 1, features.shape[-1])
         variance = cells.var((0, 1, 2), dtype=np.float64)
         standard, head = (learner.get_layer(f"{phi}_{part}") for part in ("standard", "head"))
@@ -87,14 +87,17 @@ def _train_heads(learner: keras.Model, network: keras.Model, samples: Samples) -
         small.fit(cells, shares, epochs=HEADS["epochs"], batch_size=HEADS["batch"], verbose=0)
 
 
-def _features(network: keras.Model, phis: tuple[str, ...], images: np.ndarray) -> list[np.ndarray]:
-    """Features of images (n, size, size, 1) in [0, 1] at each phi, as the loss computes them."""
-    found = list(_batches_of_features(network, phis, images))
-    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+def _encoder(network: keras.Model, phis: tuple[str, ...]) -> keras.Model:
+    """Image in [0, 1] -> features at each phi, as the loss computes them. Made once for each network: Keras traces each anew."""
+    return encoders.encoder(presets.paper(network.name)["E1"], phis, network)
 
 
-def _batches_of_features(network: keras.Model, phis: tuple[str, ...], images: np.ndarray) -> Iterator[list[np.ndarray]]:
-    encoder = encoders.encoder(presets.paper(network.name)["E1"], phis, network)
+def _features(encoder: keras.Model, images: np.ndarray) -> list[np.ndarray]:
+    """Features of images (n, size, size, 1) at each phi."""
+    return [np.concatenate(parts) for parts in zip(*_batches_of_features(encoder, images), strict=True)]
+
+
+def _batches_of_features(encoder: keras.Model, images: np.ndarray) -> Iterator[list[np.ndarray]]:
     for start in range(0, len(images), FORWARD):
         yield encoder.predict_on_batch(images[start : start + FORWARD])
 
@@ -103,7 +106,7 @@ def _mean_squares(network: keras.Model, images: np.ndarray) -> np.ndarray:
     """Mean squared feature of each convolution."""
     names = tuple(layer.name for layer in convolutions(network))
     sums = [[len(each) * np.mean(np.square(each), dtype=np.float64) for each in batch]
-            for batch in _batches_of_features(network, names, images)]
+            for batch in _batches_of_features(_encoder(network, names), images)]
     return np.sum(sums, axis=0) / len(images)
 
 
@@ -193,7 +196,8 @@ def linear_probe(study: Study) -> pd.DataFrame:
     rows = []
     with step.making(seed=study.seed, task=f"the cell's {train.kind.removesuffix('s')}"):
         for name, network in tqdm(networks.items(), desc="linear probe", unit="encoder", mininterval=1.0, delay=2):
-            seen, *others = (_cells(network, phis, samples) for samples in (train, *held_out.values()))
+            encoder = _encoder(network, phis)
+            seen, *others = (_cells(encoder, phis, samples) for samples in (train, *held_out.values()))
             for place, phi in enumerate(phis):
                 tests = dict(zip(held_out, (cells[place] for cells in others), strict=True))
                 rows += [{"encoder": name, "phi": phi, **row} for row in accuracies(seen[place], tests)]
@@ -201,10 +205,10 @@ def linear_probe(study: Study) -> pd.DataFrame:
     return pd.read_csv(file)
 
 
-def _cells(network: keras.Model, phis: tuple[str, ...], samples: Samples) -> list[tuple[np.ndarray, np.ndarray]]:
+def _cells(encoder: keras.Model, phis: tuple[str, ...], samples: Samples) -> list[tuple[np.ndarray, np.ndarray]]:
     """At each phi, features and most frequent class of up to GRID x GRID cells of every patch."""
     found = []
-    for phi, features in zip(phis, _features(network, phis, samples.images(samples.rows)), strict=True):
+    for phi, features in zip(phis, _features(encoder, samples.images(samples.rows)), strict=True):
         step = max(1, features.shape[1] // GRID)
         chosen = slice(step // 2, None, step)
         classes = samples.shares(samples.rows, _stride(phi))[:, chosen, chosen].argmax(-1)
