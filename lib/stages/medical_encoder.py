@@ -88,7 +88,7 @@ def _train_heads(learner: keras.Model, network: keras.Model, samples: Samples) -
 
 
 def _encoder(network: keras.Model, phis: tuple[str, ...]) -> keras.Model:
-    """Image in [0, 1] -> features at each phi, as the loss computes them. Made once for each network: Keras traces each anew."""
+    """Image in [0, 1] -> features at each phi, as the loss computes them. Keras traces each anew: one for a network."""
     return encoders.encoder(presets.paper(network.name)["E1"], phis, network)
 
 
