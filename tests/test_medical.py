@@ -107,6 +107,7 @@ def test_fine_tuning_moves_every_layer_and_is_kept(smoke_study, monkeypatch):
     monkeypatch.setattr(medical_encoder, "Samples", None)  # fine-tuning would need it
     assert medical_encoder.fine_tune(smoke_study) == smoke_study.paths.medical_weights
     probe = medical_encoder.linear_probe(smoke_study)
+    assert probe.groupby("phi")["medical_learnt"].first().to_dict() == linear_probe.learnt(probe)
     assert len(probe) == 3 * 3 * 2 and set(probe["patient"]) == {"SIM03", "SIM04"}, "patients that it never saw"
 
 
@@ -213,7 +214,7 @@ def test_every_label_says_where_nothing_was_learnt(study):
     path = study.paths.probe
     path.parent.mkdir(parents=True)
     both = pd.concat([probe([0.01, -0.01, 0.0]), probe([0.03, 0.05, 0.04], "block5_conv3")])
-    both.to_csv(path, index=False)
+    linear_probe.judged(both).to_csv(path, index=False)
     labels = Labels.of(study)
     assert labels.experiments["E3"].label == "E3: block3_conv2, Medical* (learnt nothing measurable)"
     assert labels.experiments["E4"].label == "E4: block5_conv3, Medical*"

@@ -70,6 +70,11 @@ def learnt(table: pd.DataFrame) -> dict[str, bool]:
     return dict(zip(tuned["phi"], tuned["difference_low"] > 0, strict=True))
 
 
+def judged(table: pd.DataFrame) -> pd.DataFrame:
+    """``table`` with a column ``medical_learnt``: what :func:`learnt` says of the phi, for those who only read it."""
+    return table.assign(medical_learnt=table["phi"].map(learnt(table)))
+
+
 def _interval(values: pd.Series) -> tuple[float, float, float]:
     mean = of_independent(values.to_numpy())
     low, high = mean.interval() if len(values) >= LEAST_PATIENTS else (np.nan, np.nan)

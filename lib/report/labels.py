@@ -16,7 +16,6 @@ from lib.artifacts.files import file_sha256
 from lib.artifacts.provenance import commit
 from lib.data import split
 from lib.data.store.reading import load_summary
-from lib.metrics import linear_probe
 from lib.networks import packaged
 from lib.perceptual.configuration import LambdaRule, LossConfiguration
 from lib.study.config import ARCHITECTURE_NAMES, Study
@@ -89,8 +88,8 @@ class Labels:
                                  f"λ: {rule}", *_departures(study.training, study.unet), f"commit {commit()}",
                                  f"config {digest(study)[:12]}"])
         losses = study.chosen | study.configurations | study.calibrated
-        probe = pd.read_csv(study.paths.probe) if medical.weights is None and study.paths.probe.is_file() else None
-        learnt = linear_probe.learnt(probe) if probe is not None and "patient" in probe else {}  # else of an earlier version
+        probe = pd.read_csv(study.paths.probe) if medical.weights is None and study.paths.probe.is_file() else {}
+        learnt = dict(zip(probe["phi"], probe["medical_learnt"], strict=True)) if "medical_learnt" in probe else {}
         return cls(provenance, study.paths.figures, _experiments(losses, contexts, rules, learnt), study.seeds,
                    study.simulated, calibration.target_psi, settings)
 

@@ -24,7 +24,7 @@ from lib.data.patches import untuned
 from lib.denoiser.callbacks import Progress
 from lib.denoiser.checkpoints import Checkpoints
 from lib.denoiser.devices import repeatable
-from lib.metrics.linear_probe import START, TUNED, accuracies
+from lib.metrics.linear_probe import START, TUNED, accuracies, judged
 from lib.networks import vgg
 from lib.networks.scale import convolutions, matching_scales, scale_features
 from lib.perceptual import encoders, presets
@@ -174,8 +174,8 @@ def linear_probe(study: Study) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame : a row per encoder, phi and patient: encoder, phi, patient, accuracy, chance
-        (:mod:`lib.metrics.linear_probe` has its summary and the verdict)
+    DataFrame : a row per encoder, phi and patient: encoder, phi, patient, accuracy, chance, and by phi the verdict
+        medical_learnt (:mod:`lib.metrics.linear_probe` has its summary)
     """
     count, file, architecture = study.medical.probe_patches, study.paths.probe, study.encoder.architecture
     phis = _phis(architecture)
@@ -201,7 +201,7 @@ def linear_probe(study: Study) -> pd.DataFrame:
             for place, phi in enumerate(phis):
                 tests = dict(zip(held_out, (cells[place] for cells in others), strict=True))
                 rows += [{"encoder": name, "phi": phi, **row} for row in accuracies(seen[place], tests)]
-        write_csv(file, pd.DataFrame(rows))
+        write_csv(file, judged(pd.DataFrame(rows)))
     return pd.read_csv(file)
 
 
