@@ -1,6 +1,8 @@
 """Shared by all tests: no choice of the caller's shell leaks in, and the smoke study that `make test` has run."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lib import REPOSITORY
+from lib.artifacts.provenance import arithmetic
 from lib.study.choices import ENVIRONMENT
 from lib.study.config import Study, load_study
 
@@ -45,7 +48,8 @@ def pytest_collection_modifyitems(items):
 def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
     """Whole runs of smoke that the session needs, one after the other beside its other tests.
 
-    'smoke' is the repository's own, brought up to date; 'second' is one of fewer experiments from nothing, elsewhere, with
+    'smoke' is the repository's own, brought up to date, or from nothing where the one that is there was trained with other
+    arithmetic (tests train, too, and compare bits); 'second' is one of fewer experiments from nothing, elsewhere, with
     two jobs; 'bench' is the benchmark on tiny sizes.
 
     Yields
@@ -61,6 +65,10 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
     plain = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "OUTPUT")}
     needed = {name for item in request.session.items for name in item.fixturenames}
     begun: list[subprocess.Popen] = []
+
+    stamps = (REPOSITORY / "artifacts" / "smoke" / "training").rglob("stamp.json")
+    if "smoke" in needed and any(json.loads(each.read_text())["arithmetic"] != [arithmetic()] for each in stamps):
+        shutil.rmtree(REPOSITORY / "artifacts" / "smoke")
 
     def run(root: Path, changes: str, *command: str) -> Path:
         begun.append(subprocess.Popen(

@@ -162,16 +162,18 @@ def test_xla_trains_as_no_xla(begin, single, allowed):
     assert (difference(history(process), single[1]) <= allowed[1]).all()
 
 
-def computes_bfloat16() -> bool:
-    """Whether a convolution does: where ONEDNN_MAX_CPU_ISA takes its instructions away, TensorFlow asks oneDNN in vain."""
-    try:
-        tf.nn.conv2d(tf.zeros((1, 8, 8, 2), tf.bfloat16), tf.zeros((3, 3, 2, 2), tf.bfloat16), 1, "SAME")
-    except tf.errors.AbortedError:
-        return False
-    return True
+def needs(kind: tf.DType) -> pytest.MarkDecorator:
+    """Skips where ONEDNN_MAX_CPU_ISA takes away the instructions of a half precision: TensorFlow asks oneDNN in vain."""
+    missing = False
+    if "ONEDNN_MAX_CPU_ISA" in os.environ:
+        try:
+            tf.nn.conv2d(tf.zeros((1, 8, 8, 2), kind), tf.zeros((3, 3, 2, 2), kind), 1, "SAME")
+        except tf.errors.AbortedError:
+            missing = True
+    return pytest.mark.skipif(missing, reason=f"no {kind.name} with this ISA")
 
 
-@pytest.mark.skipif("ONEDNN_MAX_CPU_ISA" in os.environ and not computes_bfloat16(), reason="no bfloat16 with this ISA")
+@needs(tf.bfloat16)
 def test_bfloat16_stays_near_float32(smoke, single, tmp_path, monkeypatch):
     copy(smoke, tmp_path)
     monkeypatch.setenv("SET", "compute.precision=mixed_bfloat16")
@@ -181,6 +183,7 @@ def test_bfloat16_stays_near_float32(smoke, single, tmp_path, monkeypatch):
     assert not np.allclose(found["pl"], single[1]["pl"], rtol=1e-6), "the layers compute in half precision"
 
 
+@needs(tf.float16)
 def test_float16_scales_its_loss_and_keeps_weights_and_losses_in_float32():
     """Features of float16 reach 65504, and their squares would overflow: losses are float32."""
     with precision("mixed_float16"):
