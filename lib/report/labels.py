@@ -88,10 +88,15 @@ class Labels:
                                  f"λ: {rule}", *_departures(study.training, study.unet), f"commit {commit()}",
                                  f"config {digest(study)[:12]}"])
         losses = study.chosen | study.configurations | study.calibrated
-        probe = pd.read_csv(study.paths.probe) if medical.weights is None and study.paths.probe.is_file() else {}
-        learnt = dict(zip(probe["phi"], probe["medical_learnt"], strict=True)) if "medical_learnt" in probe else {}
+        learnt = _learnt(study.paths.probe) if medical.weights is None and study.paths.probe.is_file() else {}
         return cls(provenance, study.paths.figures, _experiments(losses, contexts, rules, learnt), study.seeds,
                    study.simulated, calibration.target_psi, settings)
+
+
+def _learnt(probe: Path) -> dict[str, bool]:
+    """By layer, what the probe's table says of the Medical encoder; nothing where an earlier version wrote it."""
+    table = pd.read_csv(probe)
+    return dict(zip(table["phi"], table["medical_learnt"], strict=True)) if "medical_learnt" in table else {}
 
 
 def _departures(training: Training, network: UNet) -> list[str]:
