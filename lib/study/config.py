@@ -44,6 +44,7 @@ class Study(Section):
     first seed is also that of what the runs share: the calibration, the Medical encoder. ``pilot`` are fields of
     ``training`` that differ for the networks from which experiments start (``training.start: pilot``). ``real_slices``: of
     each public scan on which the networks are tested, too, where `make real-data` has fetched them (None: on none).
+    ``jobs``: stages at once, where JOBS does not say; no result depends on it.
     """
 
     profile: str
@@ -61,6 +62,7 @@ class Study(Section):
     losses: dict[str, dict[str, Any]] = Field(default_factory=dict)
     pilot: dict[str, Any] = Field(default_factory=dict)
     real_slices: Positive | None = None
+    jobs: Positive = Field(1, exclude=True)
 
     @property
     def paths(self) -> Paths:
