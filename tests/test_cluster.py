@@ -73,6 +73,10 @@ def delegate(path: Path) -> None:
         write(path, str(pool.submit(os.getpid).result()))
 
 
+def growth(path: Path) -> None:
+    write(path, os.environ["TF_FORCE_GPU_ALLOW_GROWTH"])
+
+
 def attempts(path: Path) -> list[int]:
     file = path.with_suffix(".attempts")
     return [int(line) for line in file.read_text(encoding="utf-8").split()] if file.is_file() else []
@@ -133,6 +137,16 @@ def test_stages_run_at_once_with_the_choices_of_whoever_asked(stage, do, monkeyp
     pids = {pid for each in three for pid in attempts(each.parameters["path"])}
     assert os.getpid() not in pids and len(pids) == 2
     assert "[0/9] a" in caplog.messages and any(line.startswith("[0/9] a done in ") for line in caplog.messages)
+
+
+@pytest.mark.parametrize(("own", "found"), [(None, "true"), ("false", "false")])
+def test_a_worker_leaves_room_on_a_gpu_unless_told_otherwise(own, found, stage, do, monkeypatch):
+    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
+    if own:
+        monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", own)
+    asked = stage("asked", "growth")
+    do(asked, jobs=1)
+    assert asked.parameters["path"].read_text(encoding="utf-8") == found
 
 
 def test_a_dead_worker_loses_its_task_only_and_it_is_tried_again(stage, do):

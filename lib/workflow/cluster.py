@@ -6,7 +6,6 @@ goes on from its checkpoint.
 
 import logging
 import multiprocessing
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -32,8 +31,6 @@ SETTINGS = {
     "distributed.scheduler.allowed-failures": 1000,  # ours are counted by _tries
     "distributed.nanny.pre-spawn-environ": {},  # as many threads as the machine has cores
 }
-GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
-SHARED = {GROWTH: os.environ.get(GROWTH, "true")}  # else TensorFlow takes a whole GPU for the first worker
 PATIENCE = 10.0  # seconds for a scheduler to answer
 LOOKS = 5.0  # seconds between two looks at whether all workers are there
 
@@ -67,7 +64,7 @@ def workers(jobs: int, scheduler: str | None, prints: Path) -> Iterator[Client]:
         return
     with ExitStack() as last, TemporaryDirectory() as scratch, dask.config.set(SETTINGS), LocalCluster(
         n_workers=jobs, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
-        preload="lib.workflow.tasks", env=SHARED | {PRINTS: str(prints)}, local_directory=scratch,
+        preload="lib.workflow.tasks", env={PRINTS: str(prints)}, local_directory=scratch,
     ) as cluster, Client(cluster, set_as_default=False) as client:
         last.callback(_end, cluster)  # again, for a worker that was starting
         client.forward_logging(ROOT)

@@ -39,8 +39,9 @@ LOOKS = 1.0  # seconds between two looks at memory and at whether the task is st
 
 
 def dask_setup(worker: object) -> None:
-    """Of a worker on this machine: leave Ctrl-C to the process that started it, and the terminal, too."""
+    """Of a worker on this machine: leave Ctrl-C to the process that started it, and the terminal, too; share GPUs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # else the first takes a GPU's whole memory
     tqdm.set_lock(threading.RLock())  # its own would outlive a worker that is killed
     with open(os.environ[PRINTS], "ab") as stream:
         for number in (1, 2):
