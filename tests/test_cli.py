@@ -113,8 +113,8 @@ def test_killed_it_ends_its_stages(tmp_path, how):
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.send_signal(how)
-    deadline = time.monotonic() + 10
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=120)
+    deadline = time.monotonic() + 120
     if how != signal.SIGKILL:
         assert process.returncode == 130 and error == "stopped; the same command goes on from here\n"
         assert not list((tmp_path / "artifacts" / "smoke").glob(".lock"))

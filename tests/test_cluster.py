@@ -29,7 +29,7 @@ from lib.workflow.make import make
 from lib.workflow.stages import Stage, stages
 from tests.conftest import BESIDE
 
-ENDED = 20.0  # seconds that a process may take to be gone, on a busy machine
+ENDED = 120.0  # seconds that a process may take to be gone, on a slow and busy machine
 
 
 def write(path: Path, text: str = "") -> None:

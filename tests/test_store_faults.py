@@ -67,7 +67,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(cohort, tmp_path, re
         time.sleep(rng.uniform(0.3, 1.0) * undisturbed)
         workers = family(process)
         process.send_signal(signal.SIGKILL)
-        orphans = psutil.wait_procs(workers, timeout=10)[1]
+        orphans = psutil.wait_procs(workers, timeout=120)[1]
         for orphan in orphans:
             orphan.kill()
         process.communicate()
@@ -92,9 +92,9 @@ def test_stopped_it_cleans_up(cohort, tmp_path):
         time.sleep(0.02)
     workers = family(process)
     process.terminate()
-    error = process.communicate(timeout=60)[1]
+    error = process.communicate(timeout=120)[1]
     assert process.returncode == 130 and "the same command goes on from here" in error and "Traceback" not in error
-    assert not psutil.wait_procs(workers, timeout=10)[1] and not temporary(tmp_path / "out")
+    assert not psutil.wait_procs(workers, timeout=120)[1] and not temporary(tmp_path / "out")
     assert run(cohort / "data", tmp_path / "out").returncode == 0
     assert contents(tmp_path / "out") == contents(cohort / "whole")
 
