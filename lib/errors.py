@@ -6,25 +6,30 @@ A wrong argument of a function is a ValueError, as everywhere in Python.
 
 from pathlib import Path
 
+from lib.private import label
+
 
 class PaperError(Exception):
     """Base of every failure that a user can mend. The command line prints its line and exits with status 1.
 
     ``what`` is wrong, without the place; ``where``: the file, folder, field or option; ``remedy``: what the user can do;
-    ``code``: a short name for programs, 'no-thickness', by default the class's.
+    ``code``: a short name for programs, 'no-thickness', by default the class's. Errors ``of_scans`` name a
+    file on a terminal only (:mod:`lib.private`).
     """
 
     code = "error"
+    of_scans = False
 
-    def __init_subclass__(cls, code: str | None = None):
-        cls.code = code or cls.__name__.removesuffix("Error").lower()
+    def __init_subclass__(cls, code: str | None = None, of_scans: bool = False):
+        cls.code, cls.of_scans = code or cls.__name__.removesuffix("Error").lower(), of_scans or cls.of_scans
 
     def __init__(self, what: str, *, where: Path | str | None = None, remedy: str = "", code: str | None = None):
         super().__init__(what)
         self.what, self.where, self.remedy, self.code = what, where, remedy, code or type(self).code
 
     def __str__(self) -> str:
-        text = self.what if self.where is None else f"{self.where}: {self.what}"
+        where = label(self.where) if self.of_scans and isinstance(self.where, Path) else self.where
+        text = self.what if where is None else f"{where}: {self.what}"
         return f"{text}; {self.remedy}" if self.remedy else text
 
     def __reduce__(self):
@@ -42,11 +47,11 @@ class StudyError(PaperError):
     """A profile, an option or the combination of options is not valid."""
 
 
-class DicomError(PaperError, code="unreadable"):
+class DicomError(PaperError, code="unreadable", of_scans=True):
     """One file is not a readable CT image."""
 
 
-class CohortError(PaperError):
+class CohortError(PaperError, of_scans=True):
     """A folder of scans holds nothing usable, or lacks what the study needs."""
 
 

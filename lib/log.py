@@ -14,6 +14,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lib import private
+
 ROOT = "lib"
 LINES = "lib.workflow.tasks.lines"
 """The logger of what stages print in processes of their own, line by line, at level DEBUG."""
@@ -43,13 +45,34 @@ def setup(verbosity: int = 0) -> None:
 
 
 def to_file(path: Path) -> logging.Handler:
-    """Append everything to a file; returns the handler, for ``logging.getLogger(ROOT).removeHandler``."""
+    """Append everything to a file, without names of a user's files; returns the handler, for
+    ``logging.getLogger(ROOT).removeHandler``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s  %(message)s"))
+    handler = LogFile(path, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(Unnamed("%(asctime)s %(levelname)s %(name)s  %(message)s"))
     handler.setLevel(logging.DEBUG)
     logging.getLogger(ROOT).addHandler(handler)
     return handler
+
+
+class LogFile(logging.FileHandler):
+    """A disk that refuses stops the run, in one line: results could not be written either."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            error.filename = error.filename or self.baseFilename
+            raise error
+        super().handleError(record)
+
+
+class Unnamed(logging.Formatter):
+    """Tells files of scans by their checksums."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.exc_text = None  # another formatter's, perhaps with names
+        with private.names(shown=False):
+            return super().format(record)
 
 
 class Console(logging.Handler):

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from lib import REPOSITORY
+from lib import REPOSITORY, private
 from lib.artifacts.provenance import arithmetic
 from lib.study.choices import ENVIRONMENT
 from lib.study.config import Study, load_study
+from tests.named_scans import archive
 
 BESIDE = "WHOLE_RUN_BESIDE_THE_TESTS"  # a variable by which the processes of whole runs are known
 SECOND = ("mse", "E1", "E4")  # experiments of the second whole run
+NAMED = ("mse", "E1")  # of the one on scans of people with names
+PRINTED = "printed.txt"  # what that one says
 
 
 def pytest_addoption(parser):
@@ -33,6 +36,13 @@ def clean_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("OUTPUT", str(tmp_path))
 
 
+@pytest.fixture(autouse=True)
+def names_of_files() -> Iterator[None]:
+    """Messages name files, as on a terminal."""
+    with private.names():
+        yield
+
+
 @pytest.fixture
 def study(tmp_path) -> Study:
     """The smoke study, with nothing made yet."""
@@ -41,7 +51,7 @@ def study(tmp_path) -> Study:
 
 def pytest_collection_modifyitems(items):
     """Tests of whole runs come last: `whole_runs` makes them meanwhile."""
-    items.sort(key=lambda item: bool({"smoke", "second", "bench"} & set(item.fixturenames)))
+    items.sort(key=lambda item: bool({"smoke", "second", "named", "bench"} & set(item.fixturenames)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,32 +60,38 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
 
     'smoke' is the repository's own, brought up to date, or from nothing where the one that is there was trained with other
     arithmetic (tests train, too, and compare bits); 'second' is one of fewer experiments from nothing, elsewhere, with
-    two jobs; 'bench' is the benchmark on tiny sizes.
+    two jobs; 'named' one on scans of people with names (:mod:`tests.named_scans`); 'bench' is the benchmark on tiny sizes.
 
     Yields
     ------
     function
         Waits for the end of one, and returns the folder with its artifacts/smoke and figures/smoke.
     """
-    fewer = f"experiments=[{','.join(SECOND)}]"
-    elsewhere = tmp_path_factory.mktemp("whole")
-    runs = {"smoke": (REPOSITORY, "", "paper", "--unchecked"),
-            "second": (elsewhere, fewer, "paper", "--unchecked", "--jobs", "2"),
-            "bench": (elsewhere, "", "bench", "--quick")}
+    elsewhere, apart = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("named")
+    runs = {"smoke": (REPOSITORY, {}, "paper", "--unchecked"),
+            "second": (elsewhere, {"SET": f"experiments=[{','.join(SECOND)}]"}, "paper", "--unchecked", "--jobs", "2"),
+            "named": (apart, {"SET": f"experiments=[{','.join(NAMED)}]", "INSERT": "0.25"}, "paper"),
+            "bench": (elsewhere, {}, "bench", "--quick")}
     plain = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "OUTPUT")}
     needed = {name for item in request.session.items for name in item.fixturenames}
+    needed |= {"smoke"} if "named" in needed else set()
     begun: list[subprocess.Popen] = []
 
     stamps = (REPOSITORY / "artifacts" / "smoke" / "training").rglob("stamp.json")
     if "smoke" in needed and any(json.loads(each.read_text()).get("arithmetic") != [arithmetic()] for each in stamps):
         shutil.rmtree(REPOSITORY / "artifacts" / "smoke")
 
-    def run(root: Path, changes: str, *command: str) -> Path:
+    def run(root: Path, changes: dict[str, str], *command: str) -> Path:
+        if root == apart:
+            scans = archive(REPOSITORY / "artifacts" / "smoke" / "cohort", apart / "own")
+            changes = changes | {"DATA": str(scans)}
         begun.append(subprocess.Popen(
             [sys.executable, "-m", "lib", *command], cwd=REPOSITORY, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, env={**plain, "PROFILE": "smoke", "OUTPUT": str(root), "SET": changes, BESIDE: "1"}))
+            stderr=subprocess.STDOUT, env={**plain, "PROFILE": "smoke", "OUTPUT": str(root), **changes, BESIDE: "1"}))
         printed, _ = begun[-1].communicate()
         assert begun[-1].returncode == 0, printed
+        if root == apart:
+            (apart / PRINTED).write_text(printed, encoding="utf-8")
         return root
 
     with ThreadPoolExecutor(1) as pool:
@@ -96,6 +112,12 @@ def smoke(whole_runs) -> Path:
 def second(whole_runs) -> Path:
     """The same of a run from nothing, elsewhere, with two stages at once."""
     return whole_runs("second")
+
+
+@pytest.fixture(scope="session")
+def named(whole_runs) -> Path:
+    """The same of a run on scans of people with names, which are below `own`; `PRINTED` is what it said."""
+    return whole_runs("named")
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def test_a_partial_delivery_is_reported_series_by_series_and_can_run(tmp_path, m
     text = "\n".join(caplog.messages)
     assert "12 pairs; the paper has 16,628" in text and "partial: 0 of 5,936 pairs of D45 1 mm" in text
     assert "partial: L067 has 3 of 224 pairs of B30 3 mm" in text and "partial: 12 of 2,378 pairs of B30 3 mm" in text
-    assert [line for line in report.warnings if "cut.IMA" in line], "each problem with its file"
+    assert [line for line in report.warnings if "cut.IMA" in str(line)], "each problem with its file"
     assert "the paper's split" in text and "no pairs of L109, L143" in text
     header = next(line for line in caplog.messages if "B30 3 mm" in line and "L067" in line)
     assert "quarter" in header and "pairs" in header
@@ -61,7 +61,7 @@ def test_normal_dose_alone_says_what_to_pass_and_insertion_uses_it(tmp_path, mon
     monkeypatch.setenv("DATA", str(mayo(tmp_path / "mayo", doses=("full",))))
     report, found, _ = scans(load_study("demo"))
     assert found is None
-    assert "no slice at two doses: to insert a low dose into normal-dose scans, pass INSERT" in report.errors[0]
+    assert "no slice at two doses: to insert a low dose into normal-dose scans, pass INSERT" in str(report.errors[0])
     monkeypatch.setenv("INSERT", "0.25")
     report, found, parts = scans(load_study("demo"))
     assert not report.errors and len(found) == 12 and pseudonym("L067") in set(found["patient"])
@@ -72,10 +72,10 @@ def test_a_folder_without_scans_and_a_split_without_patients_are_errors(tmp_path
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("DATA", str(tmp_path / "empty"))
     report, found, _ = scans(load_study("demo"))
-    assert found is None and "no usable CT slice" in report.errors[0]
+    assert found is None and "no usable CT slice" in str(report.errors[0])
     monkeypatch.setenv("DATA", str(mayo(tmp_path / "mayo", patients=("L067", "L192"))))
     report, _, parts = scans(load_study("demo"))
-    assert parts is None and "no pairs for test" in report.errors[0]
+    assert parts is None and "no pairs for test" in str(report.errors[0])
     assert Report().conclude() and not report.conclude() and "the run cannot start: 1 error," in caplog.text
 
 
@@ -100,10 +100,10 @@ def test_too_little_disk_and_no_gpu_are_reported_before_the_run(study, monkeypat
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6 - 1000, 1000))
     machine.check_room(study, found, machine.patches_of(study.training, parts), report)
-    assert "GiB are needed and 0.0 GiB are free: free some space, or pass OUTPUT=folder" in report.errors[0]
+    assert "GiB are needed and 0.0 GiB are free: free some space, or pass OUTPUT=folder" in str(report.errors[0])
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
     machine.check_devices(study.model_copy(update={"profile": "paper"}), report)
-    assert "no GPU is visible" in report.warnings[-1]
+    assert "no GPU is visible" in str(report.warnings[-1])
 
 
 def test_wrong_encoder_weights_are_an_error(study, tmp_path):
@@ -112,7 +112,7 @@ def test_wrong_encoder_weights_are_an_error(study, tmp_path):
     encoder = study.encoder.model_copy(update={"weights": file})
     report = Report()
     machine.check_encoders(study.model_copy(update={"encoder": encoder}), report)
-    assert len(report.errors) == 1 and "vgg.weights.h5 does not hold the weights of vgg16" in report.errors[0]
+    assert len(report.errors) == 1 and "vgg.weights.h5 does not hold the weights of vgg16" in str(report.errors[0])
 
 
 @pytest.mark.parametrize("context", ["Medical", "ImageNet"])

@@ -30,7 +30,8 @@ def scores(means=PAPER, patients=8, seeds=(5, 6, 7), of_patients=0.002, of_seeds
                 for index in (0, 1):
                     ssim = mean + level[patient] + of_patient[patient] + of_seed + generator.normal(0, 0.0002)
                     rows.append({"experiment": name, "seed": seed, "patient": f"P{patient}", "kernel": "B30",
-                                 "thickness_mm": 1.0, "index": index, "ssim": ssim, "psnr": 60 * ssim, "nrmse": 1 - ssim})
+                                 "thickness_mm": 1.0, "scan": 1, "index": index, "ssim": ssim, "psnr": 60 * ssim,
+                                 "nrmse": 1 - ssim})
     return pd.DataFrame(rows).astype({"seed": "Int64"})
 
 

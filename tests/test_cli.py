@@ -14,6 +14,7 @@ import pytest
 import lib.log
 from lib import REPOSITORY
 from lib.__main__ import main
+from lib.artifacts.files import single_writer
 from lib.workflow import make as workflow
 from tests import trees
 
@@ -184,3 +185,55 @@ def test_python_of_a_wrong_version_is_named(tmp_path):
     ended = make("paper", f"PYTHON={fake}", f"VENV={tmp_path / 'venv'}")
     assert ended.returncode != 0 and "is Python 3.8: this project needs 3.11" in ended.stderr
     assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize("value", ["$(shell touch {})", "$$(touch {})", "`touch {}`", '"; touch {}; "', "~nouser"])
+def test_make_takes_values_as_data(value, tmp_path, monkeypatch):
+    """From the command line or the environment: nothing runs, and what is not there stops everything."""
+    value = value.format(tmp_path / "pwned")
+    dry = make("-n", "paper", f"JOBS={value}")
+    assert '--jobs "$JOBS"' in dry.stdout
+    ended = [make("given", f"DATA={value}")]
+    monkeypatch.setenv("DATA", value)
+    ended.append(make("given"))
+    for each in ended:
+        assert each.returncode == 2 and "does not exist: pass a folder" in each.stderr, each.stderr
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_make_takes_a_folder_with_a_space(tmp_path):
+    (tmp_path / "my scans").mkdir()
+    assert make("given", f"DATA={tmp_path / 'my scans'}").returncode == 0
+    assert make("given", f"DATA={tmp_path / 'my'}").returncode == 2
+
+
+def test_a_run_ends_with_the_make_that_started_it(tmp_path):
+    """However make is killed: nothing trains on unseen, and the next run is not refused."""
+    command = f'"{sys.executable}" -m lib paper --unchecked --end-with-parent & wait'
+    environment = {**os.environ, "PROFILE": "smoke", "OUTPUT": str(tmp_path)}
+    with subprocess.Popen(["sh", "-c", command], cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, text=True) as parent:
+        assert "00_simulate" in parent.stdout.readline()
+        children = psutil.Process(parent.pid).children(recursive=True)
+        parent.kill()
+        assert children and not psutil.wait_procs(children, timeout=120)[1]
+    with single_writer(tmp_path / "artifacts" / "smoke"):
+        pass
+
+
+def test_nobody_reading_the_output_is_one_line(tmp_path):
+    trees.simulated(tmp_path / "scans")
+    command = [sys.executable, "-m", "lib", "preprocess", str(tmp_path / "scans"), str(tmp_path / "store")]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        error = process.stderr.read()
+    assert process.returncode == 1 and "Traceback" not in error and error.rstrip().endswith("goes on from here")
+
+
+def test_preprocess_refuses_a_folder_that_is_not_its_own(tmp_path, capsys):
+    trees.simulated(tmp_path / "scans")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "manifest.csv").write_text("mine", encoding="utf-8")
+    assert main(["preprocess", str(tmp_path / "scans"), str(tmp_path / "mine")]) == 1
+    assert "holds files that preprocess did not write" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "manifest.csv").read_text(encoding="utf-8") == "mine"

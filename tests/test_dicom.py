@@ -40,8 +40,8 @@ def test_round_trip_is_exact(tmp_path):
     assert again.dtype == np.int16 and np.array_equal(again, hu)
     header = read_header(path)
     assert (header.patient, header.dose, header.kernel, header.thickness_mm) == ("SIM01", "quarter", "D45", 3.0)
-    assert (header.z_mm, header.rows, header.columns, header.instance) == (-12.25, 24, 20, 3)
-    assert header.pixel_spacing_mm == (0.6836, 0.6836) and header.collection == "simulated"
+    assert (header.z_mm, header.grid.rows, header.grid.columns, header.instance) == (-12.25, 24, 20, 3)
+    assert header.grid.spacing_mm == (0.6836, 0.6836) and header.collection == "simulated"
 
 
 def test_same_call_same_bytes(tmp_path):

@@ -51,7 +51,7 @@ def test_every_layout_gives_the_same_pairs(tmp_path, layout):
     found = discover(tmp_path)
     assert found.collection == "mayo2016" and not found.problems and not found.ignored
     assert list(found.pairs) == [PairKey("L067", "B30", 1.0)]
-    assert [z for z, _, _ in found.pairs["L067", "B30", 1.0]] == [0.0, 0.8]
+    assert [z for z, _, _ in found.pairs["L067", "B30", 1.0, 1]] == [0.0, 0.8]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -155,7 +155,7 @@ def test_order_is_by_z_whatever_names_and_instances_say(tmp_path):
 def test_pairs_are_made_by_z_never_by_name(tmp_path):
     trees.mayo(tmp_path, "L067/full_1mm", dose="full", z=[0.0, 0.8], name="{i}.IMA")
     trees.mayo(tmp_path, "L067/quarter_1mm", dose="quarter", z=[0.8, 0.004], name="{i}.IMA")
-    pairs = discover(tmp_path).pairs["L067", "B30", 1.0]
+    pairs = discover(tmp_path).pairs["L067", "B30", 1.0, 1]
     assert [(full.name, quarter.name) for _, full, quarter in pairs] == [("1.IMA", "2.IMA"), ("2.IMA", "1.IMA")]
 
 
@@ -170,7 +170,7 @@ def test_no_partner_slice_is_left_out_and_named(tmp_path):
     trees.mayo(tmp_path, "L067/full_1mm", dose="full", z=[0.0, 0.8, 1.6])
     lonely = trees.mayo(tmp_path, "L067/quarter_1mm", dose="quarter", z=[0.0, 0.8, 2.4])[2]
     found = discover(tmp_path)
-    assert len(found.pairs["L067", "B30", 1.0]) == 2 and kinds(found) == {"no partner": 2}
+    assert len(found.pairs["L067", "B30", 1.0, 1]) == 2 and kinds(found) == {"no partner": 2}
     assert found.problems[1].file == lonely and "z = 2.4 mm" in found.problems[1].what
 
 
@@ -179,7 +179,7 @@ def test_challenge_test_case_is_unpaired_and_counted(tmp_path):
     trees.mayo(tmp_path, "L008/quarter_1mm", patient="L008", dose="quarter", z=(0, 1, 2))
     found = discover(tmp_path)
     assert list(found.pairs) == [PairKey("L067", "B30", 1.0)] and kinds(found) == {"no partner": 3}
-    assert len(found.series["L008", "quarter", "B30", 1.0]) == 3 and len(found.problems) == 1
+    assert len(found.series["L008", "quarter", "B30", 1.0, 1]) == 3 and len(found.problems) == 1
 
 
 def test_doses_at_other_places_are_one_problem_a_series(tmp_path):
@@ -210,16 +210,16 @@ def test_the_same_file_twice_is_kept_once(tmp_path):
     both_doses(tmp_path, "flat thickness")
     shutil.copytree(tmp_path / "L067", tmp_path / "backup" / "L067")
     found = discover(tmp_path)
-    assert len(found.pairs["L067", "B30", 1.0]) == 2 and kinds(found) == {"copy": 4}
+    assert len(found.pairs["L067", "B30", 1.0, 1]) == 2 and kinds(found) == {"copy": 4}
 
 
 def test_other_matrix_size_in_one_series(tmp_path):
     paths = trees.mayo(tmp_path, "L067/full_1mm", z=[0.0, 0.8, 1.6])
     trees.mayo(tmp_path, "L067/full_1mm", z=[2.4], name="odd.IMA", hu=trees.image(1, rows=7, columns=9))
     found = discover(tmp_path)
-    assert [path for _, path in found.series["L067", "full", "B30", 1.0]] == paths
-    assert found.problems[0].kind == "matrix size" and found.problems[0].file.name == "odd.IMA"
-    assert "7 x 9" in found.problems[0].what and "24 x 20" in found.problems[0].what
+    assert [path for _, path in found.series["L067", "full", "B30", 1.0, 1]] == paths
+    assert found.problems[0].kind == "odd geometry" and found.problems[0].file.name == "odd.IMA"
+    assert "24 x 20 and 7 x 9 pixels" in found.problems[0].what
 
 
 def test_doses_of_other_matrix_sizes_are_not_paired(tmp_path):
@@ -227,7 +227,7 @@ def test_doses_of_other_matrix_sizes_are_not_paired(tmp_path):
     for path in trees.mayo(tmp_path, "quarter", dose="quarter"):
         trees.edit(path, Rows=6, Columns=80)
     found = discover(tmp_path)
-    assert not found.pairs and "(24, 20) at full dose, (6, 80) at quarter dose" in found.problems[0].what
+    assert not found.pairs and "24 x 20 and 6 x 80 pixels" in found.problems[0].what
 
 
 @pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept", "ImagePositionPatient"])
@@ -236,7 +236,7 @@ def test_missing_header_field_is_a_problem_with_the_file(tmp_path, name):
     path = min(tmp_path.rglob("*_QD_*.IMA"))
     trees.edit(path, **{name: None})
     found = discover(tmp_path)
-    assert len(found.pairs["L067", "B30", 1.0]) == 2 and kinds(found) == {"no partner": 1, "unreadable": 1}
+    assert len(found.pairs["L067", "B30", 1.0, 1]) == 2 and kinds(found) == {"no partner": 1, "unreadable": 1}
     problem = found.problems[0]
     assert problem.file == path and name in problem.what and problem.remedy and path.name not in problem.what
 
@@ -267,7 +267,7 @@ def test_clutter_is_counted_by_kind_without_names(tmp_path):
     ):
         (tmp_path / name).write_bytes(b"clutter")
     found = discover(tmp_path)
-    assert not found.problems and len(found.pairs["L067", "B30", 1.0]) == 2
+    assert not found.problems and len(found.pairs["L067", "B30", 1.0, 1]) == 2
     assert found.ignored == {
         ".DS_Store": 2, "Thumbs.db": 1, "file without extension": 1, ".csv": 2, ".npz": 1, "other file": 1, "DICOMDIR": 1,
         "macOS resource fork": 1,
@@ -279,7 +279,7 @@ def test_projection_folder_is_skipped_with_one_warning(tmp_path):
     for i in range(3):
         trees.projection(tmp_path / "L067" / "full_DICOM-CT-PD" / f"L067_FD_1_1.CT.{i}.dcm")
     found = discover(tmp_path)
-    assert found.ignored == {"projection data": 3} and len(found.pairs["L067", "B30", 1.0]) == 2
+    assert found.ignored == {"projection data": 3} and len(found.pairs["L067", "B30", 1.0, 1]) == 2
     assert [(p.kind, p.count) for p in found.problems] == [
         ("other image", 3)
     ] and "3 file(s) skipped" in found.problems[0].what
@@ -333,10 +333,12 @@ def test_a_lumbar_folder_does_not_make_a_mayo_patient(tmp_path):
     assert discover(tmp_path).collection == "other"
 
 
-def test_mayo_slices_without_dose_are_left_out(tmp_path):
-    both_doses(tmp_path, "flat thickness")
-    trees.mayo(tmp_path, "L096", name="{i}.IMA", PatientName="")
-    assert kinds(discover(tmp_path)) == {"no dose": 2}
+def test_slices_of_a_paired_collection_without_dose_are_left_out(tmp_path):
+    trees.tcia(tmp_path, "L004")
+    for i, path in enumerate(trees.tcia(tmp_path, "L096")[:2]):
+        path.rename(tmp_path / f"{i}.dcm")
+        trees.edit(tmp_path / f"{i}.dcm", SeriesDescription=None)
+    assert kinds(discover(tmp_path)) == {"no dose": 2, "no partner": 2}
 
 
 def test_symbolic_links_are_followed_once(tmp_path):

@@ -110,8 +110,9 @@ def study(tmp_path, monkeypatch):
             for name in ("ldct", "ndct"):
                 volume = generator.integers(-500, 500, (3, 20, 24)).astype(np.int16)
                 np.save(study.paths.volumes / f"{patient}_{kernel}_{name}.npy", volume)
-            rows += [{"patient": patient, "kernel": kernel, "thickness_mm": 1.0, "index": index, "z_mm": index * 0.8,
-                      "pixel_mm": 0.7, "ldct": f"{patient}_{kernel}_ldct.npy", "ndct": f"{patient}_{kernel}_ndct.npy"}
+            rows += [{"patient": patient, "kernel": kernel, "thickness_mm": 1.0, "scan": 1, "index": index,
+                      "z_mm": index * 0.8, "pixel_mm": 0.7, "ldct": f"{patient}_{kernel}_ldct.npy",
+                      "ndct": f"{patient}_{kernel}_ndct.npy"}
                      for index in range(3)]
     table = pd.DataFrame(rows)
     table.to_csv(study.paths.manifest, index=False)
@@ -127,8 +128,8 @@ def study(tmp_path, monkeypatch):
 def test_evaluate_gives_a_row_a_slice_and_the_example(study):
     table = evaluate(study, None)
     assert list(table.columns) == [
-        "experiment", "seed", "patient", "kernel", "thickness_mm", "index", "z_mm", "pixel_mm", "ssim", "psnr", "nrmse",
-        "ssim_window", "psnr_window", "nrmse_window", "ssim_body",
+        "experiment", "seed", "patient", "kernel", "thickness_mm", "scan", "index", "z_mm", "pixel_mm", "ssim", "psnr",
+        "nrmse", "ssim_window", "psnr_window", "nrmse_window", "ssim_body",
         *(f"{what}_{region}_hu" for what in ("bias", "noise", "ndct_noise") for region in REGIONS),
         "grid_2", "grid_4", "grid_8", "grid_16"]
     assert table["patient"].unique().tolist() == ["SIM04"] and len(table) == 6
@@ -173,7 +174,7 @@ def test_network_without_weights_is_one_clear_line(study):
 
 def test_example_is_the_middle_slice_of_the_first_series():
     found = pd.DataFrame({"patient": list("aaaaabb"), "kernel": ["B30"] * 5 + ["B30"] * 2,
-                           "thickness_mm": [1.0, 1.0, 1.0, 3.0, 3.0, 1.0, 1.0]})
+                           "thickness_mm": [1.0, 1.0, 1.0, 3.0, 3.0, 1.0, 1.0], "scan": 1})
     assert example_row(found) == 1
 
 

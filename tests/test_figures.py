@@ -71,8 +71,8 @@ def histories(seeds=(5, 6, 7)) -> dict[tuple[str, int], pd.DataFrame]:
 def scores(seeds=(5, 6)) -> pd.DataFrame:
     """Two series of three patients: SSIM .8 + .01 patient + .001 seed, a tenth more after each network."""
     return pd.DataFrame([
-        {"experiment": name, "seed": seed, "patient": f"SIM0{patient}", "kernel": kernel, "thickness_mm": 1.0, "index": 3,
-         "ssim": 0.8 + 0.01 * patient + (0 if name == "ldct" else 0.1 + 0.001 * (seed - 5)), "ssim_body": 0.7,
+        {"experiment": name, "seed": seed, "patient": f"SIM0{patient}", "kernel": kernel, "thickness_mm": 1.0, "scan": 1,
+         "index": 3, "ssim": 0.8 + 0.01 * patient + (0 if name == "ldct" else 0.1 + 0.001 * (seed - 5)), "ssim_body": 0.7,
          "bias_liver_hu": -5.0 + patient, "bias_spleen_hu": np.nan, "noise_liver_hu": 12.0, "ndct_noise_liver_hu": 30.0,
          "grid_2": 1.0, "grid_16": 2.5}
         for name in ("ldct", "E1", "E2") for seed in ([pd.NA] if name == "ldct" else seeds)

@@ -27,8 +27,8 @@ MODULES = sorted((REPOSITORY / "lib").rglob("*.py"))
 ALL = [*MODULES, *sorted((REPOSITORY / "benchmarks").rglob("*.py"))]
 
 # Who may import whom: a room imports only from those before it. CONTRIBUTING.md has the picture.
-FLOW = ["errors", "log", "artifacts", "paper", "perceptual", "data", "networks", "metrics", "simulation", "denoiser",
-        "study", "stages", "report", "check", "workflow", "benchmarks", "__main__"]
+FLOW = ["private", "errors", "log", "artifacts", "paper", "perceptual", "data", "networks", "metrics", "simulation",
+        "denoiser", "study", "stages", "report", "check", "workflow", "arguments", "benchmarks", "__main__"]
 KNOW_THE_STUDY = {"study", "stages", "report", "check", "workflow", "benchmarks", "__main__"}
 TAKE_A_STUDY = 30  # functions, at most
 LINES = 250  # of a module, at most

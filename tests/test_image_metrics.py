@@ -131,8 +131,8 @@ def test_no_tile_no_number():
 @pytest.mark.parametrize(("length", "most", "kept"), [(16, 2, [4, 12]), (7, 2, [1, 5]), (7, 3, [1, 3, 5]), (1, 2, [0]),
                                                       (5, 5, [0, 1, 2, 3, 4]), (4, None, [0, 1, 2, 3])])
 def test_slices_are_spread_evenly(length, most, kept):
-    series = [pd.DataFrame({"patient": patient, "kernel": "B30", "thickness_mm": 1.0, "index": range(length)[::-1]})
-              for patient in "ba"]
+    kind = {"kernel": "B30", "thickness_mm": 1.0, "scan": 1}
+    series = [pd.DataFrame({"patient": patient, **kind, "index": range(length)[::-1]}) for patient in "ba"]
     found = by_series(pd.concat(series), most)
     assert found["index"].tolist() == 2 * kept and found["patient"].tolist() == [*"a" * len(kept), *"b" * len(kept)]
     assert found.index.tolist() == list(range(2 * len(kept)))

@@ -148,3 +148,13 @@ def test_a_wheel_that_is_missing_damaged_or_another_is_one_line(tmp_path, monkey
 def test_medical_weights_that_are_not_made_yet_say_so(study):
     with pytest.raises(WeightsError, match="medical.weights.h5: the file does not exist; .*run notebook 02 first"):
         inputs.encoder(study.weights, study.configurations["E3"].encoding, "block3_conv2")
+
+
+@pytest.mark.parametrize(("value", "says"), [(np.nan, "not finite"), (0.0, "the same everywhere"), (1e30, "not finite")])
+def test_weights_that_are_damaged_are_refused(value, says, tmp_path):
+    network = encoders.network("vgg16")
+    layer = network.get_layer("block4_conv2")
+    layer.set_weights([np.full_like(each, value) for each in layer.get_weights()])
+    network.save_weights(tmp_path / "vgg.weights.h5")
+    with pytest.raises(WeightsError, match=says):
+        vgg.trunk("vgg16", tmp_path / "vgg.weights.h5")

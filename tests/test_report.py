@@ -42,7 +42,7 @@ def fake_metrics(means=MEANS, slices=4, seeds=(5,)) -> pd.DataFrame:
                     for index in range(slices if thickness == 1 else 1):
                         ssim = mean + generator.normal(0, 0.002)
                         rows.append({"experiment": name, "seed": seed, "patient": "SIM04", "kernel": kernel,
-                                     "thickness_mm": thickness, "index": index, "z_mm": 0.8 * index, "ssim": ssim,
+                                     "thickness_mm": thickness, "scan": 1, "index": index, "z_mm": 0.8 * index, "ssim": ssim,
                                      "psnr": 40 * mean, "nrmse": 1 - mean, "ssim_window": ssim - 0.1,
                                      "psnr_window": 20 * mean, "nrmse_window": 1.1 - mean})
     return pd.DataFrame(rows).astype({"seed": "Int64"})

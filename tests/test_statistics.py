@@ -19,8 +19,8 @@ def scores(means: dict[str, float], patients=("a", "b"), slices=12, noise=0.005,
     generator = np.random.default_rng(4)
     draws = {(name, each): generator.normal(0, 0.001) for name in means for each in (*patients, *seeds)}
     rows = [
-        {"experiment": name, "seed": seed, "patient": patient, "kernel": "B30", "thickness_mm": 1.0, "index": index,
-         "ssim": mean + draws[name, patient] + draws.get((name, seed), 0) + generator.normal(0, noise),
+        {"experiment": name, "seed": seed, "patient": patient, "kernel": "B30", "thickness_mm": 1.0, "scan": 1,
+         "index": index, "ssim": mean + draws[name, patient] + draws.get((name, seed), 0) + generator.normal(0, noise),
          "psnr": 40.0 + index, "nrmse": 0.05, "ssim_window": 0.8, "psnr_window": 20.0, "nrmse_window": 0.1}
         for name, mean in means.items() for seed in ([pd.NA] if name == "ldct" else seeds)
         for patient in patients for index in range(slices)

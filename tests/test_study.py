@@ -211,3 +211,27 @@ def test_choices_travel_with_absolute_paths(tmp_path, monkeypatch):
     taken = portable({"EXPERIMENTS": "own.yaml", "LAMBDA": "pilot", "SET": "", "HOME": "/elsewhere"})
     assert taken["EXPERIMENTS"] == str(tmp_path / "own.yaml") and taken["LAMBDA"] == "pilot"
     assert taken["SET"] is None and taken["DATA"] is None and "HOME" not in taken
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("patient,subset\nM\u00fcller,train\n".encode("latin-1"), "is no text in UTF-8; save it as CSV in UTF-8"),
+    ("patient,subset\nA,train\n".encode("utf-16"), "is no text in UTF-8"),
+    (b"patient,subset\n" + b"A" * 200_000 + b",train\n", "no table"),
+    (b"patient,subset\nSIM01,train\nSIM01,train\nSIM02,validation\nSIM03,test\n", "stand more than once in train"),
+])
+def test_a_split_that_cannot_be_read_is_one_line(content, message, monkeypatch, tmp_path):
+    (tmp_path / "split.csv").write_bytes(content)
+    monkeypatch.setenv("SPLIT", str(tmp_path / "split.csv"))
+    with pytest.raises(StudyError, match=message):
+        load_study("smoke")
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("SET", "training.batch=1e23"), ("SET", "training.patch_size=1"), ("SET", "training.patch_size=40"),
+    ("SET", "unet.channels=1e9"), ("SET", "cohort.simulation=null"), ("SET", "seeds=[-1]"), ("SET", "seed=-1"),
+    ("DATA", "~nouser"), ("DATA", "/" + "a/" * 3000), ("OUTPUT", "~nouser"),
+])
+def test_values_beyond_all_bounds_are_one_line(name, value, monkeypatch):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StudyError):
+        load_study("smoke").paths.of("smoke")

@@ -76,7 +76,7 @@ def test_slices_are_read_in_any_order_and_only_those_that_there_are(store):
 
 def test_pairs_share_index_and_z(store):
     table = pairs(load_manifest(store))
-    assert list(table.columns) == ["patient", "kernel", "thickness_mm", "index", "z_mm", "pixel_mm", "ldct", "ndct"]
+    assert list(table.columns) == ["patient", "kernel", "thickness_mm", "scan", "index", "z_mm", "pixel_mm", "ldct", "ndct"]
     assert (
         len(table) == 8 and table["ldct"].str.contains("_quarter_").all() and table["ndct"].str.contains("_full_").all()
     )
@@ -127,7 +127,8 @@ def test_a_series_is_wide_only_if_a_slice_that_is_kept_needs_it(tmp_path):
 
 def test_odd_kernels_get_volumes_of_their_own(tmp_path):
     for kernel in ("A/1", "A-1"):
-        trees.foreign(tmp_path / "data", f"scan {kernel[1] == '/'}", ConvolutionKernel=kernel)
+        folder = f"scan {kernel[1] == '/'}"
+        trees.foreign(tmp_path / "data", folder, ConvolutionKernel=kernel, SeriesInstanceUID=f"1.2.{ord(kernel[1])}")
     manifest = build_store(tmp_path / "data", tmp_path / "out")
     assert manifest["volume"].nunique() == 2 and manifest["volume"].str.fullmatch(r"[\w.-]+").all()
 
@@ -372,12 +373,12 @@ def test_processes_give_the_same_store(tmp_path, monkeypatch):
 def mayo_manifest(patients: dict[str, tuple[int, int]], kernels=("B30", "D45"), collection="mayo2016") -> pd.DataFrame:
     """Rows as of a store: (1 mm, 3 mm) pairs by patient."""
     rows = [
-        (patient, dose, kernel, thickness, index, index * 1.0, f"{patient}_{dose}_{kernel}_{thickness:g}mm.npy", True)
+        (patient, dose, kernel, thickness, 1, index, index * 1.0, f"{patient}_{dose}_{kernel}_{thickness:g}mm.npy", True)
         for patient, counts in patients.items() for kernel in kernels
         for thickness, count in zip((1.0, 3.0), counts, strict=True)
         for dose in ("full", "quarter") for index in range(count)
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=list(reading.COLUMNS)[:8]).assign(collection=collection, pixel_mm=0.7)
+    return pd.DataFrame(rows, columns=list(reading.COLUMNS)[:9]).assign(collection=collection, pixel_mm=0.7)
 
 
 def test_completeness_compares_with_the_published_counts():

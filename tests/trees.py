@@ -6,6 +6,7 @@ import numpy as np
 import pydicom
 
 from lib.data.dicom.mayo import mayo_file_name, write_series, write_slice
+from lib.data.dicom.names import TCIA_UID_ROOT
 
 ROWS, COLUMNS = 24, 20
 
@@ -93,7 +94,8 @@ def tcia(root: Path, patient="L004", z=(0.0, 3.0)):
                 one(
                     folder / f"1-{i + 1:03d}.dcm", z_mm=position, dose=dose, kernel="B30", thickness_mm=3.0,
                     instance=i + 1, PatientName=patient, PatientID=patient, Manufacturer="SIEMENS",
-                    SeriesDescription=f"{word} Dose Images",
+                    SeriesDescription=f"{word} Dose Images", StudyInstanceUID=f"{TCIA_UID_ROOT}1{patient[1:]}",
+                    SeriesInstanceUID=f"{TCIA_UID_ROOT}2{tail}",
                 )
             )  # fmt: skip
     return paths

@@ -4,8 +4,9 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TEMPORARY = ".partial-"  # files of this prefix are what a killed run left
+os.umask(UMASK := os.umask(0o077))  # what the user's shell says of new files: it can only be read by setting it
 MOMENT = 0.1  # seconds for a lock whose holder removes it just now
 
 
@@ -41,10 +43,37 @@ def unchanged(path: Path, known: list) -> bool:
     return [status.st_size, status.st_mtime_ns] == known[:2] or file_sha256(path) == known[2]
 
 
+def files_below(folder: Path, refused: Callable[[OSError], Any] = lambda error: None) -> Iterator[Path]:
+    """Every file below a folder at any depth, through symbolic links but never twice through one folder. ``refused`` gets
+    the error of each folder that cannot be read."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [os.fspath(folder)]
+    while waiting:
+        try:
+            status = os.stat(here := waiting.pop())
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(here) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            refused(error)
+            continue
+        waiting += [entry.path for entry in found if _is_folder(entry)]
+        yield from (Path(entry.path) for entry in found if not _is_folder(entry))
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def folder_digest(folder: Path) -> str:
-    """Hash of the names, sizes and modification times below a folder: fast, reads no file."""
-    entries = sorted((path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
-                     for path in folder.rglob("*") if path.is_file())
+    """Hash of the names, sizes and modification times of the files that :func:`files_below` finds: fast, reads no file."""
+    entries = sorted((os.fsencode(path.relative_to(folder)).hex(), path.stat().st_size, path.stat().st_mtime_ns)
+                     for path in files_below(folder) if path.is_file())
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
 
 
@@ -86,7 +115,7 @@ def atomic(path: Path, *, durable: bool = True) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_beside(path)
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(0o666 & ~UMASK)
         if durable:
             sync(temporary)
         os.replace(temporary, path)
@@ -116,6 +145,16 @@ def write_csv(path: Path, table: "pd.DataFrame") -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically."""
     write_text(path, json.dumps(value, indent=1, default=str) + "\n")
+
+
+def check_ours(folder: Path, mark: str, writer: str, begun: str = r"\..*") -> None:
+    """Raises OutputError unless ``folder`` is new, empty, has ``mark``, which ``writer`` leaves where it has finished
+    something, or nothing but files of the name ``begun`` (a regular expression), which it leaves before."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError("is a file", where=folder, remedy="pass a folder to write to")
+    if folder.is_dir() and not (folder / mark).exists() and any(
+            not re.fullmatch(rf"\..*|{begun}", path.name) for path in folder.iterdir()):
+        raise OutputError(f"holds files that {writer} did not write", where=folder, remedy="pass a new or empty folder")
 
 
 @contextmanager

@@ -13,25 +13,26 @@ class Report:
     """Collects warnings (what the run would go on with) and errors (what would stop it), and says them as they are found."""
 
     def __init__(self):
-        self.errors, self.warnings = [], []
+        self.errors: list[object] = []
+        self.warnings: list[object] = []
 
     def title(self, text: str) -> None:
         """Begin a section."""
         log.info("\n%s\n%s", text, "-" * len(text))
 
-    def line(self, text: str) -> None:
-        """Something to know."""
-        log.info("%s", text)
+    def line(self, text: object, *values: object) -> None:
+        """Something to know; ``values`` for the %s in it."""
+        log.info(text if values else "%s", *(values or (text,)))
 
-    def warn(self, text: str) -> None:
-        """Something that the run would go on with."""
-        self.warnings.append(text)
-        log.warning("%s", text)
+    def warn(self, what: object) -> None:
+        """Something that the run would go on with: text, or what becomes text as the terminal or a file may have it."""
+        self.warnings.append(what)
+        log.warning("%s", what)
 
-    def fail(self, text: str) -> None:
-        """Something that would stop the run."""
-        self.errors.append(text)
-        log.error("%s", text)
+    def fail(self, what: object) -> None:
+        """Something that would stop the run; as :meth:`warn`."""
+        self.errors.append(what)
+        log.error("%s", what)
 
     @contextmanager
     def failing(self) -> Iterator[None]:
@@ -39,8 +40,8 @@ class Report:
         try:
             yield
         except PaperError as error:
-            if str(error) not in self.errors:  # of two places that need the same thing
-                self.fail(str(error))
+            if str(error) not in map(str, self.errors):  # of two places that need the same thing
+                self.fail(error)
 
     def conclude(self) -> bool:
         """Say the sum; whether the run could start."""
@@ -48,6 +49,6 @@ class Report:
         warnings, errors = (f"{len(each)} {name}{'s' * (len(each) != 1)}"
                             for each, name in ((self.warnings, "warning"), (self.errors, "error")))
         self.line(f"the run cannot start: {errors}, {warnings}" if self.errors else f"the run can start, {warnings}")
-        for number, text in enumerate(self.errors, start=1):
-            self.line(f"  {number}. {text}")
+        for number, what in enumerate(self.errors, start=1):
+            self.line("  %s. %s", number, what)
         return not self.errors

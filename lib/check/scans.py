@@ -11,12 +11,13 @@ from lib.data.patients import pseudonym_unless_known
 from lib.data.workers import cores
 from lib.errors import CohortError
 from lib.paper import published
+from lib.private import File
 from lib.simulation.cohort import SPACING_MM, patient_names
 from lib.simulation.scanner import ROLL_OFF
 from lib.simulation.series import THICKNESSES_MM, thicken
 from lib.study.sections import Cohort, Simulation
 
-COLUMNS = ["patient", "kernel", "thickness_mm", "rows", "columns"]
+COLUMNS = ["patient", "kernel", "thickness_mm", "scan", "rows", "columns"]
 
 
 def find_scans(cohort: Cohort, report: Report) -> pd.DataFrame | None:
@@ -29,10 +30,10 @@ def find_scans(cohort: Cohort, report: Report) -> pd.DataFrame | None:
         return simulated_pairs(simulation)
     with report.failing():
         found = discover(cohort.data, jobs=cores())
-        report.line(f"{cohort.data}: collection {found.collection}, {len(found.headers):,} slices")
+        report.line("%s: collection %s, %s slices", File(cohort.data), found.collection, f"{len(found.headers):,}")
         report.line(counts(found).to_string())
         for problem in found.problems:
-            report.warn(str(problem) + (f" ({problem.count} files)" if problem.count > 1 else ""))
+            report.warn(problem)
         for kind, count in found.ignored.items():
             report.line(f"left alone: {count:,} x {kind}")
         pairs = _pairs(found, cohort.insertion is not None)
@@ -55,7 +56,7 @@ def simulated_pairs(simulation: Simulation) -> pd.DataFrame:
     rows = [(patient, kernel, thickness) for patient in patient_names(simulation.patients) for kernel in ROLL_OFF
             for thickness, places in zip(THICKNESSES_MM, (thin, thick), strict=True)
             for _ in range(simulation.slabs * len(places))]
-    pairs = pd.DataFrame(rows, columns=COLUMNS[:3]).assign(rows=simulation.size, columns=simulation.size)
+    pairs = pd.DataFrame(rows, columns=COLUMNS[:3]).assign(scan=1, rows=simulation.size, columns=simulation.size)
     pairs.attrs["collection"] = "simulated"
     return pairs
 
@@ -77,8 +78,8 @@ def counts(found: Discovery) -> pd.DataFrame:
 
 def _pairs(found: Discovery, inserted: bool) -> pd.DataFrame:
     series = {key: each for key, each in found.series.items() if key.dose == FULL} if inserted else found.pairs
-    rows = [(key.patient, key.kernel, key.thickness_mm, header.rows, header.columns) for key, slices in series.items()
-            for header in [found.headers[slices[0][1]]] * len(slices)]
+    rows = [(key.patient, key.kernel, key.thickness_mm, key.number, grid.rows, grid.columns)
+            for key, slices in series.items() for grid in [found.headers[slices[0][1]].grid] * len(slices)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

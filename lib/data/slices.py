@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-SERIES = ["patient", "kernel", "thickness_mm"]
+SERIES = ["patient", "kernel", "thickness_mm", "scan"]
 
 
 def by_series(pairs: pd.DataFrame, most: int | None = None) -> pd.DataFrame:

@@ -16,10 +16,14 @@ SHARES = {"validation": 0.1, "test": 0.2}  # of the patients, as the paper's 7 /
 
 
 def subsets(store: Path, split: Split, seed: int) -> dict[str, pd.DataFrame]:
-    """The pairs of slices of a store (folder of the volumes) by subset, see :func:`split_pairs` and :func:`patients`."""
-    manifest = reading.load_manifest(store)
-    table = reading.pairs(manifest)
-    return split_pairs(table, patients(split, seed, table["patient"], manifest["collection"].iloc[0]))
+    """The pairs of slices of a store (folder of the volumes) by subset, see :func:`split_pairs` and :func:`division`."""
+    return split_pairs(reading.pairs(reading.load_manifest(store)), division(store, split, seed))
+
+
+def division(store: Path, split: Split, seed: int) -> dict[str, list[str]]:
+    """Patients of each subset, of all whom the headers name: a slice that cannot be decoded changes no division."""
+    summary = reading.load_summary(store)
+    return patients(split, seed, summary["divided"], summary["collection"])
 
 
 def patients(split: Split, seed: int, present: Iterable[str], collection: str) -> dict[str, list[str]]:

@@ -4,7 +4,7 @@ from typing import Final
 
 import pandas as pd
 
-SLICE: Final = ["patient", "kernel", "thickness_mm", "index"]
+SLICE: Final = ["patient", "kernel", "thickness_mm", "scan", "index"]
 """Columns that name a slice."""
 
 

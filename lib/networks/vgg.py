@@ -4,12 +4,15 @@ import os
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from lib.artifacts import wheels
 from lib.errors import WeightsError
 from lib.networks import packaged
 from lib.networks.scale import convolutions
 from lib.perceptual import encoders
+
+LARGEST = 1e6  # a feature; those of ImageNet's VGGs reach thousands
 
 
 def trunk(architecture: str, weights: str | Path) -> keras.Model:
@@ -27,6 +30,7 @@ def trunk(architecture: str, weights: str | Path) -> keras.Model:
             layer.set_weights(values)
     else:
         load_weights(network, weights_file(architecture, weights))
+    _check_features(network, weights)
     return network
 
 
@@ -52,6 +56,21 @@ def weights_file(architecture: str, weights: str | Path) -> Path:
         raise WeightsError("the file does not exist", where=weights,
                            remedy="pass a weights file, or run notebook 02 first, which makes the Medical encoder's")
     return Path(weights)
+
+
+def _check_features(network: keras.Model, weights: str | Path) -> None:
+    """Raises WeightsError where a textured image, (64, 64) in [0, 255], gives features that are not finite, the same
+    everywhere, or beyond any VGG's: weights that are NaN, zero or damaged."""
+    image = np.random.default_rng(0).uniform(0.0, 255.0, (1, 64, 64, 3)).astype(np.float32)
+    features = keras.ops.convert_to_numpy(network(image))
+    if not (np.isfinite(features).all() and np.abs(features).max() <= LARGEST):
+        what = "are not finite, or beyond all bounds"
+    elif np.ptp(features, axis=(1, 2)).max() == 0:
+        what = "are the same everywhere"
+    else:
+        return
+    raise WeightsError(f"the features of a test image {what}", where=weights,
+                       remedy="the weights are damaged or of another network, fetch them again")
 
 
 def load_weights(model: keras.Model, path: Path) -> None:

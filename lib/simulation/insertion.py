@@ -13,17 +13,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step, digest, warn_of_mixture
-from lib.artifacts.files import single_writer, write_text
+from lib.artifacts.files import check_ours, single_writer, write_csv, write_text
 from lib.data.dicom.discovery import Discovery, SeriesKey, discover
-from lib.data.patients import pseudonym
+from lib.data.doses import FULL
+from lib.data.patients import pseudonym_unless_known
 from lib.data.workers import Workers, cores
 from lib.errors import CohortError, DicomError
-from lib.simulation.contents import INSERTION_REPORT
+from lib.simulation.contents import INSERTION_PATIENTS, INSERTION_REPORT
 from lib.simulation.low_dose_series import Dose, Scan, insert_series
 
 log = logging.getLogger(__name__)
 
-SPACING_TOLERANCE = 1e-3  # relative, between rows and columns and between slices
+SPACING_TOLERANCE = 1e-3  # relative, between rows and columns
 MIN_SIZE = 16
 READS_A_SLICE = 50  # reads of a file that take as long as the insertion into one slice
 
@@ -55,7 +56,8 @@ def insert(
 
 
 def _insert(data: Path, out: Path, dose: Dose, workers: Workers) -> pd.DataFrame:
-    scans = _scans(discover(data, workers=workers))
+    found = discover(data, workers=workers)
+    scans = _scans(found)
     slices = sum(len(scan.slices) for scan in scans)
     (out / "series").mkdir(parents=True, exist_ok=True)
     _remove_others(out, {scan.name for scan in scans})
@@ -72,6 +74,8 @@ def _insert(data: Path, out: Path, dose: Dose, workers: Workers) -> pd.DataFrame
         raise CohortError("no slice of any full-dose series can be read", where=data, remedy="copy the files again")
     warn_of_mixture(steps, out)
     report = pd.concat([_row(step) for step in steps], ignore_index=True)
+    patients = sorted({pseudonym_unless_known(key.patient, public=False) for key in found.series if key.dose == FULL})
+    write_csv(out / INSERTION_PATIENTS, pd.DataFrame({"patient": patients}))
     write_text(out / INSERTION_REPORT, report.to_csv(index=False))
     return report
 
@@ -80,18 +84,15 @@ def _check_places(data: Path, out: Path) -> None:
     """Both folders would be read as one cohort if one held the other; and nothing that is not ours is mixed in."""
     inner, outer = out.resolve(), data.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
-        raise CohortError(f"one of it and {data} holds the other", where=out, remedy="write to a folder beside the scans")
-    if out.exists() and not out.is_dir():
-        raise CohortError("is a file", where=out, remedy="pass a folder to write to")
-    if out.is_dir() and not (out / "series").is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
-        raise CohortError("holds files that no noise insertion wrote", where=out,
-                          remedy="remove them or pass an empty folder")  # fmt: skip
+        raise CohortError("one of it and the folder of the scans holds the other", where=out,
+                          remedy="write to a folder beside the scans")  # fmt: skip
+    check_ours(out, "series", "the noise insertion")
 
 
 def _scans(found: Discovery) -> list[Scan]:
     """What noise can be inserted into; everything else is logged."""
-    full = {key: slices for key, slices in found.series.items() if key.dose == "full"}
-    low = [key for key in found.series if key.dose != "full"]
+    full = {key: slices for key, slices in found.series.items() if key.dose == FULL}
+    low = [key for key in found.series if key.dose != FULL]
     if not full:
         raise CohortError(f"no full-dose series among {len(low)}, e.g. {low[0]}", where=found.root,
                           remedy="noise is inserted into normal-dose scans, pass their folder as DATA=...")  # fmt: skip
@@ -112,28 +113,27 @@ def _scans(found: Discovery) -> list[Scan]:
             errors.append(error)
             log.warning("left out: %s", error)
     if not scans:
-        raise CohortError(f"no full-dose series can be used, first reason: {errors[0].where}: {errors[0].what}",
-                          where=found.root, remedy=errors[0].remedy)  # fmt: skip
+        raise CohortError(f"no full-dose series can be used, first reason: {errors[0].what}",
+                          where=errors[0].where, remedy=errors[0].remedy)  # fmt: skip
     return list(scans.values())
 
 
 def _scan(key: SeriesKey, slices: list[tuple[float, Path]], found: Discovery) -> Scan:
     """The series under its pseudonym; DicomError if its geometry is not known."""
-    first = found.headers[slices[0][1]]
-    for _, path in slices:
-        spacing = found.headers[path].pixel_spacing_mm
-        if spacing is None or min(spacing) <= 0:
-            raise DicomError(f"no PixelSpacing in series {key}", where=path, remedy="export it with PixelSpacing in mm")
-        if max(abs(value / first.pixel_spacing_mm[0] - 1) for value in spacing) > SPACING_TOLERANCE:
-            what = f"PixelSpacing {spacing} in series {key}, expected one value for rows, columns and all slices"
-            raise DicomError(what, where=path, remedy="export the series with square pixels of one size")
-    if max(first.rows, first.columns) < MIN_SIZE:
-        what = f"{first.rows} x {first.columns} pixels in series {key}, expected {MIN_SIZE} or more"
-        raise DicomError(what, where=slices[0][1], remedy="export it at its full size")
+    first = slices[0][1]
+    grid = found.headers[first].grid
+    if grid.spacing_mm is None:
+        raise DicomError(f"no PixelSpacing in series {key}", where=first, remedy="export it with PixelSpacing in mm")
+    if abs(grid.spacing_mm[1] / grid.spacing_mm[0] - 1) > SPACING_TOLERANCE:
+        what = f"PixelSpacing {grid.spacing_mm} in series {key}, expected one value for rows and columns"
+        raise DicomError(what, where=first, remedy="export the series with square pixels")
+    if max(grid.rows, grid.columns) < MIN_SIZE:
+        what = f"{grid.rows} x {grid.columns} pixels in series {key}, expected {MIN_SIZE} or more"
+        raise DicomError(what, where=first, remedy="export it at its full size")
     kernel = re.sub(r"[^\w.+-]", "-", key.kernel)[:15]
-    patient = key.patient if re.fullmatch(r"P[0-9a-f]{8}", key.patient) else pseudonym(key.patient)
     collection = "simulated" if found.collection == "simulated" else "inserted"
-    return Scan(patient, kernel, key.thickness_mm, first.pixel_spacing_mm[0], tuple(slices), collection)
+    patient = pseudonym_unless_known(key.patient, public=False)
+    return Scan(patient, kernel, key.thickness_mm, grid.spacing_mm[0], tuple(slices), collection, key.number)
 
 
 def _work(scan: Scan, out: Path, dose: Dose, threads: int) -> tuple[Step | None, list[DicomError]]:
@@ -154,7 +154,7 @@ def _row(step: Step) -> pd.DataFrame:
 def _remove_others(out: Path, names: set[str]) -> None:
     """Remove series of an earlier run that are no longer in the data, by their own stamps."""
     for stamp in (path for path in (out / "series").glob("*.json") if path.stem not in names):
-        with suppress(json.JSONDecodeError):  # what a killed run left half-written
+        with suppress(ValueError, KeyError, TypeError):  # what is no stamp
             for name in json.loads(stamp.read_text(encoding="utf-8"))["outputs"]:
                 path = (stamp.parent / name).resolve()
                 if path.is_relative_to(out.resolve()):

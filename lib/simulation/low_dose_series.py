@@ -39,15 +39,21 @@ class Scan:
     pixel_mm: float
     slices: tuple[tuple[float, Path], ...]  # (z in mm, file), z rising
     collection: str = "inserted"  # what it becomes: 'simulated' if the normal dose is simulated, too
+    number: int = 1  # among the patient's series of this kernel and thickness
 
     @property
     def name(self) -> str:
         """Of the stamp; one per series."""
-        return f"{self.patient}_{self.kernel}_{self.thickness_mm:g}mm"
+        return f"{self.patient}_{self.kernel}_{self.thickness_mm:g}mm" + (f"-{self.number}" if self.number > 1 else "")
+
+    @property
+    def keys(self) -> dict:
+        """What `lib.data.dicom.mayo` names it by, without the dose."""
+        return {"patient": self.patient, "kernel": self.kernel, "thickness_mm": self.thickness_mm, "number": self.number}
 
     def folders(self, out: Path) -> dict[str, Path]:
         """Where the two doses are written: Mayo's name of the dose -> folder."""
-        return {dose: out / mayo_folder(self.patient, dose, self.kernel, self.thickness_mm) for dose in DOSES.values()}
+        return {dose: out / mayo_folder(dose=dose, **self.keys) for dose in DOSES.values()}
 
 
 class Dose(NamedTuple):
@@ -127,8 +133,7 @@ def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]
         low = np.minimum(low, max(3071.0, float(hu.max())))  # saturates where the scan does
         for (index, z_mm, *_), *images in zip(batch, hu, low, strict=True):
             noise += tissue_variances(*images, scan.pixel_mm)
-            key = {"patient": scan.patient, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm,
-                   "instance": len(scan.slices) - index}  # fmt: skip
+            key = scan.keys | {"instance": len(scan.slices) - index}
             outputs += [
                 write_slice(folder / mayo_file_name(dose=name, **key), image, dose=name, z_mm=z_mm, **key,
                             pixel_spacing_mm=scan.pixel_mm, collection=scan.collection, dose_fraction=dose.fraction)

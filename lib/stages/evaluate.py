@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LDCT: Final = "ldct"  # the input itself, evaluated like an experiment
 BATCH: Final = 2  # slices per forward pass: larger ones gain nothing on a CPU
 CHUNK: Final = 16  # slices that are denoised, then scored: threads beside a forward pass cost it more than they gain
-KEYS: Final = ["patient", "kernel", "thickness_mm", "index", "z_mm", "pixel_mm"]
+KEYS: Final = ["patient", "kernel", "thickness_mm", "scan", "index", "z_mm", "pixel_mm"]
 ORGANS: Final = ("liver", "spleen", "kidney", "muscle", "fat")  # measured where the scans are simulated and have masks
 
 
@@ -43,7 +43,7 @@ def evaluate(study: Study, run: Run | None) -> pd.DataFrame:
     """Score the test slices after a run's U-Net; None scores the input itself, 'ldct'.
 
     Cached in ``paths.evaluation``; the example slice goes to ``paths.examples`` as HU, float32. A row per slice
-    (``study.evaluation`` says which): experiment, seed (empty for 'ldct'), patient, kernel, thickness_mm, index, z_mm,
+    (``study.evaluation`` says which): experiment, seed (empty for 'ldct'), patient, kernel, thickness_mm, scan, index, z_mm,
     pixel_mm, then what :func:`score` says. Raises StageError for a run that has not been trained, CohortError where a
     simulated patient has lost its organ masks.
     """

@@ -1,6 +1,7 @@
 """What the environment changes in a profile: DATA, ENCODER, LAMBDA ... (the Makefile exports them), SET for any field."""
 
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -133,17 +134,29 @@ def read_split(path: Path, inserted: bool = False) -> dict[str, list[str]]:
     public collections, too. Raises StudyError naming the line.
     """
     parts: dict[str, list[str]] = {name: [] for name in SUBSETS}
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        for row in (reader := csv.DictReader(stream)):
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise StudyError("is no text in UTF-8", where=f"SPLIT={path}", remedy="save it as CSV in UTF-8") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        for row in reader:
             if {"patient", "subset"} - {name for name, value in row.items() if value} or row["subset"] not in SUBSETS:
                 raise StudyError(f"expected the columns patient,subset with a subset of {', '.join(SUBSETS)}",
                                  where=f"SPLIT={path}, line {reader.line_num}")
             parts[row["subset"]].append(pseudonym_unless_known(row["patient"].strip(), public=not inserted))
+    except csv.Error as error:
+        raise StudyError(f"no table ({error})", where=f"SPLIT={path}, line {reader.line_num}",
+                         remedy="write two columns, patient,subset") from None
     return parts
 
 
 def _existing(name: str, value: str, folder: bool = False) -> Path:
-    path = Path(value).expanduser().resolve()
-    if not (path.is_dir() if folder else path.is_file()):
+    try:
+        path = Path(value).expanduser().resolve()
+        there = path.is_dir() if folder else path.is_file()
+    except (RuntimeError, OSError, ValueError):  # no such user, too long, a null character
+        there = False
+    if not there:
         raise StudyError(f"{name}={value} does not exist", remedy=f"pass a {'folder of DICOM files' if folder else 'file'}")
     return path

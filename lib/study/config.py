@@ -27,6 +27,7 @@ from lib.study.sections import (
     Medical,
     Positive,
     Section,
+    Seed,
     Statistics,
     Training,
     UNet,
@@ -58,7 +59,7 @@ class Study(Section):
     evaluation: Evaluation = Evaluation()
     statistics: Statistics = Statistics()
     experiments: tuple[str, ...] = tuple(presets.paper())
-    seeds: tuple[int, ...] = (5,)
+    seeds: tuple[Seed, ...] = (5,)
     losses: dict[str, dict[str, Any]] = Field(default_factory=dict)
     pilot: dict[str, Any] = Field(default_factory=dict)
     real_slices: Positive | None = None
@@ -214,7 +215,7 @@ def load_study(profile: str | None = None) -> Study:
     if own := settings["cohort"].get("data"):  # the profile's, below OUTPUT
         settings["cohort"]["data"] = Paths.of(profile).root / own
     choices.apply(settings, os.environ)
-    if "data" not in settings["cohort"] and "simulation" not in settings["cohort"]:
+    if not (settings["cohort"].get("data") or settings["cohort"].get("simulation")):
         raise StudyError(f"PROFILE={profile} reads real scans: pass DATA=folder with the DICOM files")
     if own and not Path(settings["cohort"]["data"]).is_dir():
         raise StudyError(f"PROFILE={profile} reads real scans that are not there", where=settings["cohort"]["data"],

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from lib import REPOSITORY
+from lib.errors import StudyError
 from lib.study.runs import Run
 
 PROFILES = Path(__file__).resolve().parent / "profiles"
@@ -43,7 +44,11 @@ class Paths:
     @classmethod
     def of(cls, profile: str) -> "Paths":
         """Those of a profile, below ``OUTPUT`` or the repository."""
-        return cls(Path(os.environ.get("OUTPUT") or REPOSITORY).expanduser().resolve(), profile)
+        given = os.environ.get("OUTPUT") or REPOSITORY
+        try:
+            return cls(Path(given).expanduser().resolve(), profile)
+        except (RuntimeError, OSError, ValueError) as error:  # no such user, too long, a null character
+            raise StudyError(f"OUTPUT={given} is no folder ({error})", remedy="pass the path of one") from None
 
     def training(self, run: Run) -> Path:
         """A run's folder: weights, history, log, checkpoints, stamp."""

@@ -1,15 +1,19 @@
 """The parts of a study, each validated, with the meaning of every field."""
 
+import hashlib
+import os
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 from lib.data.patch_index import PatchPlan
 from lib.data.patients import ALIASES, SUBSETS
 from lib.perceptual.psi import TARGET_PSI
 
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Section(BaseModel):
@@ -39,10 +43,13 @@ class Split(Section):
 
     @model_validator(mode="after")
     def _disjoint(self) -> "Split":
-        everyone = [ALIASES.get(patient, patient) for part in self.parts().values() for patient in part]
-        twice = sorted({patient for patient in everyone if everyone.count(patient) > 1})
-        if twice:
-            raise ValueError(f"patients {', '.join(twice)} stand in more than one subset: that leaks test data")
+        parts = {name: [ALIASES.get(patient, patient) for patient in part] for name, part in self.parts().items()}
+        everyone = Counter(patient for part in parts.values() for patient in set(part))
+        if several := sorted(patient for patient, subsets in everyone.items() if subsets > 1):
+            raise ValueError(f"patients {', '.join(several)} stand in more than one subset: that leaks test data")
+        for name, part in parts.items():
+            if twice := sorted(patient for patient, count in Counter(part).items() if count > 1):
+                raise ValueError(f"patients {', '.join(twice)} stand more than once in {name}: name each once")
         return self
 
     def parts(self) -> dict[str, list[str]]:
@@ -77,6 +84,11 @@ class Cohort(Section):
     def division(self) -> dict:
         """What decides which patients train, validate and test, beside the patients themselves."""
         return self.model_dump(mode="json", include={"split", "split_seed"})
+
+    @field_serializer("data", when_used="json")
+    def _unnamed(self, data: Path | None) -> str | None:
+        """In stamps: the path may hold a name."""
+        return data and hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
 
     @model_validator(mode="after")
     def _scans(self) -> "Cohort":
@@ -115,7 +127,7 @@ class UNet(Section):
     """``output_bias``: ``zero`` (the paper) or ``data_mean``, logit of the mean NDCT value (no dead start). ``upsampling``:
     ``transposed`` convolutions (the paper) or ``bilinear`` (no grid)."""
 
-    channels: Positive
+    channels: Annotated[int, Field(gt=0, le=1024)]
     output_bias: Literal["zero", "data_mean"]
     upsampling: Literal["transposed", "bilinear"] = "transposed"
 
@@ -140,9 +152,9 @@ class Training(Section):
     """
 
     start: Literal["scratch", "pilot"] = "scratch"
-    patch_size: Positive
+    patch_size: Annotated[int, Field(ge=16, multiple_of=16)]
     patch_skip: Positive
-    batch: Positive
+    batch: Annotated[int, Field(gt=0, le=4096)]
     epochs: Positive
     lr: Annotated[float, Field(gt=0)]
     beta_1: float

@@ -146,7 +146,9 @@ class _Stages:
 
     def _by_name(self, inputs: Iterable[Path]) -> dict[str, Path]:
         root = self.study.paths.artifacts
-        return {str(path.relative_to(root)) if path.is_relative_to(root) else path.name: path for path in inputs}
+        names = {self.study.cohort.data: "data"}  # whose own may be a patient's
+        return {names.get(path) or (str(path.relative_to(root)) if path.is_relative_to(root) else path.name): path
+                for path in inputs}
 
 
 def notebook_source(path: Path) -> str:

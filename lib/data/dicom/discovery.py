@@ -1,13 +1,12 @@
-"""Any folder of CT slices to paired series. Nothing depends on a layout: slices are grouped by (patient, dose, kernel,
-thickness), ordered by z, and paired across doses by z. What cannot be used is returned as a list of problems; only a folder
+"""Any folder of CT slices to paired series. Nothing depends on a layout: slices become series by UID and geometry, and pairs
+across doses by geometry and z. What cannot be used is returned as a list of problems; only a folder
 without any usable slice, or with two collections in it, is an error."""
 
-import os
+import logging
 import re
 import stat
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,11 +14,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lib.artifacts.files import files_below
 from lib.data.dicom.identity import Problem, consistent, identify
-from lib.data.dicom.pairing import PairKey, SeriesKey, ordered, paired
-from lib.data.dicom.slice import Header, NotCtImageError, read_header, readable
+from lib.data.dicom.kinds import NotCtImageError
+from lib.data.dicom.pairing import PairKey, SeriesKey, paired
+from lib.data.dicom.series import series_of
+from lib.data.dicom.slice import Header, read_header, readable
+from lib.data.doses import DOSES
 from lib.data.workers import Workers
 from lib.errors import CohortError, DicomError
+from lib.private import File
+
+log = logging.getLogger(__name__)
 
 # Folders whose files are projection data (tens of thousands a scan): counted, never opened
 _PROJECTIONS = re.compile(r"\b(full|low) dose projections\b|DICOM-CT-PD", re.IGNORECASE)
@@ -37,6 +43,11 @@ class Discovery:
     problems: list[Problem]
     ignored: dict[str, int]  # counts of files that are no CT slice, by name or kind
 
+    @property
+    def patients(self) -> list[str]:
+        """Those with pairs, by the headers: they are divided into train, validation and test, whatever can be decoded."""
+        return sorted({key.patient for key in self.pairs})
+
 
 def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> Discovery:
     """Find, group, order and pair every CT slice below `folder`; `jobs` processes, or `workers`, read the headers. Raises
@@ -49,28 +60,38 @@ def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> 
         headers, problems, ignored = _read_headers(root, parallel)
     if not headers:
         seen = ", ".join(f"{count} {kind}" for kind, count in ignored.items()) or "no files"
-        what = f"no usable CT slice below it (found {seen}{f'; first unusable file: {problems[0]}' if problems else ''})"
+        unusable = f"; first unusable file: {problems[0].what}" if problems else ""
+        what = f"no usable CT slice below it (found {seen}{unusable})"
+        for problem in problems[:1]:
+            log.warning("%s", problem)
         hint = "unzip the archives first, then " if any(".zip" in kind for kind in ignored) else ""
         remedy = f"expected DICOM CT images (.IMA, .dcm or no extension) at any depth, {hint}pass their folder as DATA=..."
         raise CohortError(what, where=root, remedy=remedy)
     headers, odd = consistent(headers)
     problems += odd
     collection = _one_collection(headers, root)
-    grouped: dict[SeriesKey, list[tuple[float, Path]]] = defaultdict(list)
-    for path, header in headers.items():
-        grouped[SeriesKey(header.patient, header.dose, header.kernel, header.thickness_mm)].append((header.z_mm, path))
-    series = {key: kept for key in sorted(grouped) if (kept := ordered(key, grouped[key], headers, problems))}
-    if not series:
-        raise CohortError(f"every series was left out (the last one: {problems[-1]})", where=root)
-    pairs = paired(series, headers, problems)
+    found = series_of(headers, problems)
+    if not found:
+        raise CohortError(f"every series was left out (the last one: {problems[-1].what})", where=problems[-1].file,
+                          remedy=problems[-1].remedy)  # fmt: skip
+    keyed, partners = paired(found, collection != "other", problems)
+    series = {key: keyed[key].slices for key in sorted(keyed)}
+    pairs = {}
+    for key in partners:
+        full, low = (keyed[key.of(dose)].places for dose in DOSES)
+        pairs[key] = [(z, full[z], low[z]) for z in sorted(full.keys() & low.keys())]
     kept = {path for slices in series.values() for _, path in slices}
     headers = {path: header for path, header in headers.items() if path in kept}
     return Discovery(root, collection, series, pairs, headers, problems, ignored)
 
 
 def _read_headers(root: Path, workers: Workers) -> tuple[dict[Path, Header], list[Problem], dict[str, int]]:
-    headers, problems, ignored, first = {}, [], Counter(), {}
-    paths = sorted(_files(root))
+    headers, ignored, first = {}, Counter(), {}
+    problems: list[Problem] = []
+    refused: list[OSError] = []
+    paths = sorted(files_below(root, refused.append))
+    problems += [Problem(Path(error.filename or root), "unreadable folder", f"cannot be read ({error.strerror})",
+                         "make it readable, or move it away") for error in refused]  # fmt: skip
     looks = workers.map(partial(_look, root), paths)
     for path, found in tqdm(zip(paths, looks, strict=True), total=len(paths), desc="Headers", unit="file", delay=5):
         if isinstance(found, str):
@@ -81,28 +102,17 @@ def _read_headers(root: Path, workers: Workers) -> tuple[dict[Path, Header], lis
         elif isinstance(found, DicomError):
             problems.append(Problem(path, found.code, found.what, found.remedy))
         else:
-            problem, header = found
-            problems += [problem] if problem else []
+            remarks, header = found
+            problems += remarks
             if header:  # with one copy in memory of each text that all slices of a series repeat
                 texts = {name: sys.intern(value) for name, value in vars(header).items() if isinstance(value, str)}
                 headers[path] = replace(header, **texts)
-    problems += [Problem(path, "other image", f"{kind}, not a CT image: {ignored[kind]} file(s) skipped", "nothing to do",
-                         ignored[kind]) for kind, path in first.items()]  # fmt: skip
+    problems += [Problem(path, "other image", f"{kind}, no axial CT slice in HU: {ignored[kind]} file(s) skipped",
+                         "nothing to do", ignored[kind]) for kind, path in first.items()]  # fmt: skip
     return headers, _aggregated(problems), dict(sorted(ignored.items()))
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """Every file below `root`, through symbolic links but never twice through the same folder."""
-    seen = set()
-    for folder, names, files in os.walk(root, followlinks=True):
-        if (real := os.path.realpath(folder)) in seen:
-            names.clear()
-            continue
-        seen.add(real)
-        yield from (Path(folder, name) for name in files)
-
-
-def _look(root: Path, path: Path) -> tuple[Problem | None, Header | None] | DicomError | str:
+def _look(root: Path, path: Path) -> tuple[list[Problem], Header | None] | DicomError | str:
     """One file: see `identify`, or why it is no readable CT slice, or what kind of clutter it is. Runs in a worker."""
     name, suffix = path.name, path.suffix.lower()
     if name.startswith("._") or "__MACOSX" in path.parts:
@@ -131,7 +141,7 @@ def _aggregated(problems: list[Problem]) -> list[Problem]:
     """Notes that repeat for every slice become one, with a count and the first file; the others stay one a file."""
     kept: dict = {}
     for problem in problems:
-        each = problem.kind in ("unreadable", "no thickness")
+        each = problem.kind in ("unreadable", "unreadable folder", "no thickness")
         key = problem.file if each else (problem.kind, problem.what)
         kept[key] = replace(kept[key], count=kept[key].count + 1) if key in kept else problem
     return list(kept.values())
@@ -142,7 +152,9 @@ def _one_collection(headers: dict[Path, Header], root: Path) -> str:
     for path, header in headers.items():
         examples[header.collection].append(path)
     if len(examples) > 1:
-        found = " and ".join(f"{name} ({len(paths)} files, e.g. {paths[0]})" for name, paths in sorted(examples.items()))
+        for name, paths in sorted(examples.items()):
+            log.warning("%s is of the collection %s", File(paths[0]), name)
+        found = " and ".join(f"{name} ({len(paths)} files)" for name, paths in sorted(examples.items()))
         raise CohortError(f"more than one collection in one folder: {found}", where=root,
                           remedy="keep each in a folder of its own, pass one as DATA=...")  # fmt: skip
     return next(iter(examples))

@@ -100,6 +100,16 @@ class Elements:
             raise self.error(f"{name} takes {len(value)} bytes, expected 2")
         return int.from_bytes(value, "little" if self.little_endian else "big")
 
+    def word(self, name: str, signed: bool) -> int | None:
+        """The one number of 16 bits, None if it is missing or empty; read as PixelRepresentation says, as 'US or SS' is
+        (PS3.5, 6.2), whatever a writer took for the VR. Raises DicomError."""
+        element = self._element(name)
+        if element is None or not element.value:
+            return None
+        if element.VR not in ("US", "SS", "US or SS", "UN", "OW", None) or len(element.value) != 2:
+            raise self.error(f"{name} is not one number of 16 bits")
+        return int.from_bytes(element.value, "little" if self.little_endian else "big", signed=signed)
+
     def error(self, what: str, remedy: str = DAMAGED) -> DicomError:
         """The error that this file gives."""
         return unusable(self.path, what, remedy)

@@ -22,7 +22,7 @@ DOSE_FRACTION = 0.25  # the challenge's; another one is stated in the header
 
 def write_slice(path: Path, hu: np.ndarray, *, patient: str, dose: str, kernel: str, thickness_mm: float, z_mm: float,
                 instance: int, pixel_spacing_mm: float = 0.7, kvp: float = 120.0, collection: str = "simulated",
-                dose_fraction: float = DOSE_FRACTION) -> Path:  # fmt: skip
+                dose_fraction: float = DOSE_FRACTION, number: int = 1) -> Path:  # fmt: skip
     """Write one slice as a CT Image Storage file with Mayo's kind of header. The same call gives the same bytes. Raises
     ValueError (another name of a patient or a dose, HU that are not finite, no image) or OutputError (the disk refuses).
 
@@ -34,6 +34,7 @@ def write_slice(path: Path, hu: np.ndarray, *, patient: str, dose: str, kernel: 
     dose, kernel, collection : one of `DOSES`; 'B30', 'D45' or another; 'simulated' or 'inserted'
     instance : rises as z falls, as Siemens numbers them (`write_series` does that)
     dose_fraction : of the low dose
+    number : of the series among the patient's of this kernel and thickness
     """
     path, hu = Path(path), np.asarray(hu)
     if not re.fullmatch(r"SIM\d{2,}|P[0-9a-f]{8}", patient) or dose not in DOSES or collection not in OWN_MANUFACTURERS:
@@ -43,9 +44,9 @@ def write_slice(path: Path, hu: np.ndarray, *, patient: str, dose: str, kernel: 
         raise ValueError(f"HU of shape {hu.shape}: expected finite numbers of shape (rows, columns)")
     bits = 16 if collection == "inserted" else 12
     stored = np.clip(np.rint(np.asarray(hu, np.float64)) + 1024, 0, 2**bits - 1).astype("<u2")
-    ds = _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp)
+    ds = _simulated_header(patient, dose, kernel, thickness_mm, number, instance, kvp)
     if collection == "inserted":
-        _mark_inserted(ds, dose, dose_fraction)
+        _mark_inserted(ds, dose, dose_fraction, (patient, number))
     elif dose == LOW and dose_fraction != DOSE_FRACTION:
         ds.DerivationDescription = f"{STATEMENT} Low dose: dose fraction {dose_fraction:g}."
     ds.ImagePositionPatient = [_ds(-pixel_spacing_mm * (n - 1) / 2) for n in (hu.shape[1], hu.shape[0])] + [_ds(z_mm)]
@@ -61,32 +62,39 @@ def write_slice(path: Path, hu: np.ndarray, *, patient: str, dose: str, kernel: 
 def write_series(root: Path, hu: np.ndarray, z_mm, **series) -> list[Path]:
     """Write a series, HU of shape (slices, rows, columns), below `root` in Mayo's folders and file names, its positions
     `z_mm` in any order; InstanceNumber rises as z falls. `series` are `write_slice`'s other keywords. Returns the files."""
-    key = {name: series[name] for name in ("patient", "dose", "kernel", "thickness_mm")}
+    key = {name: series[name] for name in ("patient", "dose", "kernel", "thickness_mm", "number") if name in series}
     folder = Path(root) / mayo_folder(**key)
     instance = {int(index): n for n, index in enumerate(np.argsort(-np.asarray(z_mm, float), kind="stable"), start=1)}
     return [write_slice(folder / mayo_file_name(**key, instance=instance[i]), hu[i], z_mm=float(z), instance=instance[i],
                         **series) for i, z in enumerate(z_mm)]  # fmt: skip
 
 
-def mayo_folder(patient: str, dose: str, kernel: str, thickness_mm: float) -> Path:
-    """Folder of one series as a fresh unzip has it: `Training_Image_Data/1mm B30/full_1mm/SIM01/full_1mm`."""
-    leaf = f"{dose}_{thickness_mm:g}mm" + ("_sharp" if kernel == "D45" else "")
+def mayo_folder(patient: str, dose: str, kernel: str, thickness_mm: float, number: int = 1) -> Path:
+    """Folder of one series as a fresh unzip has it: `Training_Image_Data/1mm B30/full_1mm/SIM01/full_1mm`, with
+    `_2` behind the dose for a second one."""
+    leaf = f"{dose}_{thickness_mm:g}mm" + ("_sharp" if kernel == "D45" else "") + (f"_{number}" if number > 1 else "")
     return Path("Training_Image_Data") / f"{thickness_mm:g}mm {kernel}" / leaf / patient / leaf
 
 
-def mayo_file_name(patient: str, dose: str, kernel: str, thickness_mm: float, instance: int) -> str:
+def mayo_file_name(patient: str, dose: str, kernel: str, thickness_mm: float, instance: int, number: int = 1) -> str:
     """File name in Mayo's form; series number, time and UID tail differ between doses, as in the real data."""
-    parts = "|".join(map(str, (patient, dose, kernel, thickness_mm, instance)))
+    parts = "|".join(map(str, (*_series(patient, dose, kernel, thickness_mm, number), instance)))
     tail = int(hashlib.sha256(parts.encode()).hexdigest()[:8], 16) % 10**9
     series, moment = ("0001", "2020.01.01.10.00.00") if dose == FULL else ("0004", "2020.01.01.12.30.00")
     name = _patient_name(patient, dose, kernel, thickness_mm)
     return f"{name}_1.CT.{series}.{instance:04d}.{moment}.000000.{tail:09d}.IMA"
 
 
-def _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp) -> Dataset:
+def _series(patient, dose, kernel, thickness_mm, number) -> tuple:
+    """What the names and UIDs of a series are made from; a kind's first has no number, as Mayo's."""
+    return (patient, dose, kernel, thickness_mm, *([f"series {number}"] if number > 1 else []))
+
+
+def _simulated_header(patient, dose, kernel, thickness_mm, number, instance, kvp) -> Dataset:
     """Every Type 1 and 2 attribute of the CT Image IOD's mandatory modules, save those that depend on the pixels."""
     hour = "100000" if dose == FULL else "123000"
-    instance_uid = _uid(patient, dose, kernel, thickness_mm, instance)
+    series = _series(patient, dose, kernel, thickness_mm, number)
+    instance_uid = _uid(*series, instance)
     ds, meta = Dataset(), FileMetaDataset()
     ds.file_meta = meta
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, instance_uid
@@ -106,7 +114,7 @@ def _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp) -> Dat
     ds.SliceThickness, ds.KVP, ds.PatientPosition = _ds(thickness_mm), _ds(kvp), "HFS"
     ds.ConvolutionKernel = f"{kernel}f" if re.fullmatch(r"[A-Za-z]{1,2}\d{2}", kernel) else kernel
     ds.StudyInstanceUID = _uid("study", patient, dose)
-    ds.SeriesInstanceUID = _uid("series", patient, dose, kernel, thickness_mm)
+    ds.SeriesInstanceUID = _uid("series", *series)
     ds.FrameOfReferenceUID = _uid("frame of reference", patient, dose)
     ds.StudyID, ds.SeriesNumber, ds.AcquisitionNumber = "1", 1 if dose == FULL else 4, 1
     ds.InstanceNumber, ds.PositionReferenceIndicator, ds.ImageComments = int(instance), "", STATEMENT
@@ -117,8 +125,9 @@ def _simulated_header(patient, dose, kernel, thickness_mm, instance, kvp) -> Dat
     return ds
 
 
-def _mark_inserted(ds: Dataset, dose: str, dose_fraction: float) -> None:
-    """Say what is real and what is not, and leave empty what is not known of the scan (dates, kVp, position)."""
+def _mark_inserted(ds: Dataset, dose: str, dose_fraction: float, scan: tuple[str, int]) -> None:
+    """Say what is real and what is not, and leave empty what is not known of the scan (dates, kVp, position). Both doses are
+    in one frame of reference: they are one scan."""
     statement = REAL_STATEMENT if dose == FULL else LOW_STATEMENT.format(dose_fraction)
     ds.Manufacturer, ds.ManufacturerModelName = OWN_MANUFACTURERS["inserted"], "noise insertion"
     ds.DerivationDescription = ds.PatientComments = ds.ImageComments = statement
@@ -127,8 +136,9 @@ def _mark_inserted(ds: Dataset, dose: str, dose_fraction: float) -> None:
     ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = ""
     ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = ds.KVP = ds.PatientPosition = ""
     ds.BitsStored, ds.HighBit = 16, 15
-    for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID"):
+    for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         setattr(ds, name, _uid("inserted", dose_fraction, ds[name].value))
+    ds.FrameOfReferenceUID = _uid("inserted frame of reference", dose_fraction, *scan)
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
 
 

@@ -1,26 +1,29 @@
-"""Slices to series, and series to pairs: what sets series apart, their order by z, and partners across doses by z."""
+"""Series to pairs of doses: partners lie on the same grid, and their slices at the same z. Mayo's doses have other
+studies and frames of reference, so no UID can tell them; in collections that we do not know the
+doses must share one of the two."""
 
-from collections import Counter, defaultdict
-from pathlib import Path
+from collections import defaultdict
 from typing import NamedTuple
 
-from lib.artifacts.files import file_sha256
+import numpy as np
+
+from lib.data.dicom.geometry import TOLERANCE, difference
 from lib.data.dicom.identity import Problem
-from lib.data.dicom.slice import Header
+from lib.data.dicom.series import Series, SeriesKind
 from lib.data.doses import DOSES, FULL, LOW
 
-Z_DECIMALS = 2  # two slices are at one place if their z agree when rounded to 0.01 mm
 
 class SeriesKey(NamedTuple):
-    """What sets one series apart from another; kernel as 'B30', slice thickness in mm."""
+    """One series: its kind, and its number among those of a patient that are of one kind (1 where there is one)."""
 
     patient: str
     dose: str
     kernel: str
     thickness_mm: float
+    number: int = 1
 
     def __str__(self) -> str:
-        return f"{self.patient} {self.dose} dose {self.kernel} {self.thickness_mm:g} mm"
+        return str(SeriesKind(*self[:4])) + (f", series {self.number}" if self.number > 1 else "")
 
 
 class PairKey(NamedTuple):
@@ -29,65 +32,72 @@ class PairKey(NamedTuple):
     patient: str
     kernel: str
     thickness_mm: float
+    number: int = 1
 
     def of(self, dose: str) -> SeriesKey:
         """The series of one dose."""
-        return SeriesKey(self.patient, dose, self.kernel, self.thickness_mm)
+        return SeriesKey(self.patient, dose, self.kernel, self.thickness_mm, self.number)
 
 
-def ordered(
-    key: SeriesKey, slices: list[tuple[float, Path]], headers: dict[Path, Header], problems: list[Problem]
-) -> list[tuple[float, Path]]:
-    """One series by rising z, one matrix size, one slice per place; [] if two different slices claim one place. What is left
-    out goes to `problems`."""
-    sizes = Counter((headers[path].rows, headers[path].columns) for _, path in slices)
-    size = sizes.most_common(1)[0][0]
-    places: dict[float, list[tuple[float, Path]]] = defaultdict(list)
-    for z, path in sorted(slices):
-        header = headers[path]
-        if (header.rows, header.columns) == size:
-            places[round(z, Z_DECIMALS)].append((z, path))
-            continue
-        what = f"{header.rows} x {header.columns} in series {key}, whose other slices are {size[0]} x {size[1]}"
-        problems.append(Problem(path, "matrix size", what, "leave it out or export the series again"))
-    clash, copies = [], []
-    for z, found in places.items():
-        if len(found) > 1 and len({file_sha256(path) for _, path in found}) > 1:
-            clash += [(z, path, len(found)) for _, path in found]
-        else:
-            copies += [path for _, path in found[1:]]
-    what = f"the same file twice in series {key}"
-    problems += [Problem(path, "copy", what, "nothing to do, one is kept") for path in copies]
-    for z, path, count in clash:
-        what = f"{count} different slices at z = {z:g} mm in series {key}, so the series is left out"
-        problems.append(Problem(path, "same z", what, "keep one reconstruction of the series in the folder"))
-    return [] if clash else [found[0] for found in places.values()]
+def paired(found: list[Series], known: bool, problems: list[Problem]) -> tuple[dict[SeriesKey, Series], list[PairKey]]:
+    """Every series by its key, and the keys of those that have both doses: partners have the same number. `known`: of a
+    collection whose doses have other studies. What has no partner goes to `problems`."""
+    kinds: dict[PairKey, dict[str, list[Series]]] = defaultdict(lambda: {dose: [] for dose in DOSES})
+    for each in found:
+        kinds[PairKey(each.kind.patient, each.kind.kernel, each.kind.thickness_mm)][each.kind.dose].append(each)
+    series, pairs = {}, []
+    for kind, doses in sorted(kinds.items()):
+        partners = _partners(doses[FULL], doses[LOW], known)
+        taken = {id(each) for pair in partners for each in pair}
+        for number, pair in enumerate(partners, start=1):
+            key = kind._replace(number=number)
+            pairs.append(key)
+            series |= {key.of(dose): each for dose, each in zip(DOSES, pair, strict=True)}
+            problems += _unpaired(key, pair)
+        for dose, other in ((FULL, LOW), (LOW, FULL)):
+            for number, each in enumerate((each for each in doses[dose] if id(each) not in taken), len(partners) + 1):
+                key = kind._replace(number=number).of(dose)
+                series[key] = each
+                why = _reason(each, doses[other], known)
+                text = f"{key}: {why}, {len(each.slices)} slice(s) not paired"
+                problems.append(Problem(each.first, "no partner", text, "add the other dose, or leave it", len(each.slices)))
+    return series, pairs
 
 
-def paired(
-    series: dict[SeriesKey, list[tuple[float, Path]]], headers: dict[Path, Header], problems: list[Problem]
-) -> dict[PairKey, list[tuple[float, Path, Path]]]:
-    """The slices of both doses that are at the same z; what has no partner goes to `problems`."""
-    pairs = {}
-    for key in dict.fromkeys(PairKey(patient, kernel, thickness) for patient, _, kernel, thickness in series):
-        full, low = ({round(z, Z_DECIMALS): path for z, path in series.get(key.of(dose), [])} for dose in DOSES)
-        if common := sorted(full.keys() & low.keys()):
-            sizes = [(headers[side[common[0]]].rows, headers[side[common[0]]].columns) for side in (full, low)]
-            if sizes[0] != sizes[1]:
-                why = f"{sizes[0]} at full dose, {sizes[1]} at {LOW} dose"
-                problems += [_unpaired(key, FULL, full, why), _unpaired(key, LOW, low, why)]
-                continue
-            pairs[key] = [(z, full[z], low[z]) for z in common]
-        for dose, side, other in ((FULL, full, low), (LOW, low, full)):
-            if common:
-                problems += [_unpaired(key, dose, {z: side[z]}, f"no partner slice at z = {z:g} mm")
-                             for z in sorted(side.keys() - other.keys())]  # fmt: skip
-            elif side:
-                why = "no slice is at the same z as one of" if other else "the series has no partner at"
-                problems.append(_unpaired(key, dose, side, f"{why} the other dose"))
-    return pairs
+def _partners(full: list[Series], low: list[Series], known: bool) -> list[tuple[Series, Series]]:
+    """Those that fit each other and nothing else; an equal frame of reference decides between several that fit."""
+    both = [(one, other) for one in full for other in low]
+    shape = len(full), len(low)
+    fits = np.array([not _mismatch(*pair, known) for pair in both], bool).reshape(shape)
+    same = np.array([one.frame_uid == other.frame_uid != "" for one, other in both], bool).reshape(shape) & fits
+    fits &= same | ~(same.any(axis=1, keepdims=True) | same.any(axis=0, keepdims=True))
+    single = fits & (fits.sum(axis=1, keepdims=True) == 1) & (fits.sum(axis=0, keepdims=True) == 1)
+    return [(full[i], low[j]) for i, j in np.argwhere(single)]
 
 
-def _unpaired(key: PairKey, dose: str, side: dict[float, Path], why: str) -> Problem:
-    text = f"{key.of(dose)}: {why}, {len(side)} slice(s) not paired"
-    return Problem(side[min(side)], "no partner", text, "add the other dose, or leave it", len(side))
+def _mismatch(one: Series, other: Series, known: bool) -> str:
+    """Why two series of other doses are no pair; '' if they are one."""
+    if not known and one.study_uid != other.study_uid and not (one.frame_uid and one.frame_uid == other.frame_uid):
+        return "the other dose is of another study and frame of reference"
+    if what := difference(one.grid, other.grid):
+        return f"the other dose has another geometry ({what}; {TOLERANCE:g} of a pixel may differ)"
+    if not one.places.keys() & other.places.keys():
+        return "no slice is at the same z as one of the other dose"
+    return ""
+
+
+def _reason(series: Series, others: list[Series], known: bool) -> str:
+    if not others:
+        return "the series has no partner at the other dose"
+    reasons = [_mismatch(series, other, known) for other in others]
+    return next(filter(None, reasons), "") if all(reasons) else "more than one series of the other dose fits it"
+
+
+def _unpaired(key: PairKey, pair: tuple[Series, Series]) -> list[Problem]:
+    """A problem for each slice of a pair that has no partner."""
+    found = []
+    for dose, series, other in zip(DOSES, pair, reversed(pair), strict=True):
+        for z in sorted(series.places.keys() - other.places.keys()):
+            text = f"{key.of(dose)}: no partner slice at z = {z:g} mm, 1 slice(s) not paired"
+            found.append(Problem(series.places[z], "no partner", text, "add the other dose, or leave it"))
+    return found

@@ -23,6 +23,7 @@ PIXEL_TAGS = (
 )  # fmt: skip
 
 _DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
+_JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
 _SOC, _SIZ, _SOT, _EOC = 0xFF4F, 0xFF51, 0xFF90, 0xFFD9
 
 
@@ -126,6 +127,7 @@ def _decompressed(elements: Elements, form: PixelForm) -> np.ndarray:
     try:
         frame = _frame(elements)
         if syntax in JPEG2000TransferSyntaxes:
+            frame = _codestream(frame)
             _check_codestream(frame, form)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -155,6 +157,23 @@ def _frame(elements: Elements) -> bytes:
     if elements.data[data.tell() - 4 : data.tell() + 4] != _DELIMITER:  # pydicom takes data that end too early
         raise ValueError("the compressed data end too early")
     return frame
+
+
+def _codestream(frame: bytes) -> bytes:
+    """The JPEG 2000 codestream of a frame, out of a JP2 file's boxes where an exporter left them. Raises ValueError."""
+    if not frame.startswith(_JP2):
+        return frame
+    at = 0
+    while at + 16 <= len(frame):
+        size, kind, large = struct.unpack_from(">I4sQ", frame, at)
+        begin = at + (16 if size == 1 else 8)
+        end = len(frame) if size == 0 else at + (large if size == 1 else size)
+        if kind == b"jp2c":
+            return frame[begin:end]
+        if end < begin:
+            break
+        at = end
+    raise ValueError("a JP2 file without a codestream")
 
 
 def _check_codestream(frame: bytes, form: PixelForm) -> None:

@@ -11,26 +11,31 @@ import numpy as np
 from pydicom.datadict import tag_for_keyword
 
 from lib.data.dicom.elements import Elements, unusable
-from lib.data.dicom.names import ANONYMOUS, DOSE_OF_WORD, MAYO_NAME, OWN_MANUFACTURERS, TCIA_DOSE, TCIA_ID
+from lib.data.dicom.geometry import Grid, read_grid
+from lib.data.dicom.kinds import KIND_TAGS, NotCtImageError, check_kind
+from lib.data.dicom.names import (
+    ANONYMOUS,
+    DOSE_OF_WORD,
+    MAYO_NAME,
+    OWN_MANUFACTURERS,
+    TCIA_DOSE,
+    TCIA_FOLDER,
+    TCIA_ID,
+    TCIA_UID_ROOT,
+)
+from lib.data.dicom.padding import AIR, padding
 from lib.data.dicom.parsing import LARGEST_FILE, LARGEST_HEADER, parse, too_large
 from lib.data.dicom.pixels import PIXEL_TAGS, check_range, pixel_form, stored_values
 from lib.data.patients import pseudonym
 from lib.errors import DicomError
 
-PADDING = -2000  # stored value outside the reconstruction circle; it becomes air, with Mayo's intercept the authors' 0
-AIR = -1024  # HU
 _DOSE_FRACTION = re.compile(r"\bdose fraction (\d*\.?\d+(?:e-?\d+)?)", re.IGNORECASE)
-_RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"  # SOP class of DICOM-CT-PD files
-_PROJECTION_TAGS = (0x70291010, 0x70291011, 0x70311001, 0x70331013, 0x70371009)  # private groups of DICOM-CT-PD
-_HEADER_TAGS = [*_PROJECTION_TAGS, *map(tag_for_keyword, (
-    "SOPClassUID", "ImageType", "Modality", "Manufacturer", "DerivationDescription", "SeriesDescription", "PatientName",
-    "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber", "ConvolutionKernel",
-    "SliceThickness", "ImagePositionPatient", "NumberOfFrames", "PixelSpacing", *PIXEL_TAGS))]  # fmt: skip
+_HEADER_TAGS = [*KIND_TAGS, *map(tag_for_keyword, (
+    "Manufacturer", "DerivationDescription", "SeriesDescription", "PatientName", "PatientID", "StudyInstanceUID",
+    "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber", "ConvolutionKernel", "SliceThickness",
+    "ImageOrientationPatient", "GantryDetectorTilt", "PixelSpacing", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    *PIXEL_TAGS))]  # fmt: skip
 _BEGINNING = 32 * 1024  # bytes; most headers end before
-
-
-class NotCtImageError(DicomError):
-    """A DICOM file of another kind (projection data, localizer, report, other modality); `code` names it."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,9 @@ class Header:
     kernel: str | None  # 'B30', 'D45', 'Br38', ...
     thickness_mm: float | None
     z_mm: float
-    rows: int
-    columns: int
-    pixel_spacing_mm: tuple[float, float] | None  # between rows, between columns
+    grid: Grid  # of its pixels: orientation, place in the plane, spacing, size
+    study_uid: str
+    frame_uid: str  # of the frame of reference
     series_uid: str
     instance: int | None
     dose_fraction: float | None = None  # of the full dose, 1.0 for it; None where it is not known
@@ -59,32 +64,38 @@ def read_header(path: Path) -> Header:
     intercept, image position, matrix size), or has values that no CT slice has."""
     path = Path(path)
     elements = _beginning(path)
-    _check_kind(elements)
+    check_kind(elements)
     form = pixel_form(elements)
     if elements.size > LARGEST_FILE:
         raise too_large(path)
-    position = elements.decimals("ImagePositionPatient", 3, required=True)
-    stated, spacing = elements.decimals("SliceThickness", 1), elements.decimals("PixelSpacing", 2)
+    grid = read_grid(elements, form.rows, form.columns)
+    stated, position = elements.decimals("SliceThickness", 1), elements.decimals("ImagePositionPatient", 3, required=True)
     patient, collection, dose, identified, thickness = _identity(elements, path)
     thickness = round(stated[0], 2) if stated and stated[0] else thickness
     kernels = _several(elements.get("ConvolutionKernel"))
-    kernel = re.sub(r"^([A-Za-z]{1,2}\d{2})[a-z]$", r"\1", kernels[0].strip()) or None if kernels else None  # B30f -> B30
+    kernel = kernel_name(kernels[0]) if kernels else None
     share = _DOSE_FRACTION.search(str(elements.get("DerivationDescription") or ""))  # only ours can be relied on
     fraction = float(share[1]) if share and collection in OWN_MANUFACTURERS else None
     for name, sane in (
-        ("ImagePositionPatient", max(map(abs, position)) <= 10_000),
         ("SliceThickness", thickness is None or 0.01 <= thickness <= 100),
-        ("PixelSpacing", spacing is None or (min(spacing) >= 0.001 and max(spacing) <= 20)),
-        ("ConvolutionKernel", kernel is None or (len(kernel) <= 32 and kernel.isprintable())),
+        ("ConvolutionKernel", kernel is None or len(kernel) <= 32),
         ("DerivationDescription", fraction is None or 0 < fraction <= 1),
     ):
         if not sane:
             raise elements.error(f"{name} is none that a CT slice can have")
+    study, frame, series = (str(elements.get(f"{name}UID") or "") for name in (
+        "StudyInstance", "FrameOfReference", "SeriesInstance"))  # fmt: skip
     return Header(
-        patient, identified, collection, dose, kernel, thickness, z_mm=position[2], rows=form.rows, columns=form.columns,
-        pixel_spacing_mm=spacing, series_uid=str(elements.get("SeriesInstanceUID") or ""),
+        patient, identified, collection, dose, kernel, thickness, position[2], grid, study, frame, series,
         instance=elements.integer("InstanceNumber"), dose_fraction=fraction, rescale=(form.slope, form.intercept),
     )  # fmt: skip
+
+
+def kernel_name(stated: str) -> str | None:
+    """A kernel as files, figures and tables can have it: B30f is B30, and what is no letter, digit, point, + or - becomes -,
+    at the beginning nothing (a spreadsheet takes =, + and - for a formula)."""
+    plain = re.sub(r"[^\w.+-]+", "-", stated.strip()).lstrip("+-").removesuffix("-")
+    return re.sub(r"^([A-Za-z]{1,2}\d{2})[a-z]$", r"\1", plain) or None
 
 
 def read_hu(path: Path) -> np.ndarray:
@@ -110,22 +121,21 @@ def readable(path: Path) -> Iterator[None]:
 def decode_hu(data: bytes, path: Path) -> np.ndarray:
     """As `read_hu`, from the file's bytes; `path` only names the file in messages."""
     elements = parse(data, path, _HEADER_TAGS)
-    _check_kind(elements)
+    check_kind(elements)
     form = pixel_form(elements)
     stored = stored_values(elements, form)
-    lowest, highest = int(stored.min()), int(stored.max())
-    if form.signed and lowest <= PADDING:
-        half = 2 ** (form.bits_stored - 1)
-        air = np.int16(np.clip(round((AIR - form.intercept) / form.slope), -half, half - 1))
-        stored = np.where(stored == PADDING, air, stored)
-        lowest, highest = int(stored.min()), int(stored.max())
-    ends = check_range(elements, form, lowest, highest)
+    outside = padding(stored, elements, form)
+    inside = stored if outside is None else stored[~outside]
+    ends = check_range(elements, form, int(inside.min()), int(inside.max())) if inside.size else (AIR, AIR)
     limits = np.iinfo(np.int16)
-    if not (form.slope.is_integer() and form.intercept.is_integer() and limits.min <= ends[0] and ends[1] <= limits.max):
-        return (stored.astype(np.float64) * form.slope + form.intercept).astype(np.float32)
-    hu = stored.astype(np.int16)  # modulo 2^16 throughout, so exact: the HU themselves fit
-    hu *= np.int16(form.slope)
-    hu += np.int64(form.intercept).astype(np.int16)
+    if form.slope.is_integer() and form.intercept.is_integer() and limits.min <= ends[0] and ends[1] <= limits.max:
+        hu = stored.astype(np.int16)  # modulo 2^16 throughout, so exact: the HU themselves fit
+        hu *= np.int16(form.slope)
+        hu += np.int64(form.intercept).astype(np.int16)
+    else:
+        hu = (stored.astype(np.float64) * form.slope + form.intercept).astype(np.float32)
+    if outside is not None:
+        hu[outside] = AIR
     return hu
 
 
@@ -140,30 +150,12 @@ def _beginning(path: Path) -> Elements:
                 if elements.pixels:
                     return elements
                 if elements.get("Modality"):
-                    _check_kind(elements)
+                    check_kind(elements)
             except DicomError as error:
                 if isinstance(error, NotCtImageError):  # any other may only be for want of the rest
                     raise
             data += file.read(min(size, LARGEST_HEADER) - len(data))
     return parse(data, path, _HEADER_TAGS, size)
-
-
-def _check_kind(elements: Elements) -> None:
-    modality = str(elements.get("Modality") or "")
-    private = any(tag in elements for tag in _PROJECTION_TAGS) or elements.get("SOPClassUID") == _RAW_DATA
-    if "ImagePositionPatient" not in elements and private:
-        raise NotCtImageError("projection data (DICOM-CT-PD), not a CT image", where=elements.path,
-                              remedy="use the image folders", code="projection data")  # fmt: skip
-    if not re.fullmatch(r"[A-Z0-9_ ]{1,16}", modality):
-        raise elements.error("no readable Modality, expected CT", "truncated or damaged, copy it again")
-    if modality != "CT":
-        raise NotCtImageError(f"modality {modality}, expected CT", where=elements.path, remedy="use the CT images",
-                              code=f"modality {modality}")  # fmt: skip
-    if "LOCALIZER" in [value.upper() for value in _several(elements.get("ImageType"))]:
-        raise NotCtImageError("a localizer (scout view), not an axial slice", where=elements.path, remedy="leave it out",
-                              code="localizer")  # fmt: skip
-    if (frames := elements.integer("NumberOfFrames") or 1) > 1:
-        raise elements.error(f"multi-frame image with {frames} frames", "export one file per slice")
 
 
 def _several(value: str | list[str] | None) -> list[str]:
@@ -176,12 +168,13 @@ def _identity(elements: Elements, path: Path) -> tuple[str, str, str | None, boo
         str(elements.get(tag) or "").strip() for tag in ("PatientName", "PatientID", "Manufacturer", "SeriesDescription"))
     written = next((collection for collection, own in OWN_MANUFACTURERS.items() if own in manufacturer), None)  # by us
     dose = DOSE_OF_WORD[stated[1].lower()] if (stated := TCIA_DOSE.search(description)) else None
-    if match := MAYO_NAME.match(name):
+    if (match := MAYO_NAME.match(name)) and (written or match[1].startswith("L")):
         patient = match[1] if match[1].startswith("P") else match[1].upper()
-        collection = written or ("mayo2016" if patient.startswith("L") else "simulated")
-        return patient, collection, DOSE_OF_WORD[match[2].lower()], True, float(match[3])
+        return patient, written or "mayo2016", DOSE_OF_WORD[match[2].lower()], True, float(match[3])
+    uids = [str(elements.get(tag) or "") for tag in ("StudyInstanceUID", "SeriesInstanceUID")]
+    tcias = any(uid.startswith(TCIA_UID_ROOT) for uid in uids) or TCIA_FOLDER in (part.lower() for part in path.parts)
     for identity in (patient_id, name):
-        if TCIA_ID.match(identity):
+        if TCIA_ID.match(identity) and tcias:
             return identity, "tcia", dose, True, None
     for identity in (patient_id, name):
         if identity.lower() not in ANONYMOUS:

@@ -7,20 +7,22 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
 
-from lib.artifacts.files import cannot_write, file_sha256, single_writer, write_text
+from lib.artifacts.files import cannot_write, check_ours, single_writer, write_text
 from lib.data.dicom.discovery import Discovery, discover
 from lib.data.dicom.identity import Problem, counts
-from lib.data.store.parts import Part, Record, planned, resume
+from lib.data.store.parts import FOLDER, VOLUME, Part, Record, planned, resume
 from lib.data.store.reading import COLUMNS, completeness, count_table, load_manifest
 from lib.data.store.writing import write
 from lib.data.workers import Workers
 from lib.errors import CohortError, OutputError
 from lib.paper import published
+from lib.private import label, names
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +41,21 @@ def build_store(data: Path, out: Path, *, jobs: int = 1) -> pd.DataFrame:
     return load_manifest(out)
 
 
-def build_counted(data: Path, out: Path, jobs: int) -> dict[str, float]:
-    """As :func:`build_store`; returns how many slices were written and were there, and how fast."""
+def build_counted(data: Path, out: Path, jobs: int, patients: Collection[str] = (),
+                  remark: Callable[[Problem], object] = str) -> dict[str, float]:
+    """As :func:`build_store`, with further ``patients`` to be divided, of whom there may be no slice; returns how many
+    slices were written and were there, and how fast. `remark` is called with each problem.
+    OutputError, too, where `out` holds what no store does."""
     out, begin = Path(out), time.monotonic()
+    check_ours(out, FOLDER, "preprocess", VOLUME.pattern)
     with single_writer(out), Workers(jobs) as workers:
         found = discover(Path(data), workers=workers)
         try:
-            new, kept = _write_store(found, out, workers)
+            problems, new, kept = _write_store(found, out, workers, patients)
         except OSError as error:
             raise cannot_write(out, error) from error
+    for problem in problems:
+        remark(problem)
     seconds = time.monotonic() - begin
     speed = {"slices": new, "kept": kept, "seconds": round(seconds, 2), "slices_per_s": round(new / seconds, 1)}
     log.info("%s slices in %.1f s: %.0f slices/s%s", f"{new:,}", seconds, speed["slices_per_s"],
@@ -55,7 +63,7 @@ def build_counted(data: Path, out: Path, jobs: int) -> dict[str, float]:
     return speed
 
 
-def _write_store(found: Discovery, out: Path, workers: Workers) -> tuple[int, int]:
+def _write_store(found: Discovery, out: Path, workers: Workers, patients: Collection[str]) -> tuple[list[Problem], int, int]:
     parts = planned(found)
     done = resume(parts, out)
     due = [part for part in parts if part.key not in done]
@@ -67,12 +75,12 @@ def _write_store(found: Discovery, out: Path, workers: Workers) -> tuple[int, in
                                  for series, index, *why in done[part.key].left_out]  # fmt: skip
     tables = [_rows(part, done[part.key]) for part in parts if done[part.key].volumes]
     if not tables:
-        raise CohortError(f"no slice could be decoded (the last one: {problems[-1]})", where=found.root)
+        raise CohortError(f"no slice could be decoded (the last one: {problems[-1].what})", where=found.root)
     manifest = pd.concat(tables, ignore_index=True)
     write_text(out / "problems.csv", _problem_table(found, problems).to_csv(index=False))
-    write_text(out / "summary.json", json.dumps(_summary(found, problems, manifest), indent=2) + "\n")
+    write_text(out / "summary.json", json.dumps(_summary(found, problems, manifest, patients), indent=2) + "\n")
     write_text(out / "manifest.csv", manifest.to_csv(index=False))
-    return new, total - new
+    return problems, new, total - new
 
 
 def _rows(part: Part, record: Record) -> pd.DataFrame:
@@ -83,11 +91,11 @@ def _rows(part: Part, record: Record) -> pd.DataFrame:
         headers = [part.found.headers[each[1 + column]] for each in kept]
         tables.append(pd.DataFrame({
             "patient": key.patient, "dose": key.dose, "kernel": key.kernel, "thickness_mm": key.thickness_mm,
-            "index": range(len(kept)), "z_mm": [each[0] for each in kept], "volume": name, "paired": len(part.series) == 2,
-            "rows": rows, "columns": columns, "source_sha256": record.sources[column],
+            "scan": key.number, "index": range(len(kept)), "z_mm": [each[0] for each in kept], "volume": name,
+            "paired": len(part.series) == 2, "rows": rows, "columns": columns, "source_sha256": record.sources[column],
             "collection": [header.collection for header in headers],
             "dose_fraction": [header.dose_fraction for header in headers],
-            "pixel_mm": [header.pixel_spacing_mm[1] if header.pixel_spacing_mm else None for header in headers],
+            "pixel_mm": [header.grid.spacing_mm[1] if header.grid.spacing_mm else None for header in headers],
         }).astype(COLUMNS)[list(COLUMNS)])  # fmt: skip
     return pd.concat(tables)
 
@@ -100,21 +108,19 @@ def _check_space(due: list[Part], out: Path) -> None:
 
 
 def _problem_table(found: Discovery, problems: list[Problem]) -> pd.DataFrame:
-    """File names of unknown data may hold names, so those files are named by the start of their SHA-256."""
+    """File names of unknown data may hold names, so those files are told by their checksums."""
 
-    def label(path: Path) -> str:
-        if found.collection != "other":
-            return os.fsencode(path.relative_to(found.root)).decode("utf-8", "backslashreplace")
-        try:
-            return "sha256:" + file_sha256(path)[:16]
-        except OSError:
-            return "unreadable file"
+    def name(path: Path) -> str:
+        if found.collection == "other":
+            with names(shown=False):
+                return label(path)
+        return os.fsencode(path.relative_to(found.root)).decode("utf-8", "backslashreplace")
 
-    rows = [(problem.kind, label(problem.file), problem.what, problem.remedy, problem.count) for problem in problems]
+    rows = [(problem.kind, name(problem.file), problem.what, problem.remedy, problem.count) for problem in problems]
     return pd.DataFrame(rows, columns=["kind", "file", "what", "remedy", "count"])
 
 
-def _summary(found: Discovery, problems: list[Problem], manifest: pd.DataFrame) -> dict:
+def _summary(found: Discovery, problems: list[Problem], manifest: pd.DataFrame, patients: Collection[str]) -> dict:
     state = completeness(manifest)
     return {
         "collection": found.collection, "patients": int(manifest["patient"].nunique()),
@@ -122,5 +128,5 @@ def _summary(found: Discovery, problems: list[Problem], manifest: pd.DataFrame) 
         "pairs_by_series": count_table(manifest).loc["total"].drop("total").to_dict(),
         "expected_by_series": None if state is None else published.PAIRS_BY_SERIES,
         "complete": None if state is None else state.startswith("complete"), "completeness": state,
-        "ignored": found.ignored, "problems": counts(problems),
+        "divided": sorted({*found.patients, *patients}), "ignored": found.ignored, "problems": counts(problems),
     }  # fmt: skip

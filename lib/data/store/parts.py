@@ -14,7 +14,7 @@ from lib.data.dicom.pairing import SeriesKey
 from lib.data.doses import DOSES
 
 FOLDER = "parts"
-_VOLUME = re.compile(rf"[\w.+-]+_({'|'.join(DOSES)})_[\w.+-]+_[\d.]+mm\.npy")
+VOLUME = re.compile(rf"[\w.+-]+_({'|'.join(DOSES)})_[\w.+-]+_[\d.]+mm(-\d+)?\.npy")
 
 
 @dataclass(eq=False)
@@ -27,19 +27,21 @@ class Part:
 
     @property
     def volumes(self) -> list[str]:
-        """File name of each series' volume: 'SIM01_full_B30_1mm.npy'; a kernel's odd characters give way to a hash."""
+        """File name of each series' volume: 'SIM01_full_B30_1mm.npy'; a kernel's odd characters give way to a hash,
+        a series that is not the first of its kind ends in its number."""
         names = []
         for key in self.series:
             kernel = re.sub(r"[^\w.+-]", "-", key.kernel)
             kernel += "" if kernel == key.kernel else f"-{digest(key.kernel)[:6]}"
-            names.append(f"{key.patient}_{key.dose}_{kernel}_{key.thickness_mm:g}mm.npy")
+            number = f"-{key.number}" if key.number > 1 else ""
+            names.append(f"{key.patient}_{key.dose}_{kernel}_{key.thickness_mm:g}mm{number}.npy")
         return names
 
     @property
     def matrix(self) -> tuple[int, int]:
         """Rows and columns."""
-        header = self.found.headers[self.slices[0][1]]
-        return header.rows, header.columns
+        grid = self.found.headers[self.slices[0][1]].grid
+        return grid.rows, grid.columns
 
     @cached_property
     def key(self) -> str:
@@ -84,7 +86,7 @@ def resume(parts: list[Part], out: Path) -> dict[str, Record]:
             path.unlink()
     volumes = {name for record in kept.values() for name in record.volumes}
     for path in [*out.iterdir(), *(out / FOLDER).glob("*")]:
-        stale = _VOLUME.fullmatch(path.name) and path.parent == out and path.name not in volumes
+        stale = VOLUME.fullmatch(path.name) and path.parent == out and path.name not in volumes
         if stale or path.name.startswith(TEMPORARY):
             path.unlink()
     if (out / FOLDER).is_dir() and not kept:

@@ -13,7 +13,8 @@ from lib.errors import VolumeError
 from lib.paper import published
 
 COLUMNS = {
-    "patient": "str", "dose": "str", "kernel": "str", "thickness_mm": "float64", "index": "int64", "z_mm": "float64",
+    "patient": "str", "dose": "str", "kernel": "str", "thickness_mm": "float64", "scan": "int64", "index": "int64",
+    "z_mm": "float64",
     "volume": "str", "paired": "bool", "rows": "int64", "columns": "int64", "source_sha256": "str", "collection": "str",
     "dose_fraction": "float64", "pixel_mm": "float64"}  # fmt: skip
 
@@ -21,7 +22,8 @@ COLUMNS = {
 def load_manifest(out: Path) -> pd.DataFrame:
     """One row per slice, checked against the volumes; VolumeError if anything is missing or does not fit.
 
-    Columns: patient, dose (of ``DOSES``), kernel, thickness_mm, index (in the volume), z_mm, volume (file name), paired,
+    Columns: patient, dose (of ``DOSES``), kernel, thickness_mm, scan (number of the series among those of
+    the patient that are alike in the three), index (in the volume), z_mm, volume (file name), paired,
     rows, columns, source_sha256 (of the DICOM file), collection, dose_fraction (of the full dose, 1.0 for it; NaN: unknown),
     pixel_mm (distance of columns; NaN: unknown).
     """
@@ -100,9 +102,9 @@ def load_summary(out: Path) -> dict:
 
 
 def pairs(manifest: pd.DataFrame) -> pd.DataFrame:
-    """One row per pair: patient, kernel, thickness_mm, index, z_mm, pixel_mm, ldct and ndct (volume file names). Raises
-    VolumeError if a slice that is marked as paired has no partner at its index and z."""
-    keys = ["patient", "kernel", "thickness_mm", "index"]
+    """One row per pair: patient, kernel, thickness_mm, scan, index, z_mm, pixel_mm, ldct and ndct (files of volumes).
+    Raises VolumeError if a slice that is marked as paired has no partner at its index and z."""
+    keys = ["patient", "kernel", "thickness_mm", "scan", "index"]
     paired = manifest[manifest["paired"]]
     low, full = (paired.loc[paired["dose"] == dose, [*keys, "z_mm", "pixel_mm", "volume"]] for dose in (LOW, FULL))
     both = low.merge(full, on=keys, how="outer", suffixes=("", "_full"), validate="one_to_one")

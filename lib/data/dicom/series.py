@@ -1,0 +1,150 @@
+"""Slices to series. A series is a SeriesInstanceUID on one grid; what was delivered in pieces is put together again by a
+rule, and said. Nothing is merged because names agree: two phases, two fields of view and two studies stay apart."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lib.artifacts.files import file_sha256
+from lib.data.dicom.geometry import Grid, difference
+from lib.data.dicom.identity import Problem
+from lib.data.dicom.slice import Header
+
+Z_DECIMALS = 2  # two slices are at one place if their z agree when rounded to 0.01 mm
+FOREIGN = 1 / 3  # of a series: fewer slices on another grid are left out, as many or more are a series of their own
+MOST = 8  # grids of one series that others are compared with: no more than three can be kept
+NEAREST, GAP = 0.9, 1.5  # spacings of slices between two pieces of one series
+
+Slices = list[tuple[float, Path]]
+"""(z in mm, file), z rising."""
+
+
+class SeriesKind(NamedTuple):
+    """What the series of a patient are told apart by in results; kernel as 'B30', slice thickness in mm."""
+
+    patient: str
+    dose: str
+    kernel: str
+    thickness_mm: float
+
+    def __str__(self) -> str:
+        return f"{self.patient} {self.dose} dose {self.kernel} {self.thickness_mm:g} mm"
+
+
+@dataclass
+class Series:
+    """One stack of slices on one grid."""
+
+    kind: SeriesKind
+    series_uid: str
+    study_uid: str
+    frame_uid: str  # of the frame of reference
+    grid: Grid
+    slices: Slices = field(default_factory=list)
+
+    @property
+    def first(self) -> Path:
+        """The file at the lowest z."""
+        return self.slices[0][1]
+
+    @property
+    def places(self) -> dict[float, Path]:
+        """Its files by rounded z."""
+        return {round(z, Z_DECIMALS): path for z, path in self.slices}
+
+
+def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Series]:
+    """All series of these slices, ordered: each with one grid and one slice a place, z rising. What is left out, and what is
+    put together, goes to `problems`."""
+    named: dict[tuple, list[Path]] = defaultdict(list)
+    for path, header in headers.items():
+        kind = SeriesKind(header.patient, header.dose, header.kernel, header.thickness_mm)
+        named[kind, header.study_uid, header.frame_uid, header.series_uid].append(path)
+    found = [Series(kind, uid, *of, grid, [(headers[path].z_mm, path) for path in paths])
+             for (kind, *of, uid), members in sorted(named.items())
+             for grid, paths in _by_grid(kind, members, headers, problems)]  # fmt: skip
+    ordered = [each for each in found if _order(each, problems)]
+    kinds: dict[SeriesKind, list[Series]] = defaultdict(list)
+    for each in ordered:
+        kinds[each.kind].append(each)
+    return [each for kind in sorted(kinds) for each in _together(kind, kinds[kind], problems)]
+
+
+def _by_grid(
+    kind: SeriesKind, paths: Iterable[Path], headers: dict[Path, Header], problems: list[Problem]
+) -> list[tuple[Grid, list[Path]]]:
+    """The slices of one SeriesInstanceUID by their grid; the few on another one than most are left out."""
+    exact: dict[Grid, list[Path]] = defaultdict(list)
+    for path in paths:
+        exact[headers[path].grid].append(path)
+    grids: list[tuple[Grid, list[Path]]] = []
+    for grid, members in sorted(exact.items(), key=lambda item: -len(item[1])):
+        alike = next((others for known, others in grids[:MOST] if not difference(known, grid)), None)
+        if alike is None:
+            grids.append((grid, members))
+        else:
+            alike.extend(members)
+    total, usual, kept = sum(len(members) for _, members in grids), grids[0][0], []
+    for grid, members in grids:
+        if len(members) >= FOREIGN * total:
+            kept.append((grid, members))
+            continue
+        what = f"other geometry than the rest of its series {kind}: {difference(usual, grid)}"
+        problems += [Problem(path, "odd geometry", what, "leave it out or export the series again") for path in members]
+    if not kept:
+        what = f"{len(grids)} geometries in series {kind}, none of them for a third of its slices, so it is left out"
+        problems.append(Problem(grids[0][1][0], "odd geometry", what, "export it as slices of one size and place", total))
+    return kept
+
+
+def _order(series: Series, problems: list[Problem]) -> bool:
+    """Sort by z, one slice a place; False if two different slices claim one."""
+    places: dict[float, Slices] = defaultdict(list)
+    for z, path in sorted(series.slices):
+        places[round(z, Z_DECIMALS)].append((z, path))
+    clash, copies = [], []
+    for found in places.values():
+        if len(found) > 1 and len({file_sha256(path) for _, path in found}) > 1:
+            clash += [(z, path, len(found)) for z, path in found]
+        else:
+            copies += [path for _, path in found[1:]]
+    what = f"the same file twice in series {series.kind}"
+    problems += [Problem(path, "copy", what, "nothing to do, one is kept") for path in copies]
+    for z, path, count in clash:
+        what = f"{count} different slices at z = {z:g} mm in series {series.kind}, so the series is left out"
+        problems.append(Problem(path, "same z", what, "keep one reconstruction of the series in the folder"))
+    series.slices = [found[0] for found in places.values()]
+    return not clash
+
+
+def _together(kind: SeriesKind, found: list[Series], problems: list[Problem]) -> list[Series]:
+    """Pieces of one series as one: equal study, frame of reference and grid, and slices that continue each other's or fill
+    their holes, as far apart as slices of one series are. Phases at the same places, or between them, are no pieces."""
+    whole: list[Series] = []
+    for piece in sorted(found, key=lambda each: (each.slices[0][0], each.series_uid)):
+        for other in whole:
+            if _belong(other, piece, found):
+                other.slices = sorted(other.slices + piece.slices)
+                break
+        else:
+            whole.append(Series(kind, piece.series_uid, piece.study_uid, piece.frame_uid, piece.grid, piece.slices))
+    if len(found) > len(whole):
+        what = f"{kind}: {len(found)} series of one geometry that continue each other are read as {len(whole)}"
+        problems.append(Problem(whole[0].first, "pieces", what, "nothing to do", len(found)))
+    return whole
+
+
+def _belong(one: Series, other: Series, found: list[Series]) -> bool:
+    if (one.study_uid, one.frame_uid) != (other.study_uid, other.frame_uid) or difference(one.grid, other.grid):
+        return False
+    here, there = (np.array([z for z, _ in each.slices]) for each in (one, other))
+    nearest = float(np.abs(here[:, None] - there[None, :]).min())
+    if nearest <= 10**-Z_DECIMALS:
+        return False
+    longest = max(here, there, key=len)  # where all are of one slice, what lies between them tells the spacing
+    steps = np.diff(longest if len(longest) > 1 else np.unique([each.slices[0][0] for each in found]))
+    return NEAREST <= nearest / float(np.median(steps)) <= GAP

@@ -1,0 +1,21 @@
+"""A run that make started ends when make does, however that was killed: else its stage would go on unseen, and the next run
+would be refused until it ends."""
+
+import os
+import signal
+import threading
+import time
+
+LOOKS = 0.5  # seconds between two looks
+
+
+def end_with_parent() -> None:
+    """Interrupt this process, as Ctrl-C does, once its parent is gone: works on Linux and macOS alike."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOKS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -1,0 +1,336 @@
+"""Whole, valid, unusual scans: each is read right, refused with one line, or counted, and nothing is mixed."""
+
+import os
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+
+from lib.artifacts.files import folder_digest
+from lib.data import split
+from lib.data.dicom.discovery import discover
+from lib.data.dicom.identity import counts
+from lib.data.dicom.kinds import NotCtImageError
+from lib.data.dicom.slice import read_header, read_hu
+from lib.data.store.build import build_store
+from lib.data.store.reading import open_volume
+from lib.errors import CohortError, DicomError
+from lib.simulation.insertion import insert
+from tests import trees
+
+AXIAL, FLIPPED = [1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0]
+STUDY, SERIES, FRAME = "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"
+
+
+def stored(path, values, signed=True, bits=16, padding=(None, None), **changes):
+    """A slice with these stored values; `padding`: PixelPaddingValue and PixelPaddingRangeLimit."""
+    values = np.asarray(values)
+    trees.one(path, hu=np.zeros(values.shape), PixelRepresentation=int(signed), BitsStored=bits, HighBit=bits - 1, **changes)
+    ds = pydicom.dcmread(path)
+    ds.PixelData = values.astype("<i2" if signed else "<u2").tobytes()
+    for tag, value in zip((0x00280120, 0x00280121), padding, strict=True):
+        if value is not None:
+            ds.add_new(tag, "SS" if signed else "US", value)
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def tilted(degrees: float) -> list[float]:
+    radians = np.radians(degrees)
+    return [1, 0, 0, 0, round(float(np.cos(radians)), 6), round(float(-np.sin(radians)), 6)]
+
+
+# Padding
+
+
+@pytest.mark.parametrize(("signed", "padding"), [(True, -2000), (False, 63536)])
+@pytest.mark.parametrize("intercept", ["0", "-1024", "-8192"])
+def test_the_convention_of_minus_2000_is_air_signed_or_not(tmp_path, signed, padding, intercept):
+    path = stored(tmp_path / "a", [[padding, 1000]], signed, RescaleIntercept=intercept)
+    assert read_hu(path).tolist() == [[-1024, 1000 + int(intercept)]]
+
+
+@pytest.mark.parametrize(("value", "limit"), [(-3024, None), (-3024, -3000), (-3000, -3024), (3000, None)])
+def test_declared_padding_is_air(tmp_path, value, limit):
+    path = stored(tmp_path / "a", [[value, value], [value, 40], [50, 60]], padding=(value, limit), RescaleIntercept="0")
+    assert read_hu(path).tolist() == [[-1024, -1024], [-1024, 40], [50, 60]]
+
+
+def test_padding_that_could_be_water_is_none_inside_the_image(tmp_path):
+    values = np.full((7, 8), 30)
+    values[:, :2] = values[3, 5] = 0  # a margin, and a pixel of water
+    path = stored(tmp_path / "a", values, padding=(0, None), RescaleIntercept="0")
+    hu = read_hu(path)
+    assert (hu[:, :2] == -1024).all() and hu[3, 5] == 0 and (hu == 30).sum() == 7 * 6 - 1
+
+
+def test_padding_beyond_the_bits_stored_and_an_image_of_nothing_else(tmp_path):
+    assert read_hu(stored(tmp_path / "a", [[-2000, 5]], bits=12, RescaleIntercept="0")).tolist() == [[-1024, 5]]
+    assert read_hu(stored(tmp_path / "b", [[-2000, -2000]])).tolist() == [[-1024, -1024]]
+    fraction = stored(tmp_path / "c", [[-2000, 3]], RescaleSlope="0.5", RescaleIntercept="0.25")
+    assert read_hu(fraction).tolist() == [[-1024.0, 1.75]]
+
+
+def test_hitachis_padding_is_air():
+    """Intercept 0, padding -2000 without a PixelPaddingValue: a fifth of pydicom's slice."""
+    hu = read_hu(get_testdata_file("J2K_pixelrep_mismatch.dcm", download=False))
+    assert 0.2 < (hu == -1024).mean() < 0.22 and (hu == 0).mean() < 0.01
+
+
+# What is no axial CT slice in HU
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"RescaleType": "US"}, "RescaleType US"),
+        ({"RescaleType": "Z_EFF"}, "RescaleType Z_EFF"),
+        ({"RescaleType": "MGML"}, "RescaleType MGML"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "CBF"]}, "perfusion map"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "OTHER", "CSA MIP"]}, "intensity projection"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "VNC"]}, "material map"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "rendering"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER", "CT_SOM5 TOP"]}, "localizer"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "secondary capture"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11"}, "another SOP class"),
+        ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "sagittal plane"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "coronal plane"),
+        ({"ImageOrientationPatient": tilted(45)}, "oblique plane"),
+        ({"ImageOrientationPatient": tilted(15)}, "oblique plane"),
+        ({"ImageOrientationPatient": tilted(15), "GantryDetectorTilt": "-3"}, "oblique plane"),
+    ],
+)
+def test_what_is_no_axial_slice_in_hu_is_refused_by_its_name(tmp_path, changes, kind):
+    trees.simulated(tmp_path)
+    path = trees.one(tmp_path / "odd.dcm", z_mm=50, **changes)
+    with pytest.raises(NotCtImageError) as error:
+        read_header(path)
+    assert error.value.code == kind and error.value.remedy and "\n" not in str(error.value)
+    found = discover(tmp_path)
+    assert found.ignored == {kind: 1} and counts(found.problems) == {"other image": 1}
+    assert path not in found.headers
+
+
+@pytest.mark.parametrize("orientation", [[0] * 6, [1, 0, 0, 1, 0, 0], [2, 0, 0, 0, 1, 0], None, [1, 0, 0]])
+def test_an_orientation_that_is_none_is_an_error(tmp_path, orientation):
+    with pytest.raises(DicomError, match="ImageOrientationPatient"):
+        read_header(trees.one(tmp_path / "a", ImageOrientationPatient=orientation))
+
+
+@pytest.mark.parametrize("changes", [
+    {"RescaleType": None}, {"SOPClassUID": ""}, {"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"]},
+    {"ImageOrientationPatient": FLIPPED}, {"ImageOrientationPatient": tilted(22), "GantryDetectorTilt": "-22"},
+])  # fmt: skip
+def test_unusual_axial_slices_are_read(tmp_path, changes):
+    path = trees.one(tmp_path / "a", hu=trees.image(), **changes)
+    assert read_header(path).z_mm == 0 and np.array_equal(read_hu(path), trees.image())
+
+
+# Series that must stay apart, and pieces that belong together
+
+
+def test_phases_of_one_scan_stay_apart(tmp_path):
+    """Arterial and venous, interleaved, with another field of view: two series, and each is paired with its own dose."""
+    for dose in ("NDCT", "LDCT"):
+        for phase, (spacing, offset) in {"a": ("0.7", 0.0), "v": ("0.8", 1.0)}.items():
+            trees.foreign(tmp_path, f"{dose}/{phase}", z=[offset + 2 * i for i in range(4)],
+                          PixelSpacing=[spacing] * 2, **{SERIES: f"1.2.{ord(phase)}.{len(dose)}"})  # fmt: skip
+    found = discover(tmp_path)
+    assert [len(pairs) for pairs in found.pairs.values()] == [4, 4] and not found.problems
+    for pairs in found.pairs.values():
+        assert len({path.parent.name for _, *both in pairs for path in both}) == 1
+    assert [key.number for key in found.pairs] == [1, 2]
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_phases_on_one_grid_stay_apart(tmp_path, shift):
+    for phase in (1, 2):
+        trees.foreign(tmp_path, f"{phase}", z=[i + shift * (phase - 1) for i in range(4)], **{SERIES: f"1.2.{phase}"})
+    assert [len(slices) for slices in discover(tmp_path).series.values()] == [4, 4]
+
+
+def test_doses_that_fit_more_than_one_series_are_not_paired(tmp_path):
+    trees.foreign(tmp_path, "NDCT")
+    for phase in (1, 2):
+        trees.foreign(tmp_path, f"LDCT/{phase}", **{SERIES: f"1.2.{phase}"})
+    found = discover(tmp_path)
+    assert not found.pairs and len(found.series) == 3
+    assert all("more than one series of the other dose" in each.what for each in found.problems if "full" in each.what)
+
+
+def test_studies_under_a_name_that_is_none_are_patients_of_their_own(tmp_path):
+    for study in range(4):
+        trees.foreign(tmp_path, f"{study}", patient_id="REMOVED", PatientName="removed",
+                      **{STUDY: f"1.2.{study}", SERIES: f"1.3.{study}"})  # fmt: skip
+    found = discover(tmp_path)
+    assert len({key.patient for key in found.series}) == 4 and counts(found.problems)["patient assumed"] == 8
+
+
+def test_two_studies_of_one_patient_are_two_series(tmp_path):
+    for study in (1, 2):
+        trees.foreign(tmp_path, f"{study}", **{STUDY: f"1.2.{study}", SERIES: f"1.3.{study}", FRAME: f"1.4.{study}"})
+    found = discover(tmp_path)
+    assert len({key.patient for key in found.series}) == 1 and [key.number for key in found.series] == [1, 2]
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 4])
+def test_a_series_that_came_in_pieces_is_one_again(tmp_path, pieces):
+    """Split in the middle, or with a UID for every slice; at 0.8 mm spacing of 1 mm slices."""
+    for i in range(8):
+        trees.foreign(tmp_path, f"{i}", z=[0.8 * i], **{SERIES: f"1.2.{i // pieces}"})
+    found = discover(tmp_path)
+    assert [len(slices) for slices in found.series.values()] == [8]
+    ((z, *_), *_) = found.series.values()
+    assert counts(found.problems)["pieces"] == 8 // pieces and z[0] == 0
+
+
+def test_a_slice_whose_uid_is_another_fills_its_hole(tmp_path):
+    paths = trees.foreign(tmp_path, z=range(12))
+    trees.edit(paths[5], **{SERIES: "1.2.9"})
+    (slices,) = discover(tmp_path).series.values()
+    assert [z for z, _ in slices] == list(range(12))
+
+
+def test_parts_of_the_body_far_apart_are_not_put_together(tmp_path):
+    for part in (0, 1):
+        trees.foreign(tmp_path, f"{part}", z=[300 * part + i for i in range(3)], **{SERIES: f"1.2.{part}"})
+    assert len(discover(tmp_path).series) == 2
+
+
+def test_two_fields_of_view_under_one_uid_are_two_series(tmp_path):
+    paths = trees.foreign(tmp_path, z=range(6))
+    for path in paths[:3]:
+        trees.edit(path, PixelSpacing=["0.9", "0.9"])
+    assert [len(slices) for slices in discover(tmp_path).series.values()] == [3, 3]
+
+
+# Doses that do not match
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"PixelSpacing": ["0.71", "0.71"]}, "0.7 x 0.7 mm and 0.71 x 0.71 mm"),
+        ({"ImagePositionPatient": [-6.0, -8.05, 0]}, "the first pixel at"),
+        ({"ImageOrientationPatient": FLIPPED}, "another orientation"),
+        ({STUDY: "1.2.3", FRAME: "1.2.4"}, "another study and frame of reference"),
+    ],
+)
+def test_doses_of_other_geometry_or_another_study_are_not_paired(tmp_path, changes, says):
+    trees.foreign(tmp_path, "NDCT", z=[0])
+    (path,) = trees.foreign(tmp_path, "LDCT", z=[0])
+    trees.edit(path, **changes)
+    found = discover(tmp_path)
+    assert not found.pairs and says in found.problems[0].what and counts(found.problems) == {"no partner": 2}
+
+
+def test_a_rounded_position_is_the_same(tmp_path):
+    trees.foreign(tmp_path, "NDCT", z=[0], ImagePositionPatient=[-6.65, -8.05, 0])
+    trees.foreign(tmp_path, "LDCT", z=[0], ImagePositionPatient=[-6.61, -8.07, 0], PixelSpacing=["0.7002", "0.7002"])
+    assert len(discover(tmp_path).pairs) == 1
+
+
+# Whose scans they are
+
+
+@pytest.mark.parametrize("code", ["C001", "N012", "L004"])
+def test_a_patient_of_ones_own_with_a_public_code_is_not_tcias(tmp_path, code):
+    for word in ("Full", "Low"):
+        trees.foreign(tmp_path, f"{word} dose images", code, PatientName=code, SeriesDescription=f"{word} dose images")
+    found = discover(tmp_path)
+    assert found.collection == "other" and all(key.patient.startswith("P") for key in found.series)
+
+
+def test_a_folder_alone_makes_nobody_public_or_simulated(tmp_path):
+    for name in ("C001/full dose images", "L067", "SIM01"):
+        uids = {STUDY: f"1.2.{len(name)}", SERIES: f"1.3.{len(name)}"}
+        trees.foreign(tmp_path / "a", name, patient_id="", PatientName="", **uids)
+    found = discover(tmp_path)
+    assert found.collection == "other" and all(key.patient.startswith("P") for key in found.series)
+
+
+def test_the_folder_of_the_collection_is_a_sign(tmp_path):
+    paths = trees.tcia(tmp_path / "LDCT-and-Projection-data")
+    for path in paths:
+        trees.edit(path, **{STUDY: "1.2.3", SERIES: f"1.2.{len(path.parent.name)}"})
+    assert discover(tmp_path).collection == "tcia"
+    (tmp_path / "LDCT-and-Projection-data").rename(tmp_path / "mine")
+    assert discover(tmp_path).collection == "other"
+
+
+def test_nothing_usable_says_the_kind(tmp_path):
+    trees.one(tmp_path / "a.dcm", RescaleType="Z_EFF")
+    with pytest.raises(CohortError, match="1 RescaleType Z_EFF"):
+        discover(tmp_path)
+
+
+# What could be left out, go stale, or be divided twice
+
+
+def test_a_folder_that_cannot_be_read_is_counted(tmp_path, monkeypatch):
+    trees.simulated(tmp_path / "scans")
+    scandir = os.scandir
+
+    def refused(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    (tmp_path / "scans" / "closed").mkdir()
+    monkeypatch.setattr(os, "scandir", refused)
+    found = discover(tmp_path / "scans")
+    assert counts(found.problems) == {"unreadable folder": 1} and found.problems[0].file.name == "closed"
+
+
+def test_the_digest_sees_what_discovery_reads_through_links(tmp_path):
+    trees.simulated(tmp_path / "disk")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "disk")
+    before, path = folder_digest(tmp_path / "data"), min((tmp_path / "disk").rglob("*.IMA"))
+    trees.edit(path, PatientComments="changed")
+    assert folder_digest(tmp_path / "data") != before and len(discover(tmp_path / "data").headers) == 6
+
+
+def test_folders_nested_beyond_pythons_recursion_are_read(tmp_path):
+    trees.one(tmp_path / "a" / "1.dcm")
+    current = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for _ in range(1200):
+            os.mkdir("d", dir_fd=current)
+            deeper = os.open("d", os.O_RDONLY, dir_fd=current)
+            os.close(current)
+            current = deeper
+    finally:
+        os.close(current)
+    assert len(discover(tmp_path).headers) == 1
+
+
+def test_a_patient_whose_pixels_cannot_be_decoded_moves_nobody_to_another_subset(tmp_path):
+    """`check` divides the patients of the headers, and so does the run, whatever it can decode."""
+    for number in range(1, 7):
+        trees.simulated(tmp_path / "data", patient=f"SIM0{number}", z=(0.0, 0.8))
+    by_headers = split.patients(None, 5, discover(tmp_path / "data").patients, "simulated")
+    for path in (tmp_path / "data").rglob("SIM02_*.IMA"):
+        trees.undecodable(path)
+    manifest = build_store(tmp_path / "data", tmp_path / "out")
+    assert "SIM02" not in set(manifest["patient"])
+    assert split.division(tmp_path / "out", None, 5) == by_headers
+
+
+@pytest.mark.parametrize(("stated", "name"), [("K$^$", "K"), ("=cmd|'A1'!A0", "cmd-A1-A0"), ("FC08-H", "FC08-H")])
+def test_a_kernel_is_a_name_for_files_figures_and_tables(tmp_path, stated, name):
+    assert read_header(trees.one(tmp_path / "a", ConvolutionKernel=stated)).kernel == name
+
+
+def test_two_series_of_a_kind_stay_two_through_the_insertion(tmp_path):
+    for phase in (1, 2):
+        hu = 40 * phase + np.indices((20, 20)).sum(axis=0) % 2 * 3
+        for i in range(2):
+            trees.foreign(tmp_path / "in", f"{phase}", z=[i], name=f"{i}", hu=hu, **{SERIES: f"1.2.{phase}"})
+    report = insert(tmp_path / "in", tmp_path / "out", i0=1e5, jobs=1)
+    assert len(report) == 2
+    manifest = build_store(tmp_path / "out", tmp_path / "store")
+    assert manifest.groupby(["dose", "scan"]).size().tolist() == [2] * 4 and manifest["paired"].all()
+    for scan, rows in manifest[manifest["dose"] == "full"].groupby("scan"):
+        assert open_volume(tmp_path / "store", rows["volume"].iloc[0]).slice(0).flat[0] == 40 * scan
