@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pandas as pd
 import psutil
@@ -108,8 +109,9 @@ def test_make_help_names_every_target_and_variable():
 def test_killed_it_ends_its_stages(tmp_path, how):
     """`kill` and Ctrl-C on the command must not leave a notebook training on; nor must kill -9."""
     environment = {**os.environ, "PROFILE": "smoke", "OUTPUT": str(tmp_path)}
+    interruptible = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores Ctrl-C
     process = subprocess.Popen([sys.executable, "-m", "lib", "paper", "--unchecked"], cwd=REPOSITORY, env=environment,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible)
     assert "00_simulate" in process.stdout.readline()
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
