@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 
 import pandas as pd
 import psutil
@@ -109,9 +108,10 @@ def test_make_help_names_every_target_and_variable():
 def test_killed_it_ends_its_stages(tmp_path, how):
     """`kill` and Ctrl-C on the command must not leave a notebook training on; nor must kill -9."""
     environment = {**os.environ, "PROFILE": "smoke", "OUTPUT": str(tmp_path)}
-    interruptible = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and what starts there
     process = subprocess.Popen([sys.executable, "-m", "lib", "paper", "--unchecked"], cwd=REPOSITORY, env=environment,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     assert "00_simulate" in process.stdout.readline()
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
