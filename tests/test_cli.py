@@ -108,7 +108,7 @@ def test_make_help_names_every_target_and_variable():
 def test_killed_it_ends_its_stages(tmp_path, how):
     """`kill` and Ctrl-C on the command must not leave a notebook training on; nor must kill -9."""
     environment = {**os.environ, "PROFILE": "smoke", "OUTPUT": str(tmp_path)}
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and what starts there
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     process = subprocess.Popen([sys.executable, "-m", "lib", "paper", "--unchecked"], cwd=REPOSITORY, env=environment,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     signal.signal(signal.SIGINT, before)
