@@ -4,7 +4,6 @@ killed run goes on where it stopped."""
 
 import json
 import logging
-import re
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -130,7 +129,7 @@ def _scan(key: SeriesKey, slices: list[tuple[float, Path]], found: Discovery) ->
     if max(grid.rows, grid.columns) < MIN_SIZE:
         what = f"{grid.rows} x {grid.columns} pixels in series {key}, expected {MIN_SIZE} or more"
         raise DicomError(what, where=first, remedy="export it at its full size")
-    kernel = re.sub(r"[^\w.+-]", "-", key.kernel)[:15]
+    kernel = key.kernel[:15]  # with the letter that Mayo's have behind it, what an element of the VR SH can hold
     collection = "simulated" if found.collection == "simulated" else "inserted"
     patient = pseudonym_unless_known(key.patient, public=False)
     return Scan(patient, kernel, key.thickness_mm, grid.spacing_mm[0], tuple(slices), collection, key.number)

@@ -27,14 +27,12 @@ class Part:
 
     @property
     def volumes(self) -> list[str]:
-        """File name of each series' volume: 'SIM01_full_B30_1mm.npy'; a kernel's odd characters give way to a hash,
-        a series that is not the first of its kind ends in its number."""
+        """File name of each series' volume: 'SIM01_full_B30_1mm.npy'; a series that is not the first of
+        its kind ends in its number."""
         names = []
         for key in self.series:
-            kernel = re.sub(r"[^\w.+-]", "-", key.kernel)
-            kernel += "" if kernel == key.kernel else f"-{digest(key.kernel)[:6]}"
             number = f"-{key.number}" if key.number > 1 else ""
-            names.append(f"{key.patient}_{key.dose}_{kernel}_{key.thickness_mm:g}mm{number}.npy")
+            names.append(f"{key.patient}_{key.dose}_{key.kernel}_{key.thickness_mm:g}mm{number}.npy")
         return names
 
     @property
