@@ -1,6 +1,7 @@
 """Whole, valid, unusual scans: each is read right, refused with one line, or counted, and nothing is mixed."""
 
 import os
+import subprocess
 
 import numpy as np
 import pydicom
@@ -292,18 +293,26 @@ def test_the_digest_sees_what_discovery_reads_through_links(tmp_path):
     assert folder_digest(tmp_path / "data") != before and len(discover(tmp_path / "data").headers) == 6
 
 
-def test_folders_nested_beyond_pythons_recursion_are_read(tmp_path):
-    trees.one(tmp_path / "a" / "1.dcm")
-    current = os.open(tmp_path, os.O_RDONLY)
-    try:
-        for _ in range(1200):
-            os.mkdir("d", dir_fd=current)
-            deeper = os.open("d", os.O_RDONLY, dir_fd=current)
-            os.close(current)
-            current = deeper
-    finally:
+@pytest.fixture
+def deep(tmp_path):
+    """Folders nested deeper than shutil.rmtree can follow: pytest could never delete its temporary folder again."""
+    root = tmp_path / "deep"
+    root.mkdir()
+    current = os.open(root, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=current)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=current)
         os.close(current)
-    assert len(discover(tmp_path).headers) == 1
+        current = deeper
+    os.close(current)
+    yield root
+    subprocess.run(["rm", "-rf", root], check=True)
+    assert not root.exists()
+
+
+def test_folders_nested_beyond_pythons_recursion_are_read(deep):
+    trees.one(deep / "a" / "1.dcm")
+    assert len(discover(deep).headers) == 1
 
 
 def test_a_patient_whose_pixels_cannot_be_decoded_moves_nobody_to_another_subset(tmp_path):
