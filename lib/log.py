@@ -17,7 +17,7 @@ from tqdm import tqdm
 from lib import private
 
 ROOT = "lib"
-LINES = "lib.workflow.tasks.lines"
+LINES = "lib.workflow.lines"
 """The logger of what stages print in processes of their own, line by line, at level DEBUG."""
 
 BAR = re.compile(r".*?\d+%\|.*?\|[^[]*\[[^]]*\]")  # a line of tqdm, without what another wrote behind it

@@ -137,7 +137,7 @@ def test_an_out_of_memory_burst_says_which_batch_to_try(study, monkeypatch):
 
 def test_the_whole_check_of_a_study_that_can_run(study, monkeypatch, caplog):
     monkeypatch.setattr(burst, "STEPS", 1)
-    assert check(study)
+    assert check(study.model_copy(update={"experiments": ("mse", "E4")}))
     text = "\n".join(caplog.messages)
     for section in ("Scans", "Split", "Encoders", "Devices", "Disk", "Time and memory", "Result"):
         assert f"\n{section}" in text

@@ -21,12 +21,14 @@ from lib.artifacts import code
 from lib.artifacts.cache import digest
 from lib.artifacts.files import single_writer
 from lib.errors import OutputError, StageError
+from lib.log import LINES
 from lib.study.config import load_study
 from lib.study.runs import Run
-from lib.workflow import tasks
+from lib.workflow.lines import Lines, NotebookError
 from lib.workflow.make import due, make
+from lib.workflow.notebook import tidy
 from lib.workflow.stages import Stage, notebook_source, stages
-from lib.workflow.tasks import Lines, NotebookError, perform, tidy
+from lib.workflow.tasks import perform
 
 
 def by_name(study) -> dict[str, Stage]:
@@ -246,7 +248,7 @@ def test_the_kernel_of_a_killed_worker_ends(notebook, tmp_path, new_parent):
 
 
 def test_what_a_stage_prints_becomes_lines_of_the_log(caplog):
-    caplog.set_level(logging.DEBUG, logger=tasks.LINES)
+    caplog.set_level(logging.DEBUG, logger=LINES)
     with Lines("09_book") as stream:
         stream.write("one\ntw")
         stream.write("o\r\n\r 50%|##  |")

@@ -21,8 +21,9 @@ from tornado.ioloop import PeriodicCallback
 
 from lib.errors import PaperError, StageError, StudyError
 from lib.log import ROOT
+from lib.workflow.lines import KILLED, in_a_line
 from lib.workflow.stages import Stage
-from lib.workflow.tasks import KILLED, PRINTS, end, in_a_line, perform
+from lib.workflow.tasks import PRINTS, end, perform
 
 log = logging.getLogger(__name__)
 
