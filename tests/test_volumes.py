@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,8 +23,6 @@ from lib.errors import CohortError, OutputError, StageError, VolumeError
 from lib.paper import published
 from lib.stages.preprocess import prepare
 from tests import trees
-
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "ct_real"
 
 
 @pytest.fixture
@@ -446,14 +443,3 @@ def test_prepare_keeps_the_store_until_a_volume_changes(tmp_path, study):
     path.write_bytes(whole[:-1] + b"\x7f")
     prepare(study)
     assert path.read_bytes() == whole and json.loads((store / "stamp.json").read_text())["speed"]["slices"] == 6
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="the 20 real CT slices are not on this machine")
-def test_real_slices_go_through(tmp_path):
-    manifest = build_store(REAL, tmp_path / "out")
-    assert len(manifest) == 20 and manifest["volume"].nunique() == 1 and not manifest["paired"].any()
-    assert manifest["kernel"][0] == "Br38" and manifest["thickness_mm"][0] == 3.0 and manifest["dose"][0] == "full"
-    assert np.allclose(np.diff(manifest["z_mm"]), 2.0)
-    volume = open_volume(tmp_path / "out", manifest["volume"][0])
-    hu = volume.slices(range(20))
-    assert volume.shape == (20, 512, 512) and hu.dtype == np.int16 and hu.min() == -1024 and hu.max() == 1839

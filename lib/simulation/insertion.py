@@ -33,9 +33,9 @@ def insert(
 ) -> pd.DataFrame:
     """Insert a low dose into every full-dose series below `data` and write both doses below `out` in the Mayo form.
 
-    The normal dose keeps its HU (rounded to whole numbers); what is added to it has the noise of `dose_fraction` of the
-    photons. Equal seed, equal bytes, whatever `jobs`. Series that are there already are kept. What is assumed or left out
-    is logged as a warning. The result is `out`/insertion.csv, a row per series: patient, kernel, thickness_mm, slices,
+    The normal dose keeps its HU (whole numbers, none below -1024); what is added to it has the noise of `dose_fraction` of
+    the photons. Equal seed, equal bytes, whatever `jobs`. Series that are there already are kept. What is assumed or left
+    out is logged as a warning. The result is `out`/insertion.csv, a row per series: patient, kernel, thickness_mm, slices,
     left_out, dose_fraction, noise_kernel, i0 and its source, SD at both doses in soft tissue (HU), their ratio, SHA-256.
     Raises CohortError (no full-dose series, none usable, or `out` holds something else) or OutputError (the disk is full,
     or another run is at work in `out`).

@@ -20,7 +20,6 @@ from lib.workflow.stages import Stage
 log = logging.getLogger(__name__)
 
 
-
 def execute(stage: Stage) -> None:
     """Run the notebook of a stage. Raises StageError for what a user must mend, else NotebookError."""
     stage.executed.parent.mkdir(parents=True, exist_ok=True)

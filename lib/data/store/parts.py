@@ -27,8 +27,8 @@ class Part:
 
     @property
     def volumes(self) -> list[str]:
-        """File name of each series' volume: 'SIM01_full_B30_1mm.npy'; a series that is not the first of
-        its kind ends in its number."""
+        """File name of each series' volume: 'SIM01_full_B30_1mm.npy'; a series that is not the first of its kind
+        ends in its number."""
         names = []
         for key in self.series:
             number = f"-{key.number}" if key.number > 1 else ""
