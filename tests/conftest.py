@@ -18,6 +18,7 @@ from lib.study.config import Study, load_study
 from tests.named_scans import archive
 
 BESIDE = "WHOLE_RUN_BESIDE_THE_TESTS"  # a variable by which the processes of whole runs are known
+RUNS = ("smoke", "second", "named", "bench")  # whole runs, in the order in which they are made
 SECOND = ("mse", "E1", "E4")  # experiments of the second whole run
 NAMED = ("mse", "E1")  # of the one on scans of people with names
 PRINTED = "printed.txt"  # what that one says
@@ -50,8 +51,8 @@ def study(tmp_path) -> Study:
 
 
 def pytest_collection_modifyitems(items):
-    """Tests of whole runs come last: `whole_runs` makes them meanwhile."""
-    items.sort(key=lambda item: bool({"smoke", "second", "named", "bench"} & set(item.fixturenames)))
+    """Tests of whole runs come last, in the order in which `whole_runs` makes these meanwhile."""
+    items.sort(key=lambda item: max((place for place, name in enumerate(RUNS, 1) if name in item.fixturenames), default=0))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -95,7 +96,7 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
         return root
 
     with ThreadPoolExecutor(1) as pool:
-        futures = {name: pool.submit(run, *run_of) for name, run_of in runs.items() if name in needed}
+        futures = {name: pool.submit(run, *runs[name]) for name in RUNS if name in needed}
         yield lambda name: futures[name].result()
         pool.shutdown(wait=False, cancel_futures=True)
         for process in begun:
