@@ -19,6 +19,7 @@ from lib.data.patients import pseudonym_unless_known
 from lib.data.workers import Workers, cores
 from lib.errors import CohortError, DicomError
 from lib.simulation.contents import INSERTION_PATIENTS, INSERTION_REPORT
+from lib.simulation.kernels import VENDORS, family
 from lib.simulation.low_dose_series import Dose, Scan, insert_series
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 SPACING_TOLERANCE = 1e-3  # relative, between rows and columns
 MIN_SIZE = 16
 READS_A_SLICE = 50  # reads of a file that take as long as the insertion into one slice
+RATIO_TOLERANCE = 0.05  # of the SD's ratio, in soft tissue, to that of the theory: 2.00 +- .10 at a quarter of the dose
+LARGEST_SHIFT = 1.0  # HU, of the mean in soft tissue
 
 
 def insert(
@@ -36,7 +39,8 @@ def insert(
     The normal dose keeps its HU (whole numbers, none below -1024); what is added to it has the noise of `dose_fraction` of
     the photons. Equal seed, equal bytes, whatever `jobs`. Series that are there already are kept. What is assumed or left
     out is logged as a warning. The result is `out`/insertion.csv, a row per series: patient, kernel, thickness_mm, slices,
-    left_out, dose_fraction, noise_kernel, i0 and its source, SD at both doses in soft tissue (HU), their ratio, SHA-256.
+    left_out, dose_fraction, half (line pairs a cm) and kernel of the noise, i0 and its source, SD at both doses in calm
+    soft tissue (HU), their ratio, the shift of its mean (HU), in how many squares, SHA-256.
     Raises CohortError (no full-dose series, none usable, or `out` holds something else) or OutputError (the disk is full,
     or another run is at work in `out`).
 
@@ -73,10 +77,35 @@ def _insert(data: Path, out: Path, dose: Dose, workers: Workers) -> pd.DataFrame
         raise CohortError("no slice of any full-dose series can be read", where=data, remedy="copy the files again")
     warn_of_mixture(steps, out)
     report = pd.concat([_row(step) for step in steps], ignore_index=True)
+    for series in report.to_dict("records"):
+        for remark in remarks(series):
+            log.warning("%s", remark)
     patients = sorted({pseudonym_unless_known(key.patient, public=False) for key in found.series if key.dose == FULL})
     write_csv(out / INSERTION_PATIENTS, pd.DataFrame({"patient": patients}))
     write_text(out / INSERTION_REPORT, report.to_csv(index=False))
     return report
+
+
+def remarks(series: dict) -> list[str]:
+    """What a user must know of the noise that was inserted into a series, a row of `insert`'s report: an unknown kernel, a
+    ratio of the SDs that is not the square root of the dose's, a mean that moved."""
+    name = f"{series['patient']} {series['kernel']} {series['thickness_mm']:g} mm"
+    right, ratio, shift = series["dose_fraction"] ** -0.5, series["ratio"], series["shift_hu"]
+    where = f"{series['squares']:g} squares of soft tissue; I0 = {series['i0']:.2g}, {series['i0_source']}"
+    found = []
+    if family(series["kernel"]) is None:
+        found.append(f"kernel {series['kernel']} is of no family known here ({', '.join(VENDORS)}); the roll-off of its "
+                     f"noise is one half at {series['noise_half']:g} line pairs a cm: {series['noise_kernel']}")  # fmt: skip
+    if not series["squares"]:
+        found.append("no homogeneous soft tissue, so that the inserted noise cannot be checked")
+    elif abs(ratio / right - 1.0) > RATIO_TOLERANCE:
+        why = ": read-out noise adds to that of few photons" if ratio > right else ": texture, which no dose changes, counts"
+        if not series["i0_source"].startswith("noise of"):
+            why = ""  # where I0 is from says it
+        found.append(f"SD in soft tissue grew {ratio:.2f} times, {right:.2f} is right ({where}){why}")
+    if abs(shift) > LARGEST_SHIFT:
+        found.append(f"the mean in soft tissue moved by {shift:+.1f} HU ({where}): the logarithm of few photons is biased")
+    return [f"{name}: {what}" for what in found]
 
 
 def _check_places(data: Path, out: Path) -> None:

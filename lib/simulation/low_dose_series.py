@@ -3,7 +3,6 @@ dose keeps its pixel values; the low dose is the normal dose plus reconstructed 
 a time, so memory depends on neither the series nor the cohort."""
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,12 @@ from lib.data.dicom.mayo import mayo_file_name, mayo_folder, write_slice
 from lib.data.dicom.slice import read_hu
 from lib.errors import DicomError
 from lib.simulation.exposure import thin
-from lib.simulation.noise import Photons, estimate_i0, tissue_variances
-from lib.simulation.scanner import Scanner
+from lib.simulation.kernels import noise_kernel
+from lib.simulation.noise import Photons, TissueNoise, estimate_i0, tissue_noise
+from lib.simulation.scanner import RollOff, Scanner
 from lib.simulation.series import DOSES, SLICES_AT_ONCE
 
 PROBES = 8  # slices in which the noise of a series is measured before the insertion
-SIEMENS, SOFT_UP_TO = re.compile(r"[A-Z][a-z]?(\d{2})"), 40  # names of kernels by their number
-LUNG = "L"  # Philips's; with B30's noise I0 comes out so low that a quarter dose has 2.4 times the SD
 AIR = -1000.0
 PADDED = -1024.0
 
@@ -64,15 +62,6 @@ class Dose(NamedTuple):
     i0: float | None
 
 
-def noise_kernel(name: str) -> tuple[str, str]:
-    """Kernel of the inserted noise and a reason, ('B30', 'B30 for Br38'): Siemens's names by their number, Philips's lung
-    kernel sharp, others soft."""
-    known = SIEMENS.fullmatch(name)
-    sharp = name == LUNG or (known is not None and int(known[1]) > SOFT_UP_TO)
-    kernel, why = "D45" if sharp else "B30", "lung kernel, taken as sharp" if name == LUNG else "unknown name, taken as soft"
-    return kernel, f"{kernel} for {name}" + ("" if known else f" ({why})")
-
-
 def insert_series(scan: Scan, out: Path, dose: Dose, threads: int = 1) -> tuple[Step, list[DicomError]]:
     """Write both doses of one series below `out` and its row beside its stamp, unless they are there already: the step, and
     an error per slice that was left out (only if the work was done now). DicomError where no slice can be read."""
@@ -96,11 +85,11 @@ def insert_series(scan: Scan, out: Path, dose: Dose, threads: int = 1) -> tuple[
 
 
 def added_noise(
-    scanner: Scanner, hu: np.ndarray, rng: np.random.Generator, i0: float, dose_fraction: float, kernel: str
+    scanner: Scanner, hu: np.ndarray, rng: np.random.Generator, i0: float, dose_fraction: float, kernel: str | RollOff
 ) -> np.ndarray:
     """What the low dose adds to normal-dose slices, (slices, rows, columns), no side longer than the scanner's: HU, float32,
     of their shape. They are padded to its square with air; `i0` and `dose_fraction` are as for
-    `lib.simulation.exposure.thin`, `kernel` of the noise is a key of `lib.simulation.scanner.ROLL_OFF`."""
+    `lib.simulation.exposure.thin`, `kernel` of the noise is as for `lib.simulation.scanner.Scanner.reconstruct`."""
     square, place = _squared(hu, scanner.size)
     added = thin(scanner, scanner.project(square), rng, i0, dose_fraction)
     return (scanner.reconstruct(added, kernel) + np.float32(1000.0))[:, *place]
@@ -119,20 +108,21 @@ def padding(hu: np.ndarray) -> np.ndarray:
 
 def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]) -> tuple[dict, list[DicomError]]:
     """The work of `insert_series`: the row of the report, and what is wrong with slices left out; files go to `outputs`."""
-    kernel, why = noise_kernel(scan.kernel)
     noise_rng, probe_rng = np.random.default_rng([dose.seed, int(digest(scan.name)[:15], 16)]).spawn(2)
-    scanner, photons, failures, noise = None, None, [], np.zeros(3)
+    scanner, failures, sums = None, [], np.zeros(len(TissueNoise._fields))
     for batch in _batches(scan.slices, failures):
         hu = np.stack([image for _, _, image in batch])
         if scanner is None:
             size = max(hu.shape[1:])
             scanner = Scanner(size=size, fov_mm=size * scan.pixel_mm, threads=threads)
-            photons = Photons(dose.i0, "given") if dose.i0 else _photons(scan, scanner, kernel, probe_rng)
-        added = added_noise(scanner, hu, noise_rng, photons.i0, dose.fraction, kernel)
+            probes = _probes(scan, size)
+            kernel = noise_kernel(scan.kernel, probes, scan.pixel_mm)
+            photons = Photons(dose.i0, "given") if dose.i0 else estimate_i0(scanner, probes, kernel.roll_off, probe_rng)
+        added = added_noise(scanner, hu, noise_rng, photons.i0, dose.fraction, kernel.roll_off)
         low = hu + np.where(padding(hu), 0.0, added).astype(np.float32)
         low = np.minimum(low, max(3071.0, float(hu.max())))  # saturates where the scan does
         for (index, z_mm, *_), *images in zip(batch, hu, low, strict=True):
-            noise += tissue_variances(*images, scan.pixel_mm)
+            sums += tissue_noise(*images, scan.pixel_mm)
             key = scan.keys | {"instance": len(scan.slices) - index}
             outputs += [
                 write_slice(folder / mayo_file_name(dose=name, **key), image, dose=name, z_mm=z_mm, **key,
@@ -142,10 +132,13 @@ def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]
     if scanner is None:
         first, more = failures[0], f"(and {len(failures) - 1} more of series {scan.name}: none can be read)"
         raise DicomError(f"{first.what} {more}", where=first.where, remedy=first.remedy, code=first.code)
-    full, low = np.sqrt(noise[:2] / (noise[2] or np.nan))
+    noise = TissueNoise(*sums)
+    full, low, shift = np.array([noise.full, noise.low, noise.shift]) / (noise.squares or np.nan)
     return {"patient": scan.patient, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm, "slices": len(outputs) // 2,
-            "left_out": len(failures), "dose_fraction": dose.fraction, "noise_kernel": why, "i0": photons.i0,
-            "i0_source": photons.source, "sd_full_hu": full, "sd_low_hu": low, "ratio": low / full}, failures  # fmt: skip
+            "left_out": len(failures), "dose_fraction": dose.fraction, "noise_half": kernel.roll_off.half,
+            "noise_kernel": kernel.source, "i0": photons.i0, "i0_source": photons.source, "sd_full_hu": np.sqrt(full),
+            "sd_low_hu": np.sqrt(low), "ratio": np.sqrt(low / full), "shift_hu": shift,
+            "squares": noise.squares}, failures  # fmt: skip
 
 
 def _batches(slices, failures: list[DicomError]) -> Iterator[list[tuple[int, float, np.ndarray]]]:
@@ -161,12 +154,11 @@ def _batches(slices, failures: list[DicomError]) -> Iterator[list[tuple[int, flo
             batch = []
 
 
-def _photons(scan: Scan, scanner: Scanner, kernel: str, rng: np.random.Generator) -> Photons:
-    """I0 from a few slices spread evenly over the series."""
+def _probes(scan: Scan, size: int) -> np.ndarray:
+    """A few slices spread evenly over the series, in squares of air: HU, (slices, size, size)."""
     places = np.unique(np.linspace(0, len(scan.slices) - 1, PROBES).round().astype(int))
     probes = [image for batch in _batches([scan.slices[k] for k in places], []) for _, _, image in batch]
-    hu = np.stack(probes) if probes else np.full((1, scanner.size, scanner.size), AIR)
-    return estimate_i0(scanner, _squared(hu, scanner.size)[0], kernel, rng)
+    return _squared(np.stack(probes), size)[0] if probes else np.full((1, size, size), AIR, np.float32)
 
 
 def _squared(hu: np.ndarray, size: int) -> tuple[np.ndarray, tuple[slice, slice]]:

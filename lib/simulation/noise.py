@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.simulation.exposure import I0_RANGE, expose
-from lib.simulation.scanner import Scanner
+from lib.simulation.scanner import RollOff, Scanner
 
 SQUARE_MM = 10.0
 TISSUE_HU = (0.0, 150.0)  # mean of a square of soft tissue
@@ -28,17 +28,27 @@ class Photons(NamedTuple):
     source: str
 
 
-def tissue_variances(full_hu: np.ndarray, low_hu: np.ndarray, pixel_mm: float) -> np.ndarray:
-    """Of one slice, (rows, columns): the variances at both doses in HU^2, summed over the homogeneous squares of soft
-    tissue that the full dose shows, and how many these are. Add them up over slices."""
+class TissueNoise(NamedTuple):
+    """Of homogeneous squares of soft tissue: sums that add up over slices."""
+
+    full: float  # variances at full dose, HU^2
+    low: float  # at low dose
+    shift: float  # means of low dose less full dose, HU
+    squares: int
+
+
+def tissue_noise(full_hu: np.ndarray, low_hu: np.ndarray, pixel_mm: float) -> TissueNoise:
+    """Of one slice, (rows, columns), at both doses, in the squares that the full dose shows to be homogeneous."""
     calm = calm_squares(full_hu, pixel_mm)
-    return np.array([*(square_variances(hu, pixel_mm)[calm].sum() for hu in (full_hu, low_hu)), calm.sum()])
+    full, low = (squares_of(hu, pixel_mm)[0][calm].mean(axis=1) for hu in (full_hu, low_hu))
+    variances = (float(square_variances(hu, pixel_mm)[calm].sum()) for hu in (full_hu, low_hu))
+    return TissueNoise(*variances, float((low - full).sum()), int(calm.sum()))
 
 
 def square_variances(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
     """Variance around the best-fitting plane in HU^2 of each square of 10 mm (5 pixels at least), shape (squares,). What is
     left over of the slice, (rows, columns), at the right and below belongs to no square."""
-    squares, side = _squares(hu, pixel_mm)
+    squares, side = squares_of(hu, pixel_mm)
     return (without_plane(squares, side) ** 2).sum(axis=1) / (side * side - 3)
 
 
@@ -53,7 +63,7 @@ def without_plane(squares: np.ndarray, side: int) -> np.ndarray:
 
 def calm_squares(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
     """Which squares hold homogeneous soft tissue: mean HU, extremes, and a variance near the lowest of the slice."""
-    squares, _ = _squares(hu, pixel_mm)
+    squares, _ = squares_of(hu, pixel_mm)
     mean = squares.mean(axis=1)
     tissue = (mean > TISSUE_HU[0]) & (mean < TISSUE_HU[1])
     tissue &= (squares.min(axis=1) > LIMITS_HU[0]) & (squares.max(axis=1) < LIMITS_HU[1])
@@ -63,7 +73,7 @@ def calm_squares(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
     return tissue & (sd <= CALM[1] * np.quantile(sd[tissue], CALM[0]))
 
 
-def estimate_i0(scanner: Scanner, hu: np.ndarray, kernel: str, rng: np.random.Generator) -> Photons:
+def estimate_i0(scanner: Scanner, hu: np.ndarray, kernel: str | RollOff, rng: np.random.Generator) -> Photons:
     """Photons at which this scanner's full-dose noise is that of the scan, in the same squares of soft tissue.
 
     Noise of a reference I0, drawn from `rng`, is reconstructed with `kernel` on the line integrals of `hu`, a few slices of
@@ -86,7 +96,7 @@ def estimate_i0(scanner: Scanner, hu: np.ndarray, kernel: str, rng: np.random.Ge
     return Photons(i0, f"noise of {count} squares of soft tissue")
 
 
-def _squares(hu: np.ndarray, pixel_mm: float) -> tuple[np.ndarray, int]:
+def squares_of(hu: np.ndarray, pixel_mm: float) -> tuple[np.ndarray, int]:
     """Non-overlapping squares, shape (squares, side * side), float64, and their side in pixels."""
     side = max(5, round(SQUARE_MM / pixel_mm))
     down, across = (length // side for length in hu.shape)

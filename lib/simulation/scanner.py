@@ -7,13 +7,22 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import finufft
 import numpy as np
 from scipy import fft
 
-ROLL_OFF: dict[str, tuple[float, float]] = {"B30": (3.4, 2.2), "D45": (7.6, 2.5)}
-"""Kernel -> (half, power) of exp(-ln 2 (f / half)^power), `half` in line pairs a cm. Fitted to Siemens B30f and D45f."""
+
+class RollOff(NamedTuple):
+    """Response of a kernel beside the ramp: exp(-ln 2 (f / half)^power)."""
+
+    half: float  # line pairs a cm
+    power: float
+
+
+ROLL_OFF = {"B30": RollOff(3.4, 2.2), "D45": RollOff(7.6, 2.5)}
+"""Fitted to Siemens B30f and D45f."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +73,9 @@ class Scanner:
 
         return self._in_pairs(transform, scale * (hu / 1000.0 + 1.0), self.sinogram_shape, nufft_type=2)
 
-    def reconstruct(self, line_integrals: np.ndarray, kernel: str = "D45") -> np.ndarray:
+    def reconstruct(self, line_integrals: np.ndarray, kernel: str | RollOff = "D45") -> np.ndarray:
         """Filtered back-projection of (slices, views, bins) to HU, float32, (slices, size, size), not clipped; `kernel` is a
-        key of `ROLL_OFF`."""
+        key of `ROLL_OFF`, or a roll-off."""
         line_integrals = checked(line_integrals, self.sinogram_shape, "line integrals")
         response, phase = ramp(kernel, self.bins, self.views, self.pixel_mm), self._waves[2].conj()
 
@@ -130,15 +139,15 @@ def checked(array: np.ndarray, shape: tuple[int, int], what: str) -> np.ndarray:
     return array
 
 
-def roll_off(kernel: str, frequency: np.ndarray) -> np.ndarray:
-    """Response of a kernel of `ROLL_OFF` at `frequency` in line pairs a cm; 0.5 at its `half`."""
-    if kernel not in ROLL_OFF:
+def roll_off(kernel: str | RollOff, frequency: np.ndarray) -> np.ndarray:
+    """Response of a kernel, a key of `ROLL_OFF` or one's own, at `frequency` in line pairs a cm; 0.5 at its `half`."""
+    if isinstance(kernel, str) and kernel not in ROLL_OFF:
         raise ValueError(f"unknown kernel {kernel!r}: choose from {', '.join(ROLL_OFF)}")
-    half, power = ROLL_OFF[kernel]
+    half, power = ROLL_OFF[kernel] if isinstance(kernel, str) else kernel
     return np.exp(-np.log(2.0) * (frequency / half) ** power)
 
 
-def ramp(kernel: str, bins: int, views: int, pixel_mm: float) -> np.ndarray:
+def ramp(kernel: str | RollOff, bins: int, views: int, pixel_mm: float) -> np.ndarray:
     """Response of the ramp with the kernel, shape (2 bins,): band-limited in space, so that HU are unbiased."""
     length = 2 * bins
     place = np.arange(length) - length * (np.arange(length) > length // 2)
