@@ -1,0 +1,150 @@
+"""Whole folders of unusual scans, and a zoo of files of all kinds, against a plain oracle: right, refused by its name, or
+counted; no wrong voxel, no mixed series, no wrong pair, no leak.
+
+`pytest tests/test_corpus.py --faults=full` tries a thousand folders, and the files of a wheel; a message names the seed of its
+folder: `tests.unusual_series.cohort(seed, folder)` makes it again.
+"""
+
+import os
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pydicom.data
+import pytest
+
+from lib.artifacts import wheels
+from lib.artifacts.files import file_sha256
+from lib.data.dicom.discovery import Discovery, discover
+from lib.data.dicom.kinds import NotCtImageError
+from lib.data.dicom.slice import read_header, read_hu
+from lib.data.store.build import build_store
+from lib.data.store.reading import open_volume
+from lib.errors import CohortError, DicomError
+from tests import oracle
+from tests.unusual_series import Cohort, cohort
+
+COHORTS = {"short": 40, "full": 1000}
+ONCE = 20  # folders that one test looks at
+STORED = {"paired", "single"}
+ZOO = ("pydicom-data", "1.0.0")
+REMEDY = "make faults fetches it"
+
+
+def pytest_generate_tests(metafunc):
+    full = metafunc.config.getoption("--faults")
+    if "first" in metafunc.fixturenames:
+        metafunc.parametrize("first", range(0, COHORTS[full], ONCE))
+    if "zoo" in metafunc.fixturenames:
+        metafunc.parametrize("zoo", ["pydicom", *(["wheel"] if full == "full" else [])], indirect=True)
+
+
+@pytest.fixture
+def zoo(request, tmp_path) -> list[Path]:
+    """The files that pydicom's own tests read: those that are installed with it, or those of a wheel, out of it."""
+    if request.param == "pydicom":
+        root = Path(pydicom.data.__file__).parent
+        return [path for folder in ("test_files", "charset_files") for path in sorted((root / folder).rglob("*"))
+                if path.is_file()]  # fmt: skip
+    with zipfile.ZipFile(wheels.wheel(*ZOO, REMEDY)) as archive:
+        names = [name for name in archive.namelist() if name.startswith("data_store/data/")]
+        return [Path(archive.extract(name, tmp_path / "zoo")) for name in names]
+
+
+def test_a_folder_of_unusual_series_is_read_right(tmp_path, first):
+    for seed in range(first, first + ONCE):
+        made = cohort(seed, tmp_path / str(seed))
+        try:
+            check_cohort(made, tmp_path / str(seed) / "store")
+        except Exception as error:
+            raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error
+
+
+def check_cohort(made: Cohort, out: Path) -> None:
+    """All that must hold of one folder."""
+    fates = oracle.fates(made.slices, made.other_studies)
+    check_oracle(made)
+    if not any(fate & STORED for fate in fates.values()):
+        with pytest.raises(CohortError):
+            discover(made.root)
+        return
+    found = discover(made.root)
+    check_series(found, made)
+    check_pairs(found, made)
+    manifest = build_store(made.root, out)
+    stored = check_voxels(manifest, made, out)
+    check_accounts(found, made, fates, stored)
+    check_leaks(made, out)
+
+
+def check_oracle(made: Cohort) -> None:
+    """Two that know nothing of each other agree: the maker of the files, and who reads them plainly."""
+    for each in made.slices:
+        verdict = oracle.judge(each.path)
+        assert ({each.refusal} <= verdict.header) if each.refusal else not verdict.header
+        assert verdict.image or np.array_equal(verdict.hu, each.hu), each
+
+
+def check_series(found: Discovery, made: Cohort) -> None:
+    """A series holds slices of one scan, each at its place."""
+    truth = {each.path: each for each in made.slices}
+    for key, slices in found.series.items():
+        some = [truth[path] for _, path in slices]
+        assert len({each.series for each in some}) == 1, f"{key} mixes {some}"
+        assert [z for z, _ in slices] == [each.z for each in some] == sorted({each.z for each in some})
+        assert {each.dose for each in some} == {key.dose} and not any(each.refusal for each in some)
+    kept = [path for slices in found.series.values() for _, path in slices]
+    assert len(kept) == len(set(kept))
+
+
+def check_pairs(found: Discovery, made: Cohort) -> None:
+    """A pair is the two doses of one scan, on one grid, at one place."""
+    truth = {each.path: each for each in made.slices}
+    for key, pairs in found.pairs.items():
+        for _, *both in pairs:
+            full, low = (truth[path] for path in both)
+            assert full.series[:3] == low.series[:3] and abs(full.z - low.z) < 0.01, f"{key} pairs {full} with {low}"
+            assert (full.dose, low.dose) == oracle.DOSES
+
+
+def check_voxels(manifest, made: Cohort, out: Path) -> dict[Path, str]:
+    """What is in the store has the true HU, bit by bit, and stands where the manifest says; returns fates by file."""
+    by_sum = {file_sha256(each.path): each for each in made.slices}
+    fates = {}
+    for row in manifest.itertuples():
+        each = by_sum[row.source_sha256]
+        hu = open_volume(out, row.volume).slice(row.index)
+        assert hu.shape == each.hu.shape and np.array_equal(hu.astype(np.float32), each.hu), f"HU of {each}"
+        assert row.z_mm == pytest.approx(each.z, abs=0.005) and row.dose == each.dose
+        fates[each.path] = "paired" if row.paired else "single"
+    return fates
+
+
+def check_accounts(found: Discovery, made: Cohort, fates: dict[Path, set[str]], stored: dict[Path, str]) -> None:
+    """Every file is stored as it must be, or counted with the right kind; a copy of a stored one is one of the two."""
+    left, refused = Counter(), Counter(made.clutter)
+    told = {(problem.file, problem.kind) for problem in found.problems}
+    for each in made.slices:
+        if each.path in stored and "copy" not in fates[each.path]:
+            assert stored[each.path] in fates[each.path], f"{each} is {stored[each.path]}, expected {fates[each.path]}"
+        elif each.refusal:
+            refused[each.refusal] += 1
+        else:
+            ways = fates[each.path] - STORED
+            assert ways, f"{each} is not in the store, expected {fates[each.path]}"
+            left[min(ways - {"copy"} or {"copy"})] += 1
+    assert found.ignored == dict(refused)
+    del left["copy"]
+    for kind, count in left.items():
+        assert sum(problem.count for problem in found.problems if problem.kind == kind) >= count, f"{kind}: {told}"
+
+
+def check_leaks(made: Cohort, out: Path) -> None:
+    """Nothing that names anybody is in the store, in a file or its name."""
+    for path in out.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        for text in made.secrets:
+            for coding in ("utf-8", "latin-1", "utf-16-le"):
+                secret = text.encode(coding, "ignore")
+                assert not (len(secret) > 3 and secret in content + os.fsencode(path.name)), f"{path.name} has {text}"
