@@ -196,10 +196,15 @@ def fates(slices: list[Slice], other_studies: bool) -> dict[Path, set[str]]:
                     found |= {each.path: {"copy"} for each in same if len(same) > 1}
                     left[same[0].series].append(same[0])
                     found[same[0].path] = found.get(same[0].path, set())
+    there = defaultdict(list)  # what was left out, too: beside it, headers cannot say whose partner the other phase's is
+    for each in slices:
+        if not each.refusal:
+            there[each.series].append(each)
     for series, members in left.items():
-        others = [rest for key, rest in left.items() if key[-1] != series[-1] and fits(members, rest, other_studies)]
-        partners = [rest for rest in others if rest[0].scan == members[0].scan]
-        back = [rest for key, rest in left.items() if key[-1] == series[-1] and partners
+        others = [rest for key, rest in there.items() if key[-1] != series[-1] and fits(members, rest, other_studies)]
+        partners = [rest for key, rest in left.items() if key[-1] != series[-1] and key[0] == series[0]
+                    and fits(members, rest, other_studies)]  # fmt: skip
+        back = [rest for key, rest in there.items() if key[-1] == series[-1] and partners
                 and fits(rest, partners[0], other_studies)]  # fmt: skip
         places = {round(each.z, 2) for rest in partners for each in rest}
         for each in members:
@@ -207,6 +212,14 @@ def fates(slices: list[Slice], other_studies: bool) -> dict[Path, set[str]]:
             found[each.path] |= ({paired} if partners and len(others) == len(back) == 1 else
                                  {paired, "single"} if partners else {"single"})  # fmt: skip
     return found
+
+
+def whole(slices: list[Slice]) -> set[tuple]:
+    """The series that must not come in pieces: no other one of the same patient, dose and kind is on their grid."""
+    alike = defaultdict(set)
+    for each in slices:
+        alike[each.patient, each.dose, each.kind, each.grid].add(each.series)
+    return {series for found in alike.values() for series in found if len(found) == 1}
 
 
 def clashes(members: list[Slice]) -> list[Slice]:

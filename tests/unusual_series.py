@@ -158,16 +158,19 @@ def _places(rng) -> tuple[float, ...]:
 
 def _deliver(rng, made: Cohort, scan: Scan, collection: str, uid) -> None:
     """Write all phases and doses of a scan in one of the ways in which they come."""
-    phase = choose(rng, {"": 7, "other grid": 2, "between": 2, "same places": 1})
+    phase = choose(rng, {"": 7, "other grid": 2, "between": 2, "same places": 2})
     words = DOSE_FOLDERS[rng.integers(len(DOSE_FOLDERS))] if scan.words == "folder" else ("a", "b")
     one_uid = phase in ("other grid", "same places") and rng.random() < 0.3
     different = choose(rng, {"": 8, "grid": 1, "place": 1, "rounded": 1, "missing": 1})  # of the low dose
+    forms: dict[int, Encoding] = {}
     for dose in scan.doses:
         shared = uid()
         for number in range(2 if phase else 1):
             form = encoding(rng)
             while scan.refusal and form.refusal:  # one reason is enough
                 form = encoding(rng)
+            like = forms.setdefault(number, form)  # both doses of a phase are images of one kind
+            form = replace(form, image_type=like.image_type, unit=like.unit, refusal=like.refusal)
             z = np.array(scan.z)
             header = scan.header | {"FrameOfReferenceUID": scan.frames[dose], "StudyInstanceUID": scan.studies[dose]}
             origin, grid = scan.origin, f"{scan.header['ImageOrientationPatient']} {scan.origin} {scan.spacing} {scan.rows, scan.columns}"
@@ -205,7 +208,7 @@ def _described(scan: Scan, dose: str) -> str:
 def _series(rng, made, scan, series, header, form: Encoding, z, origin, folder, shared, uid, phase) -> None:
     """The files of one series: whole, in several folders, or under several UIDs; with copies and clashes."""
     regular = len({round(float(step), 3) for step in np.diff(z)}) == 1
-    way = choose(rng, {"whole": 8, "folders": 2, "halves": 1, "each": 1})
+    way = choose(rng, {"whole": 7, "folders": 2, "halves": 2, "each": 2})
     if way in ("halves", "each") and (not regular or len(z) < 3 or shared or (way == "each" and phase == "between")):
         way = "whole"
     uids, own = {}, shared[0] if shared else uid()

@@ -9,7 +9,7 @@ import numpy as np
 
 from lib.data.dicom.geometry import TOLERANCE, difference
 from lib.data.dicom.identity import Problem
-from lib.data.dicom.series import Series, SeriesKind
+from lib.data.dicom.series import Series, SeriesKind, overlap
 from lib.data.doses import DOSES, FULL, LOW
 
 
@@ -40,14 +40,15 @@ class PairKey(NamedTuple):
 
 
 def paired(found: list[Series], known: bool, problems: list[Problem]) -> tuple[dict[SeriesKey, Series], list[PairKey]]:
-    """Every series by its key, and the keys of those that have both doses: partners have the same number. `known`: of a
-    collection whose doses have other studies. What has no partner goes to `problems`."""
+    """Every usable series by its key, and the keys of those that have both doses: partners have the same number. `known`: of
+    a collection whose doses have other studies. What has no partner goes to `problems`."""
     kinds: dict[PairKey, dict[str, list[Series]]] = defaultdict(lambda: {dose: [] for dose in DOSES})
     for each in found:
         kinds[PairKey(each.kind.patient, each.kind.kernel, each.kind.thickness_mm)][each.kind.dose].append(each)
     series, pairs = {}, []
     for kind, doses in sorted(kinds.items()):
-        partners = _partners(doses[FULL], doses[LOW], known)
+        candidates = [_candidates(doses[dose]) for dose in DOSES]
+        partners = [pair for pair in _partners(*candidates, known) if all(each.usable for each in pair)]
         taken = {id(each) for pair in partners for each in pair}
         for number, pair in enumerate(partners, start=1):
             key = kind._replace(number=number)
@@ -55,13 +56,19 @@ def paired(found: list[Series], known: bool, problems: list[Problem]) -> tuple[d
             series |= {key.of(dose): each for dose, each in zip(DOSES, pair, strict=True)}
             problems += _unpaired(key, pair)
         for dose, other in ((FULL, LOW), (LOW, FULL)):
-            for number, each in enumerate((each for each in doses[dose] if id(each) not in taken), len(partners) + 1):
+            rest = [each for each in doses[dose] if each.usable and id(each) not in taken]
+            for number, each in enumerate(rest, len(partners) + 1):
                 key = kind._replace(number=number).of(dose)
                 series[key] = each
                 why = _reason(each, doses[other], known)
                 text = f"{key}: {why}, {len(each.slices)} slice(s) not paired"
                 problems.append(Problem(each.first, "no partner", text, "add the other dose, or leave it", len(each.slices)))
     return series, pairs
+
+
+def _candidates(found: list[Series]) -> list[Series]:
+    """The usable ones, and what was left out beside them: a phase whose partner is left out must not get another's."""
+    return [each for each in found if each.usable or any(other.usable and overlap(each, other) for other in found)]
 
 
 def _partners(full: list[Series], low: list[Series], known: bool) -> list[tuple[Series, Series]]:
@@ -90,6 +97,8 @@ def _reason(series: Series, others: list[Series], known: bool) -> str:
     if not others:
         return "the series has no partner at the other dose"
     reasons = [_mismatch(series, other, known) for other in others]
+    if [other.usable for other, reason in zip(others, reasons, strict=True) if not reason] == [False]:
+        return "the other dose is left out"
     return next(filter(None, reasons), "") if all(reasons) else "more than one series of the other dose fits it"
 
 

@@ -3,7 +3,7 @@ rule, and said. Nothing is merged because names agree: two phases, two fields of
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,7 @@ class Series:
     frame_uid: str  # of the frame of reference
     grid: Grid
     slices: Slices = field(default_factory=list)
+    usable: bool = True  # False: it is left out, and what fits it as well as another one fits neither for certain
 
     @property
     def first(self) -> Path:
@@ -58,8 +59,8 @@ class Series:
 
 
 def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Series]:
-    """All series of these slices, ordered: each with one grid and one slice a place, z rising. What is left out, and what is
-    put together, goes to `problems`."""
+    """All series of these slices, ordered: each with one grid and one slice a place, z rising; among them those that are left
+    out as a whole (not `usable`). What is left out, and what is put together, goes to `problems`."""
     named: dict[tuple, list[Path]] = defaultdict(list)
     for path, header in headers.items():
         kind = SeriesKind(header.patient, header.dose, header.kernel, header.thickness_mm)
@@ -67,11 +68,17 @@ def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Seri
     found = [Series(kind, uid, *of, grid, [(headers[path].z_mm, path) for path in paths])
              for (kind, *of, uid), members in sorted(named.items())
              for grid, paths in _by_grid(kind, members, headers, problems)]  # fmt: skip
-    ordered = [each for each in found if _order(each, problems)]
     kinds: dict[SeriesKind, list[Series]] = defaultdict(list)
-    for each in ordered:
+    for each in found:
+        each.usable = _order(each, problems)
         kinds[each.kind].append(each)
     return [each for kind in sorted(kinds) for each in _together(kind, kinds[kind], problems)]
+
+
+def overlap(one: Series, other: Series) -> bool:
+    """Whether slices of one lie at the places of the other's, or between them."""
+    return (one.slices[0][0] <= other.slices[-1][0] + 10**-Z_DECIMALS
+            and other.slices[0][0] <= one.slices[-1][0] + 10**-Z_DECIMALS)  # fmt: skip
 
 
 def _by_grid(
@@ -118,24 +125,40 @@ def _order(series: Series, problems: list[Problem]) -> bool:
         what = f"{count} different slices at z = {z:g} mm in series {series.kind}, so the series is left out"
         problems.append(Problem(path, "same z", what, "keep one reconstruction of the series in the folder"))
     series.slices = [found[0] for found in places.values()]
+    named = {path for _, path, _ in clash}
+    if clash and (rest := [path for _, path in series.slices if path not in named]):
+        what = f"the other {len(rest)} slice(s) of series {series.kind}, which is left out for places claimed twice"
+        problems.append(Problem(rest[0], "same z", what, "keep one reconstruction of the series in the folder", len(rest)))
     return not clash
 
 
 def _together(kind: SeriesKind, found: list[Series], problems: list[Problem]) -> list[Series]:
     """Pieces of one series as one: equal study, frame of reference and grid, and slices that continue each other's or fill
-    their holes, as far apart as slices of one series are. Phases at the same places, or between them, are no pieces."""
-    whole: list[Series] = []
-    for piece in sorted(found, key=lambda each: (each.slices[0][0], each.series_uid)):
-        for other in whole:
-            if _belong(other, piece, found):
-                other.slices = sorted(other.slices + piece.slices)
-                break
+    their holes, as far apart as slices of one series are. Phases at the same places, or between them, are no pieces, and
+    where a piece could belong to either of two phases, none is put together."""
+    usable, whole = [each for each in found if each.usable], list[list[Series]]()
+    for piece in sorted(usable, key=lambda each: (each.slices[0][0], each.series_uid)):
+        fitting = [pieces for pieces in whole if _belong(_joined(pieces), piece, usable)]
+        if len(fitting) == 1 and not _rivals(fitting[0], piece, found, usable):
+            fitting[0].append(piece)
         else:
-            whole.append(Series(kind, piece.series_uid, piece.study_uid, piece.frame_uid, piece.grid, piece.slices))
-    if len(found) > len(whole):
-        what = f"{kind}: {len(found)} series of one geometry that continue each other are read as {len(whole)}"
-        problems.append(Problem(whole[0].first, "pieces", what, "nothing to do", len(found)))
-    return whole
+            whole.append([piece])
+    joined = [_joined(pieces) for pieces in whole]
+    if len(usable) > len(whole):
+        what = f"{kind}: {len(usable)} series of one geometry that continue each other are read as {len(whole)}"
+        problems.append(Problem(joined[0].first, "pieces", what, "nothing to do", len(usable)))
+    return joined + [each for each in found if not each.usable]
+
+
+def _joined(pieces: list[Series]) -> Series:
+    return replace(pieces[0], slices=sorted(each for piece in pieces for each in piece.slices))
+
+
+def _rivals(pieces: list[Series], piece: Series, found: list[Series], usable: list[Series]) -> bool:
+    """Whether another one, at the places of `piece` or between them, would belong to these as well as it does."""
+    one = _joined(pieces)
+    others = [each for each in found if each is not piece and not any(each is known for known in pieces)]
+    return any(overlap(piece, each) and _belong(one, each, usable) for each in others)
 
 
 def _belong(one: Series, other: Series, found: list[Series]) -> bool:
