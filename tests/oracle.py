@@ -13,6 +13,7 @@ import pydicom
 AIR = -1024.0
 DOSES = ("full", "quarter")
 ERROR = "error"  # a reason without a kind of its own: missing, damaged, or of a form that CT does not have
+UNREAD = "unread"  # pydicom stops at it: who reads on may find another reason
 NO_AXIAL_HU = {
     "localizer": "LOCALIZER SCOUT TOPOGRAM SCANOGRAM",
     "intensity projection": "MIP MINIP MAXIP MAX_IP MIN_IP RAYSUM",
@@ -41,19 +42,25 @@ def judge(path: Path) -> Verdict:
         warnings.simplefilter("ignore")
         try:
             ds = pydicom.dcmread(path)
-            kinds, form = kinds_of(ds), form_of(ds)
-        except Exception:  # noqa: BLE001 - pydicom raises many kinds: the file is none that it reads
-            return Verdict({ERROR}, {ERROR})
-        verdict = Verdict(kinds | form | geometry_of(ds), kinds | form)
+        except Exception:  # noqa: BLE001 - pydicom raises many kinds: no DICOM file, or one that is cut
+            return Verdict({ERROR, UNREAD}, {ERROR, UNREAD})
+        kinds, form, geometry = (asked(question, ds) for question in (kinds_of, form_of, geometry_of))
+        verdict = Verdict(kinds | form | geometry, kinds | form)
         if not verdict.image:
             try:
-                stored = ds.pixel_array.astype(int)
+                verdict.hu = hounsfield(ds, ds.pixel_array.astype(int))
             except Exception:  # noqa: BLE001 - no decoder, or no image that one could decode
-                verdict.image.add(ERROR)
-            else:
-                verdict.hu = hounsfield(ds, stored)
-                verdict.image |= {ERROR} if verdict.hu is None else set()
+                verdict.hu = None
+            verdict.image |= {ERROR} if verdict.hu is None else set()
         return verdict
+
+
+def asked(question, ds: pydicom.Dataset) -> set[str]:
+    """What one of the questions below finds."""
+    try:
+        return question(ds) if len(ds) else {ERROR, UNREAD}
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds for an element that is damaged
+        return {ERROR, UNREAD}
 
 
 def kinds_of(ds) -> set[str]:
@@ -179,6 +186,8 @@ def fates(slices: list[Slice], other_studies: bool) -> dict[Path, set[str]]:
     for each in slices:
         if each.refusal:
             found[each.path] = {each.refusal}
+        elif not each.kind[1]:
+            found[each.path] = {"no thickness"}
         else:
             by_uid[each.patient, each.kind, each.dose, each.uids].append(each)
     for together in by_uid.values():
@@ -198,7 +207,7 @@ def fates(slices: list[Slice], other_studies: bool) -> dict[Path, set[str]]:
                     found[same[0].path] = found.get(same[0].path, set())
     there = defaultdict(list)  # what was left out, too: beside it, headers cannot say whose partner the other phase's is
     for each in slices:
-        if not each.refusal:
+        if not each.refusal and each.kind[1]:
             there[each.series].append(each)
     for series, members in left.items():
         others = [rest for key, rest in there.items() if key[-1] != series[-1] and fits(members, rest, other_studies)]

@@ -1,6 +1,6 @@
 """One slice in an unusual but valid form: how HU are stored, what is padding, which words its header has."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,8 @@ SYNTAXES = {ExplicitVRLittleEndian: 4, ImplicitVRLittleEndian: 2, ExplicitVRBigE
 SCALES = {(True, 12): [(1, 0), (2, -1024)], (True, 16): [(1, 0), (1, -1024), (0.5, 0.25), (1.2207, -37.5), (1, 37)],
           (False, 12): [(1, -1024), (1, -1000), (2, -1024)],
           (False, 16): [(1, -1024), (1, -8192), (0.25, -1024), (1, -1500.5), (10, -10240)]}  # fmt: skip
-WORDS = {("ORIGINAL", "PRIMARY", "AXIAL"): 8, ("DERIVED", "SECONDARY", "AXIAL"): 3, ("ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"): 3,
-         ("ORIGINAL", "PRIMARY", "AXIAL", "HELIX"): 2}  # fmt: skip
+AXIAL = ("ORIGINAL", "PRIMARY", "AXIAL")
+WORDS = {AXIAL: 8, (*AXIAL, "CT_SOM5 SPI"): 3, (*AXIAL, "HELIX"): 2, ("DERIVED", "SECONDARY", "AXIAL"): 3}
 REFUSED_WORDS = {"CSA MIP": "intensity projection", "CBF": "perfusion map", "VNC": "material map", "Z_EFF": "material map",
                  "MPR\\CURVED": "rendering", "SUBTRACTION": "subtraction image", "SCREEN SAVE": "rendering"}  # fmt: skip
 UNITS = {"HU": 8, None: 4, "": 1}
@@ -50,6 +50,10 @@ class Encoding:
     margin: str
     refusal: str
 
+    def like(self, other: "Encoding") -> "Encoding":
+        """The same for an image of the other's kind."""
+        return replace(self, image_type=other.image_type, unit=other.unit, refusal=other.refusal)
+
 
 def encoding(rng) -> Encoding:
     """A random one."""
@@ -58,10 +62,10 @@ def encoding(rng) -> Encoding:
     lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     brightest = min(highest, round((3071 - intercept) / slope))
     water = min(max(round(-intercept / slope), lowest + 20), highest - 20)
-    padding = choose(rng, {"": 4, "convention": 3 if signed or bits == 16 else 0, "lowest": 2, "water": 2, "brightest": 1, "range": 2,
-                           "range of water": 2})  # fmt: skip
-    declared = {"lowest": (lowest, None), "water": (water, None), "brightest": (brightest, None), "range": (lowest, lowest + 9),
-                "range of water": (water - 6, water + 6)}.get(padding)  # fmt: skip
+    paddings = {"lowest": (lowest, None), "water": (water, None), "brightest": (brightest, None),
+                "range": (lowest, lowest + 9), "range of water": (water - 6, water + 6)}  # fmt: skip
+    padding = choose(rng, {"": 4, "convention": 3 if signed or bits == 16 else 0} | dict.fromkeys(paddings, 2))
+    declared = paddings.get(padding)
     if declared and declared[1] is not None and rng.random() < 0.3:
         declared = declared[::-1]
     words, unit, refusal = choose(rng, WORDS), choose(rng, UNITS), ""
@@ -105,13 +109,13 @@ def pixels(rng, form: Encoding, rows: int, columns: int) -> tuple[np.ndarray, np
 def write(path: Path, stored: np.ndarray, form: Encoding, header: dict) -> None:
     """A CT Image Storage file with every mandatory attribute."""
     ds, ds.file_meta = Dataset(), FileMetaDataset()
-    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = CTImageStorage, header["SOPInstanceUID"]
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if form.syntax == RLELossless else form.syntax
     ds.SOPClassUID, ds.Modality, ds.ImageType = CTImageStorage, "CT", list(form.image_type)
     ds.PatientSex, ds.StudyDate, ds.StudyTime, ds.StudyID, ds.SeriesNumber, ds.AcquisitionNumber = "", "", "", "", 1, 1
     ds.PositionReferenceIndicator, ds.KVP = "", "120"
     for name, value in header.items():
         setattr(ds, name, value)
+    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", int(form.signed)
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, form.bits, form.bits - 1
     ds.Rows, ds.Columns = stored.shape

@@ -1,6 +1,7 @@
 """Slices to series. A series is a SeriesInstanceUID on one grid; what was delivered in pieces is put together again by a
 rule, and said. Nothing is merged because names agree: two phases, two fields of view and two studies stay apart."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ Z_DECIMALS = 2  # two slices are at one place if their z agree when rounded to 0
 FOREIGN = 1 / 3  # of a series: fewer slices on another grid are left out, as many or more are a series of their own
 MOST = 8  # grids of one series that others are compared with: no more than three can be kept
 NEAREST, GAP = 0.9, 1.5  # spacings of slices between two pieces of one series
+AS_WELL = 0.05  # spacings: of two that fit a piece so nearly alike, none is taken
 
 Slices = list[tuple[float, Path]]
 """(z in mm, file), z rising."""
@@ -76,9 +78,10 @@ def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Seri
 
 
 def overlap(one: Series, other: Series) -> bool:
-    """Whether slices of one lie at the places of the other's, or between them."""
-    return (one.slices[0][0] <= other.slices[-1][0] + 10**-Z_DECIMALS
-            and other.slices[0][0] <= one.slices[-1][0] + 10**-Z_DECIMALS)  # fmt: skip
+    """Whether slices of one lie on the other's grid, and at the places of its slices or between them."""
+    near = 10**-Z_DECIMALS
+    return (one.slices[0][0] <= other.slices[-1][0] + near and other.slices[0][0] <= one.slices[-1][0] + near
+            and not difference(one.grid, other.grid))  # fmt: skip
 
 
 def _by_grid(
@@ -138,8 +141,10 @@ def _together(kind: SeriesKind, found: list[Series], problems: list[Problem]) ->
     where a piece could belong to either of two phases, none is put together."""
     usable, whole = [each for each in found if each.usable], list[list[Series]]()
     for piece in sorted(usable, key=lambda each: (each.slices[0][0], each.series_uid)):
-        fitting = [pieces for pieces in whole if _belong(_joined(pieces), piece, usable)]
-        if len(fitting) == 1 and not _rivals(fitting[0], piece, found, usable):
+        off = [_misfit(_joined(pieces), piece, usable) for pieces in whole]
+        best = min(off, default=math.inf)
+        fitting = [pieces for pieces, each in zip(whole, off, strict=True) if each <= best + AS_WELL]
+        if best < math.inf and len(fitting) == 1 and not _rivals(fitting[0], piece, best, found, usable):
             fitting[0].append(piece)
         else:
             whole.append([piece])
@@ -154,20 +159,23 @@ def _joined(pieces: list[Series]) -> Series:
     return replace(pieces[0], slices=sorted(each for piece in pieces for each in piece.slices))
 
 
-def _rivals(pieces: list[Series], piece: Series, found: list[Series], usable: list[Series]) -> bool:
+def _rivals(pieces: list[Series], piece: Series, best: float, found: list[Series], usable: list[Series]) -> bool:
     """Whether another one, at the places of `piece` or between them, would belong to these as well as it does."""
-    one = _joined(pieces)
-    others = [each for each in found if each is not piece and not any(each is known for known in pieces)]
-    return any(overlap(piece, each) and _belong(one, each, usable) for each in others)
+    one, known = _joined(pieces), {id(each) for each in (piece, *pieces)}
+    others = [each for each in found if id(each) not in known]
+    return any(overlap(piece, each) and _misfit(one, each, usable) <= best + AS_WELL for each in others)
 
 
-def _belong(one: Series, other: Series, found: list[Series]) -> bool:
-    if (one.study_uid, one.frame_uid) != (other.study_uid, other.frame_uid) or difference(one.grid, other.grid):
-        return False
+def _misfit(one: Series, other: Series, found: list[Series]) -> float:
+    """How far, in spacings, the distance of two pieces is from one spacing; infinite where they are none of one series."""
+    if (one.study_uid, one.frame_uid) != (other.study_uid, other.frame_uid) or (
+            one.grid != other.grid and difference(one.grid, other.grid)):  # fmt: skip
+        return math.inf
     here, there = (np.array([z for z, _ in each.slices]) for each in (one, other))
     nearest = float(np.abs(here[:, None] - there[None, :]).min())
     if nearest <= 10**-Z_DECIMALS:
-        return False
+        return math.inf
     longest = max(here, there, key=len)  # where all are of one slice, what lies between them tells the spacing
     steps = np.diff(longest if len(longest) > 1 else np.unique([each.slices[0][0] for each in found]))
-    return NEAREST <= nearest / float(np.median(steps)) <= GAP
+    spacings = nearest / float(np.median(steps)) if steps.size else math.inf
+    return abs(spacings - 1) if NEAREST <= spacings <= GAP else math.inf
