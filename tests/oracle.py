@@ -80,8 +80,6 @@ def kinds_of(ds) -> set[str]:
         found.add(CLASSES.get(sop_class, "another SOP class"))
     if ds.get("RescaleType") and ds.RescaleType != "HU":
         found.add(f"RescaleType {ds.RescaleType}")
-    if "ImagePositionPatient" not in ds and any(tag.is_private and tag.group >= 0x7029 for tag in ds.keys()):
-        found.add("projection data")
     return found
 
 
@@ -181,67 +179,65 @@ class Slice:
 def fates(slices: list[Slice], other_studies: bool) -> dict[Path, set[str]]:
     """What may become of each file: 'paired', 'single', or the kind of the problem that leaves it out; more than one only
     where headers cannot decide. ``other_studies``: of a collection whose doses may have other studies."""
-    found, left = {}, defaultdict(list)
-    by_uid = defaultdict(list)
-    for each in slices:
-        if each.refusal:
-            found[each.path] = {each.refusal}
-        elif not each.kind[1]:
-            found[each.path] = {"no thickness"}
-        else:
-            by_uid[each.patient, each.kind, each.dose, each.uids].append(each)
-    for together in by_uid.values():
-        for grid in {each.grid for each in together}:
-            members = [each for each in together if each.grid == grid]
-            if 3 * len(members) < len(together):
-                found |= {each.path: {"odd geometry"} for each in members}
-            elif lost := clashes(members):
-                found |= {each.path: {"same z"} for each in lost}
-            else:
-                places = defaultdict(list)
-                for each in members:
-                    places[round(each.z, 2)].append(each)
-                for same in places.values():
-                    found |= {each.path: {"copy"} for each in same if len(same) > 1}
-                    left[same[0].series].append(same[0])
-                    found[same[0].path] = found.get(same[0].path, set())
-    there = defaultdict(list)  # what was left out, too: beside it, headers cannot say whose partner the other phase's is
-    for each in slices:
-        if not each.refusal and each.kind[1]:
-            there[each.series].append(each)
+    found = {each.path: {each.refusal or "no thickness"} for each in slices if each.refusal or not each.kind[1]}
+    good = [each for each in slices if each.path not in found]
+    there, left = defaultdict(list), defaultdict(list)
+    for each in good:
+        there[each.series].append(each)
+    for each in kept(good, found):
+        left[each.series].append(each)
     for series, members in left.items():
-        others = [rest for key, rest in there.items() if key[-1] != series[-1] and fits(members, rest, other_studies)]
-        partners = [rest for key, rest in left.items() if key[-1] != series[-1] and key[0] == series[0]
-                    and fits(members, rest, other_studies)]  # fmt: skip
-        back = [rest for key, rest in there.items() if key[-1] == series[-1] and partners
-                and fits(rest, partners[0], other_studies)]  # fmt: skip
-        places = {round(each.z, 2) for rest in partners for each in rest}
+        # What was left out counts, too: headers cannot say whose partner the other phase's is
+        others = [key for key, rest in there.items() if key[-1] != series[-1] and fits(members, rest, other_studies)]
+        partners = [key for key in others if key[0] == series[0] and fits(members, left.get(key, []), other_studies)]
+        back = [key for key, rest in there.items() if key[-1] == series[-1] and partners
+                and fits(rest, left[partners[0]], other_studies)]  # fmt: skip
+        places = {round(each.z, 2) for key in partners for each in left[key]}
         for each in members:
             paired = "paired" if round(each.z, 2) in places else "no partner"
-            found[each.path] |= ({paired} if partners and len(others) == len(back) == 1 else
-                                 {paired, "single"} if partners else {"single"})  # fmt: skip
+            certain = len(others) == len(back) == 1
+            found[each.path] |= {"single"} if not partners else {paired} if certain else {paired, "single"}
     return found
 
 
-def whole(slices: list[Slice]) -> set[tuple]:
-    """The series that must not come in pieces: no other one of the same patient, dose and kind is on their grid."""
-    alike = defaultdict(set)
+def kept(slices: list[Slice], found: dict[Path, set[str]]) -> list[Slice]:
+    """One of each place, of the series of which none is left out; what becomes of the others goes to `found`."""
+    together, best = defaultdict(list), []
     for each in slices:
-        alike[each.patient, each.dose, each.kind, each.grid].add(each.series)
-    return {series for found in alike.values() for series in found if len(found) == 1}
+        together[each.patient, each.kind, each.dose, each.uids].append(each)
+        found[each.path] = set()
+    for members in together.values():
+        for grid in {each.grid for each in members}:
+            some = [each for each in members if each.grid == grid]
+            lost = "odd geometry" if 3 * len(some) < len(members) else "same z" if clash(some) else ""
+            for each in some:
+                same = [other for other in some if round(other.z, 2) == round(each.z, 2)]
+                found[each.path] |= {lost} if lost else {"copy"} if len(same) > 1 else set()
+                best += [each] if not lost and each is same[0] else []
+    return best
 
 
-def clashes(members: list[Slice]) -> list[Slice]:
-    """All of a series in which two different files have one place."""
-    for each in members:
-        for other in members:
-            if round(each.z, 2) == round(other.z, 2) and each.path.read_bytes() != other.path.read_bytes():
-                return members
-    return []
+def whole(slices: list[Slice]) -> set[tuple]:
+    """The series that must not come in pieces: no other one of the same patient, study, dose and kind is on their grid. One
+    of two places under two UIDs may: nothing says how far apart its slices are, nor may one whose third is lost."""
+    alike, uids = defaultdict(set), defaultdict(set)
+    for each in slices:
+        alike[each.patient, each.dose, each.kind, each.grid, each.uids[:2]].add(each.series)
+        uids[each.series].add(each.uids)
+    scattered = {series for series, found in uids.items() if len(found) in (2, 3)}
+    return {series for found in alike.values() for series in found if len(found) == 1} - scattered
+
+
+def clash(members: list[Slice]) -> bool:
+    """Whether two different files have one place."""
+    return any(round(each.z, 2) == round(other.z, 2) and each.path.read_bytes() != other.path.read_bytes()
+               for each in members for other in members)  # fmt: skip
 
 
 def fits(some: list[Slice], others: list[Slice], other_studies: bool) -> bool:
     """Whether two series of other doses could be taken for a pair by all that headers say."""
+    if not others:
+        return False
     one, other = some[0], others[0]
     linked = other_studies or one.uids[0] == other.uids[0] or one.uids[1] == other.uids[1]
     alike = (one.patient, one.kind, one.grid) == (other.patient, other.kind, other.grid)

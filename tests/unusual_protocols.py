@@ -8,7 +8,8 @@ from tests.unusual_slices import choose
 
 PEOPLE = [
     ("ISO_IR 100", "Müßiggänger^Jürgen"), ("ISO_IR 192", "Яковенко^Ольга"), ("ISO_IR 144", "Люксембург^Роза"),
-    ("GB18030", "王小东^方方方"), ("ISO 2022 IR 6\\ISO 2022 IR 87", "Yamadera^Tarouji=山田寺^太郎次"), ("", "Zyxwell^Hildegund"),
+    ("GB18030", "王小东^方方方"), ("", "Zyxwell^Hildegund"),
+    ("ISO 2022 IR 6\\ISO 2022 IR 87", "Yamadera^Tarouji=山田寺^太郎次"),
 ]  # fmt: skip
 SECRETS = {"InstitutionName": "Wolkenklinik", "ReferringPhysicianName": "Ruhmkorff^Dora", "AccessionNumber": "ACC7788",
            "StudyDescription": "Geheimstudie", "PatientBirthDate": "19710307", "StationName": "STATIONXY"}  # fmt: skip

@@ -47,8 +47,7 @@ def paired(found: list[Series], known: bool, problems: list[Problem]) -> tuple[d
         kinds[PairKey(each.kind.patient, each.kind.kernel, each.kind.thickness_mm)][each.kind.dose].append(each)
     series, pairs = {}, []
     for kind, doses in sorted(kinds.items()):
-        candidates = [_candidates(doses[dose]) for dose in DOSES]
-        partners = [pair for pair in _partners(*candidates, known) if all(each.usable for each in pair)]
+        partners = _partners(doses[FULL], doses[LOW], known)
         taken = {id(each) for pair in partners for each in pair}
         for number, pair in enumerate(partners, start=1):
             key = kind._replace(number=number)
@@ -66,20 +65,20 @@ def paired(found: list[Series], known: bool, problems: list[Problem]) -> tuple[d
     return series, pairs
 
 
-def _candidates(found: list[Series]) -> list[Series]:
-    """The usable ones, and what was left out beside them: a phase whose partner is left out must not get another's."""
-    return [each for each in found if each.usable or any(other.usable and overlap(each, other) for other in found)]
-
-
 def _partners(full: list[Series], low: list[Series], known: bool) -> list[tuple[Series, Series]]:
-    """Those that fit each other and nothing else; an equal frame of reference decides between several that fit."""
+    """Those that fit each other and nothing else; an equal frame of reference decides between several that fit. What is left
+    out counts, too, beside a usable one: the partner of a phase that is left out must not become another phase's."""
     both = [(one, other) for one in full for other in low]
     shape = len(full), len(low)
     fits = np.array([not _mismatch(*pair, known) for pair in both], bool).reshape(shape)
     same = np.array([one.frame_uid == other.frame_uid != "" for one, other in both], bool).reshape(shape) & fits
     fits &= same | ~(same.any(axis=1, keepdims=True) | same.any(axis=0, keepdims=True))
-    single = fits & (fits.sum(axis=1, keepdims=True) == 1) & (fits.sum(axis=0, keepdims=True) == 1)
-    return [(full[i], low[j]) for i, j in np.argwhere(single)]
+
+    def only(found: list[Series], place: int, fitting: np.ndarray) -> bool:
+        others = [found[i] for i in np.flatnonzero(fitting) if i != place]
+        return found[place].usable and not any(each.usable or overlap(each, found[place]) for each in others)
+
+    return [(full[i], low[j]) for i, j in np.argwhere(fits) if only(full, i, fits[:, j]) and only(low, j, fits[i])]
 
 
 def _mismatch(one: Series, other: Series, known: bool) -> str:

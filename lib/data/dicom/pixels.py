@@ -187,7 +187,7 @@ def _check_codestream(frame: bytes, form: PixelForm) -> None:
     if found != (form.columns, form.rows, 0, 0, 0, 0, 1, 1, 1) or not tile_width or not tile_height:
         raise ValueError(f"a codestream of {width} x {height}, {components} component(s), in a slice of another form")
     bits, signed = (precision & 0x7F) + 1, precision > 0x7F
-    fewer = 8 < bits < form.bits_stored and signed == form.signed  # some writers round BitsStored up: the values are the same
+    fewer = 8 < bits < form.bits_stored and signed == form.signed  # a writer rounded BitsStored up: the same values
     if not (fewer or bits in (form.bits_stored, 16)) or (signed and not form.signed):
         raise ValueError("the codestream's precision or sign contradicts the header")
     tiles = -(-width // tile_width) * -(-height // tile_height)

@@ -61,8 +61,8 @@ class Series:
 
 
 def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Series]:
-    """All series of these slices, ordered: each with one grid and one slice a place, z rising; among them those that are left
-    out as a whole (not `usable`). What is left out, and what is put together, goes to `problems`."""
+    """All series of these slices, ordered: each with one grid and one slice a place, z rising; also those that are left out
+    as a whole (not `usable`). What is left out, and what is put together, goes to `problems`."""
     named: dict[tuple, list[Path]] = defaultdict(list)
     for path, header in headers.items():
         kind = SeriesKind(header.patient, header.dose, header.kernel, header.thickness_mm)
@@ -168,14 +168,20 @@ def _rivals(pieces: list[Series], piece: Series, best: float, found: list[Series
 
 def _misfit(one: Series, other: Series, found: list[Series]) -> float:
     """How far, in spacings, the distance of two pieces is from one spacing; infinite where they are none of one series."""
-    if (one.study_uid, one.frame_uid) != (other.study_uid, other.frame_uid) or (
-            one.grid != other.grid and difference(one.grid, other.grid)):  # fmt: skip
+    if not _comparable(one, other):
         return math.inf
     here, there = (np.array([z for z, _ in each.slices]) for each in (one, other))
     nearest = float(np.abs(here[:, None] - there[None, :]).min())
     if nearest <= 10**-Z_DECIMALS:
         return math.inf
-    longest = max(here, there, key=len)  # where all are of one slice, what lies between them tells the spacing
-    steps = np.diff(longest if len(longest) > 1 else np.unique([each.slices[0][0] for each in found]))
-    spacings = nearest / float(np.median(steps)) if steps.size else math.inf
+    steps = np.diff(max(here, there, key=len))
+    if not steps.size:  # all are of one slice: what lies between them tells the spacing, if there are enough
+        steps = np.diff(np.unique([each.slices[0][0] for each in found if _comparable(one, each)]))
+        steps = steps if steps.size > 1 else np.array([math.inf])
+    spacings = nearest / float(np.median(steps))
     return abs(spacings - 1) if NEAREST <= spacings <= GAP else math.inf
+
+
+def _comparable(one: Series, other: Series) -> bool:
+    return (one.study_uid, one.frame_uid) == (other.study_uid, other.frame_uid) and (
+        one.grid == other.grid or not difference(one.grid, other.grid))
