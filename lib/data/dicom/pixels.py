@@ -122,7 +122,8 @@ def _decompressed(elements: Elements, form: PixelForm) -> np.ndarray:
                              "export it as Explicit VR Little Endian") from None  # fmt: skip
     if not decoder.is_available:
         package = "pylibjpeg-openjpeg" if "2000" in syntax.name else "pylibjpeg-libjpeg"
-        remedy = f"run 'pip install pylibjpeg {package}' (any of: {'; '.join(decoder.missing_dependencies)})"
+        missing = "; ".join(decoder.missing_dependencies)
+        remedy = f"run 'pip install pylibjpeg {package}'" + (f" (any of: {missing})" if missing else "")
         raise elements.error(f"compressed as {syntax.name}, no decoder is installed", remedy)
     try:
         frame = _frame(elements)
