@@ -92,7 +92,7 @@ def _deliver(made: Cohort, scan: Scan) -> None:
                 z = z + min(np.diff(z)) * 0.2
             elif dose == LOW and low == "missing":
                 z = z[1:]
-            shift = 0.02 * scan.spacing[0] if dose == LOW and low == "rounded" else 0.0  # still the same grid
+            shift = 0.02 * min(scan.spacing) if dose == LOW and low == "rounded" else 0.0  # still the same grid
             _series(made, here, dose, phase, form, z, shift, shared, one_each=phases != "between")
 
 
@@ -105,15 +105,14 @@ def _series(made: Cohort, scan: Scan, dose: str, phase: int, form: Encoding, z, 
     folder, header = _described(made, scan, dose, phase)
     uids = [shared or made.uid()] * len(z) if way in ("whole", "folders") else [made.uid() for _ in z]
     form_of_each = choose(rng, {False: 9, True: 1})
-    kernel = scan.header["ConvolutionKernel"][0]
+    kind = scan.header["ConvolutionKernel"][0], scan.header["SliceThickness"] or ("1" if "1mm" in folder.name else "")
     for place, height in enumerate([*z, z[-1]] if extra == "same z" else z):
         uid = uids[min(place, len(z) - 1) // 2 * 2 if way == "halves" else min(place, len(z) - 1)]
         path = folder / (f"Teil {place % 2}" if way == "folders" else "") / f"{scan.folder} {phase} {len(made.slices)}.dcm"
         form = encoding(rng).like(form) if form_of_each else form
         hu, stored = pixels(rng, form, *scan.shape)
-        each = Slice(path, scan.patient, f"scan {scan.number} phase {phase}", (kernel, scan.header["SliceThickness"]),
-                     scan.grid, dose, float(height), (scan.studies[dose], scan.frames[dose], uid),
-                     scan.refusal or form.refusal, hu)  # fmt: skip
+        each = Slice(path, scan.patient, f"scan {scan.number} phase {phase}", kind, scan.grid, dose, float(height),
+                     (scan.studies[dose], scan.frames[dose], uid), scan.refusal or form.refusal, hu)  # fmt: skip
         made.add(each, stored, form, header | {
             "ImagePositionPatient": [scan.origin[0] + shift, scan.origin[1], each.z], "PixelSpacing": list(scan.spacing)})
     if extra == "copy":
