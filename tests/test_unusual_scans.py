@@ -229,6 +229,12 @@ def test_phases_at_the_same_places_that_came_in_pieces_are_not_mixed(tmp_path, p
     assert sum(map(len, found.series.values())) == 8
 
 
+def test_of_two_pieces_that_would_continue_a_series_none_does(tmp_path):
+    for uid, z in enumerate(([0, 1], [2, 3], [2, 3])):
+        trees.foreign(tmp_path, f"{uid}", z=z, **{SERIES: f"1.2.{uid}"})
+    assert [len(slices) for slices in discover(tmp_path).series.values()] == [2, 2, 2]
+
+
 def test_a_piece_goes_to_the_phase_whose_spacing_it_keeps(tmp_path):
     """Two phases, one 0.8 mm after the other, 2 mm apart, each in two pieces."""
     for phase in (0, 1):

@@ -139,49 +139,53 @@ def _together(kind: SeriesKind, found: list[Series], problems: list[Problem]) ->
     """Pieces of one series as one: equal study, frame of reference and grid, and slices that continue each other's or fill
     their holes, as far apart as slices of one series are. Phases at the same places, or between them, are no pieces, and
     where a piece could belong to either of two phases, none is put together."""
-    usable, whole = [each for each in found if each.usable], list[list[Series]]()
-    for piece in sorted(usable, key=lambda each: (each.slices[0][0], each.series_uid)):
-        off = [_misfit(_joined(pieces), piece, usable) for pieces in whole]
-        best = min(off, default=math.inf)
-        fitting = [pieces for pieces, each in zip(whole, off, strict=True) if each <= best + AS_WELL]
-        if best < math.inf and len(fitting) == 1 and not _rivals(fitting[0], piece, best, found, usable):
-            fitting[0].append(piece)
+    alike: list[list[Series]] = []
+    for each in found:
+        known = next((some for some in alike if (some[0].study_uid, some[0].frame_uid) == (each.study_uid, each.frame_uid)
+                      and not difference(some[0].grid, each.grid)), None)  # fmt: skip
+        if known is None:
+            alike.append([each])
         else:
-            whole.append([piece])
-    joined = [_joined(pieces) for pieces in whole]
-    if len(usable) > len(whole):
-        what = f"{kind}: {len(usable)} series of one geometry that continue each other are read as {len(whole)}"
-        problems.append(Problem(joined[0].first, "pieces", what, "nothing to do", len(usable)))
+            known.append(each)
+    joined = sorted((whole for some in alike for whole in _joined(some)), key=_place)
+    usable = sum(each.usable for each in found)
+    if usable > len(joined):
+        what = f"{kind}: {usable} series of one geometry that continue each other are read as {len(joined)}"
+        problems.append(Problem(joined[0].first, "pieces", what, "nothing to do", usable))
     return joined + [each for each in found if not each.usable]
 
 
-def _joined(pieces: list[Series]) -> Series:
-    return replace(pieces[0], slices=sorted(each for piece in pieces for each in piece.slices))
+def _place(series: Series) -> tuple[float, str]:
+    return series.slices[0][0], series.series_uid
 
 
-def _rivals(pieces: list[Series], piece: Series, best: float, found: list[Series], usable: list[Series]) -> bool:
-    """Whether another one, at the places of `piece` or between them, would belong to these as well as it does."""
-    one, known = _joined(pieces), {id(each) for each in (piece, *pieces)}
-    others = [each for each in found if id(each) not in known]
-    return any(overlap(piece, each) and _misfit(one, each, usable) <= best + AS_WELL for each in others)
+def _joined(found: list[Series]) -> list[Series]:
+    """The usable ones of these, which have study, frame of reference and grid in common; pieces of one as one."""
+    usable = sorted((each for each in found if each.usable), key=_place)
+    places = np.unique([each.slices[0][0] for each in usable])
+    spacing = float(np.median(np.diff(places))) if len(places) > 2 else math.inf  # where each has one slice
+    whole: list[Series] = []
+    owner: dict[int, Series] = {}
+    for piece in usable:
+        off = [_misfit(each, piece, spacing) for each in whole]
+        best = min(off, default=math.inf)
+        fitting = [each for each, by in zip(whole, off, strict=True) if by <= best + AS_WELL]
+        rivals = best < math.inf and any(
+            owner.get(id(each)) is not fitting[0] and overlap(piece, each)
+            and _misfit(fitting[0], each, spacing) <= best + AS_WELL for each in found if each is not piece)
+        if best < math.inf and len(fitting) == 1 and not rivals:
+            owner[id(piece)] = fitting[0]
+            fitting[0].slices = sorted(fitting[0].slices + piece.slices)
+        else:
+            owner[id(piece)] = replace(piece)
+            whole.append(owner[id(piece)])
+    return whole
 
 
-def _misfit(one: Series, other: Series, found: list[Series]) -> float:
-    """How far, in spacings, the distance of two pieces is from one spacing; infinite where they are none of one series."""
-    if not _comparable(one, other):
-        return math.inf
+def _misfit(one: Series, other: Series, spacing: float) -> float:
+    """How far, in spacings of slices, the distance of two pieces is from one spacing; infinite where they are none of one
+    series. ``spacing``: in mm, of those that have one slice."""
     here, there = (np.array([z for z, _ in each.slices]) for each in (one, other))
-    nearest = float(np.abs(here[:, None] - there[None, :]).min())
-    if nearest <= 10**-Z_DECIMALS:
-        return math.inf
-    steps = np.diff(max(here, there, key=len))
-    if not steps.size:  # all are of one slice: what lies between them tells the spacing, if there are enough
-        steps = np.diff(np.unique([each.slices[0][0] for each in found if _comparable(one, each)]))
-        steps = steps if steps.size > 1 else np.array([math.inf])
-    spacings = nearest / float(np.median(steps))
-    return abs(spacings - 1) if NEAREST <= spacings <= GAP else math.inf
-
-
-def _comparable(one: Series, other: Series) -> bool:
-    return (one.study_uid, one.frame_uid) == (other.study_uid, other.frame_uid) and (
-        one.grid == other.grid or not difference(one.grid, other.grid))
+    nearest, longest = float(np.abs(here[:, None] - there[None, :]).min()), max(here, there, key=len)
+    spacings = nearest / (float(np.median(np.diff(longest))) if len(longest) > 1 else spacing)
+    return abs(spacings - 1) if nearest > 10**-Z_DECIMALS and NEAREST <= spacings <= GAP else math.inf
