@@ -169,6 +169,7 @@ class Slice:
     uids: tuple[str, str, str]  # of the study, the frame of reference, the series
     refusal: str  # the kind by which it is refused, '' if it is an axial slice in HU
     hu: np.ndarray = field(compare=False, repr=False)
+    warned: tuple[str, ...] = ()  # kinds of the problems that say what was assumed of it
 
     @property
     def series(self) -> tuple:

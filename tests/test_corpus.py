@@ -167,7 +167,8 @@ def check_voxels(manifest, made: Cohort, out: Path) -> dict[Path, str]:
 
 
 def check_accounts(found: Discovery, made: Cohort, fates: dict[Path, set[str]], stored: dict[Path, str]) -> None:
-    """Each file is stored as it must be, or left out for the reason that the oracle has; and none is counted twice."""
+    """Each file is stored as it must be, or left out for the reason that the oracle has, and none is counted twice; what was
+    assumed of a slice is said."""
     refused, left = Counter(made.clutter), Counter()
     for each in made.slices:
         ways = fates[each.path]
@@ -179,11 +180,15 @@ def check_accounts(found: Discovery, made: Cohort, fates: dict[Path, set[str]], 
             assert ways - STORED, f"{each} is not in the store, expected {ways}"
             left[min(ways - STORED)] += 1
     assert found.ignored == dict(refused)
-    counted = Counter()
+    warned = Counter(kind for each in made.slices for kind in each.warned if not each.refusal and each.kind[1])
+    counted, said = Counter(), Counter()
     for problem in found.problems:
+        said[problem.kind] += problem.count
         if problem.kind in LEFT_OUT or "no partner slice" in problem.what:
             counted[problem.kind] += problem.count
     assert counted.total() == left.total(), f"{counted}, not {left}"
+    for kind in ("patient assumed", "dose assumed", "tenth dose"):
+        assert said[kind] == warned[kind], kind
     for kind in ("same z", "odd geometry", "no thickness"):
         assert counted[kind] == left[kind], kind
 

@@ -104,6 +104,8 @@ def _series(made: Cohort, scan: Scan, dose: str, phase: int, form: Encoding, z, 
     way, extra = choose(rng, ways), choose(rng, {"": 12, "copy": 1, "same z": 1})
     folder, header = _described(made, scan, dose, phase)
     uids = [shared or made.uid()] * len(z) if way in ("whole", "folders") else [made.uid() for _ in z]
+    warned = {"patient assumed": scan.patient.startswith("study"), "dose assumed": scan.words is None,
+              "tenth dose": made.collection == "tcia" and scan.header["PatientID"][0] == "C" and dose == LOW}  # fmt: skip
     form_of_each = choose(rng, {False: 9, True: 1})
     kind = scan.header["ConvolutionKernel"][0], scan.header["SliceThickness"] or ("1" if "1mm" in folder.name else "")
     for place, height in enumerate([*z, z[-1]] if extra == "same z" else z):
@@ -112,7 +114,8 @@ def _series(made: Cohort, scan: Scan, dose: str, phase: int, form: Encoding, z, 
         form = encoding(rng).like(form) if form_of_each else form
         hu, stored = pixels(rng, form, *scan.shape)
         each = Slice(path, scan.patient, f"scan {scan.number} phase {phase}", kind, scan.grid, dose, float(height),
-                     (scan.studies[dose], scan.frames[dose], uid), scan.refusal or form.refusal, hu)  # fmt: skip
+                     (scan.studies[dose], scan.frames[dose], uid), scan.refusal or form.refusal, hu,
+                     tuple(kind for kind, said in warned.items() if said))  # fmt: skip
         made.add(each, stored, form, header | {
             "ImagePositionPatient": [scan.origin[0] + shift, scan.origin[1], each.z], "PixelSpacing": list(scan.spacing)})
     if extra == "copy":
