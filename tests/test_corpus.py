@@ -27,8 +27,8 @@ from lib.errors import CohortError, DicomError
 from tests import oracle
 from tests.unusual_series import Cohort, cohort
 
-COHORTS = {"short": 30, "full": 1000}
-ONCE = 10  # folders that one test looks at
+COHORTS = {"short": 24, "full": 1000}
+ONCE = 8  # folders that one test looks at
 STORED = {"paired", "single"}
 LEFT_OUT = {"same z", "odd geometry", "copy", "no thickness", "odd header", "unreadable", "undecodable"}
 ZOO = ("pydicom-data", "1.0.0", "data_store/data", "1f2bd8f93d8c1d777c4c18a71108907edde95e919ebe02419c055f31e19267c1")
