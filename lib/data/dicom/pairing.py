@@ -9,7 +9,7 @@ import numpy as np
 
 from lib.data.dicom.geometry import TOLERANCE, difference
 from lib.data.dicom.identity import Problem
-from lib.data.dicom.series import Series, SeriesKind
+from lib.data.dicom.series import Series, SeriesKind, overlap
 from lib.data.doses import DOSES, FULL, LOW
 
 
@@ -40,8 +40,8 @@ class PairKey(NamedTuple):
 
 
 def paired(found: list[Series], known: bool, problems: list[Problem]) -> tuple[dict[SeriesKey, Series], list[PairKey]]:
-    """Every series by its key, and the keys of those that have both doses: partners have the same number. `known`: of a
-    collection whose doses have other studies. What has no partner goes to `problems`."""
+    """Every usable series by its key, and the keys of those that have both doses: partners have the same number. `known`: of
+    a collection whose doses have other studies. What has no partner goes to `problems`."""
     kinds: dict[PairKey, dict[str, list[Series]]] = defaultdict(lambda: {dose: [] for dose in DOSES})
     for each in found:
         kinds[PairKey(each.kind.patient, each.kind.kernel, each.kind.thickness_mm)][each.kind.dose].append(each)
@@ -55,7 +55,8 @@ def paired(found: list[Series], known: bool, problems: list[Problem]) -> tuple[d
             series |= {key.of(dose): each for dose, each in zip(DOSES, pair, strict=True)}
             problems += _unpaired(key, pair)
         for dose, other in ((FULL, LOW), (LOW, FULL)):
-            for number, each in enumerate((each for each in doses[dose] if id(each) not in taken), len(partners) + 1):
+            rest = [each for each in doses[dose] if each.usable and id(each) not in taken]
+            for number, each in enumerate(rest, len(partners) + 1):
                 key = kind._replace(number=number).of(dose)
                 series[key] = each
                 why = _reason(each, doses[other], known)
@@ -65,14 +66,19 @@ def paired(found: list[Series], known: bool, problems: list[Problem]) -> tuple[d
 
 
 def _partners(full: list[Series], low: list[Series], known: bool) -> list[tuple[Series, Series]]:
-    """Those that fit each other and nothing else; an equal frame of reference decides between several that fit."""
+    """Those that fit each other and nothing else; an equal frame of reference decides between several that fit. What is left
+    out counts, too, beside a usable one: the partner of a phase that is left out must not become another phase's."""
     both = [(one, other) for one in full for other in low]
     shape = len(full), len(low)
     fits = np.array([not _mismatch(*pair, known) for pair in both], bool).reshape(shape)
     same = np.array([one.frame_uid == other.frame_uid != "" for one, other in both], bool).reshape(shape) & fits
     fits &= same | ~(same.any(axis=1, keepdims=True) | same.any(axis=0, keepdims=True))
-    single = fits & (fits.sum(axis=1, keepdims=True) == 1) & (fits.sum(axis=0, keepdims=True) == 1)
-    return [(full[i], low[j]) for i, j in np.argwhere(single)]
+
+    def only(found: list[Series], place: int, fitting: np.ndarray) -> bool:
+        others = [found[i] for i in np.flatnonzero(fitting) if i != place]
+        return found[place].usable and not any(each.usable or overlap(each, found[place]) for each in others)
+
+    return [(full[i], low[j]) for i, j in np.argwhere(fits) if only(full, i, fits[:, j]) and only(low, j, fits[i])]
 
 
 def _mismatch(one: Series, other: Series, known: bool) -> str:
@@ -90,6 +96,8 @@ def _reason(series: Series, others: list[Series], known: bool) -> str:
     if not others:
         return "the series has no partner at the other dose"
     reasons = [_mismatch(series, other, known) for other in others]
+    if [other.usable for other, reason in zip(others, reasons, strict=True) if not reason] == [False]:
+        return "the other dose is left out"
     return next(filter(None, reasons), "") if all(reasons) else "more than one series of the other dose fits it"
 
 

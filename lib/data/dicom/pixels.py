@@ -117,12 +117,13 @@ def _decompressed(elements: Elements, form: PixelForm) -> np.ndarray:
     syntax = elements.syntax
     try:
         decoder = get_decoder(syntax)
-        available, missing = decoder.is_available, decoder.missing_dependencies
-    except NotImplementedError:
-        available, missing = False, []
-    if not available:
+    except NotImplementedError:  # of video, of the later parts of JPEG 2000: no package that we know decodes them
+        raise elements.error(f"compressed as {syntax.name}, for which there is no decoder",
+                             "export it as Explicit VR Little Endian") from None  # fmt: skip
+    if not decoder.is_available:
         package = "pylibjpeg-openjpeg" if "2000" in syntax.name else "pylibjpeg-libjpeg"
-        remedy = f"run 'pip install pylibjpeg {package}'" + (f" (any of: {'; '.join(missing)})" if missing else "")
+        missing = "; ".join(decoder.missing_dependencies)
+        remedy = f"run 'pip install pylibjpeg {package}'" + (f" (any of: {missing})" if missing else "")
         raise elements.error(f"compressed as {syntax.name}, no decoder is installed", remedy)
     try:
         frame = _frame(elements)
@@ -186,7 +187,9 @@ def _check_codestream(frame: bytes, form: PixelForm) -> None:
     found = (width, height, *offsets, tile_left, tile_top, components, *steps)
     if found != (form.columns, form.rows, 0, 0, 0, 0, 1, 1, 1) or not tile_width or not tile_height:
         raise ValueError(f"a codestream of {width} x {height}, {components} component(s), in a slice of another form")
-    if (precision & 0x7F) + 1 not in (form.bits_stored, 16) or (precision > 0x7F and not form.signed):
+    bits, signed = (precision & 0x7F) + 1, precision > 0x7F
+    fewer = 8 < bits < form.bits_stored and signed == form.signed  # a writer rounded BitsStored up: the same values
+    if not (fewer or bits in (form.bits_stored, 16)) or (signed and not form.signed):
         raise ValueError("the codestream's precision or sign contradicts the header")
     tiles = -(-width // tile_width) * -(-height // tile_height)
     if tiles > 65535:

@@ -1,9 +1,10 @@
 """Slices to series. A series is a SeriesInstanceUID on one grid; what was delivered in pieces is put together again by a
 rule, and said. Nothing is merged because names agree: two phases, two fields of view and two studies stay apart."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ Z_DECIMALS = 2  # two slices are at one place if their z agree when rounded to 0
 FOREIGN = 1 / 3  # of a series: fewer slices on another grid are left out, as many or more are a series of their own
 MOST = 8  # grids of one series that others are compared with: no more than three can be kept
 NEAREST, GAP = 0.9, 1.5  # spacings of slices between two pieces of one series
+AS_WELL = 0.05  # spacings: of two that fit a piece so nearly alike, none is taken
 
 Slices = list[tuple[float, Path]]
 """(z in mm, file), z rising."""
@@ -45,6 +47,7 @@ class Series:
     frame_uid: str  # of the frame of reference
     grid: Grid
     slices: Slices = field(default_factory=list)
+    usable: bool = True  # False: it is left out, and what fits it as well as another one fits neither for certain
 
     @property
     def first(self) -> Path:
@@ -58,8 +61,8 @@ class Series:
 
 
 def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Series]:
-    """All series of these slices, ordered: each with one grid and one slice a place, z rising. What is left out, and what is
-    put together, goes to `problems`."""
+    """All series of these slices, ordered: each with one grid and one slice a place, z rising; also those that are left out
+    as a whole (not `usable`). What is left out, and what is put together, goes to `problems`."""
     named: dict[tuple, list[Path]] = defaultdict(list)
     for path, header in headers.items():
         kind = SeriesKind(header.patient, header.dose, header.kernel, header.thickness_mm)
@@ -67,11 +70,18 @@ def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Seri
     found = [Series(kind, uid, *of, grid, [(headers[path].z_mm, path) for path in paths])
              for (kind, *of, uid), members in sorted(named.items())
              for grid, paths in _by_grid(kind, members, headers, problems)]  # fmt: skip
-    ordered = [each for each in found if _order(each, problems)]
     kinds: dict[SeriesKind, list[Series]] = defaultdict(list)
-    for each in ordered:
+    for each in found:
+        each.usable = _order(each, problems)
         kinds[each.kind].append(each)
     return [each for kind in sorted(kinds) for each in _together(kind, kinds[kind], problems)]
+
+
+def overlap(one: Series, other: Series) -> bool:
+    """Whether slices of one lie on the other's grid, and at the places of its slices or between them."""
+    near = 10**-Z_DECIMALS
+    return (one.slices[0][0] <= other.slices[-1][0] + near and other.slices[0][0] <= one.slices[-1][0] + near
+            and not difference(one.grid, other.grid))  # fmt: skip
 
 
 def _by_grid(
@@ -118,33 +128,64 @@ def _order(series: Series, problems: list[Problem]) -> bool:
         what = f"{count} different slices at z = {z:g} mm in series {series.kind}, so the series is left out"
         problems.append(Problem(path, "same z", what, "keep one reconstruction of the series in the folder"))
     series.slices = [found[0] for found in places.values()]
+    named = {path for _, path, _ in clash}
+    if clash and (rest := [path for _, path in series.slices if path not in named]):
+        what = f"the other {len(rest)} slice(s) of series {series.kind}, which is left out for places claimed twice"
+        problems.append(Problem(rest[0], "same z", what, "keep one reconstruction of the series in the folder", len(rest)))
     return not clash
 
 
 def _together(kind: SeriesKind, found: list[Series], problems: list[Problem]) -> list[Series]:
     """Pieces of one series as one: equal study, frame of reference and grid, and slices that continue each other's or fill
-    their holes, as far apart as slices of one series are. Phases at the same places, or between them, are no pieces."""
-    whole: list[Series] = []
-    for piece in sorted(found, key=lambda each: (each.slices[0][0], each.series_uid)):
-        for other in whole:
-            if _belong(other, piece, found):
-                other.slices = sorted(other.slices + piece.slices)
-                break
+    their holes, as far apart as slices of one series are. Phases at the same places, or between them, are no pieces, and
+    where a piece could belong to either of two phases, none is put together."""
+    alike: list[list[Series]] = []
+    for each in found:
+        known = next((some for some in alike if (some[0].study_uid, some[0].frame_uid) == (each.study_uid, each.frame_uid)
+                      and not difference(some[0].grid, each.grid)), None)  # fmt: skip
+        if known is None:
+            alike.append([each])
         else:
-            whole.append(Series(kind, piece.series_uid, piece.study_uid, piece.frame_uid, piece.grid, piece.slices))
-    if len(found) > len(whole):
-        what = f"{kind}: {len(found)} series of one geometry that continue each other are read as {len(whole)}"
-        problems.append(Problem(whole[0].first, "pieces", what, "nothing to do", len(found)))
+            known.append(each)
+    joined = sorted((whole for some in alike for whole in _joined(some)), key=_place)
+    usable = sum(each.usable for each in found)
+    if usable > len(joined):
+        what = f"{kind}: {usable} series of one geometry that continue each other are read as {len(joined)}"
+        problems.append(Problem(joined[0].first, "pieces", what, "nothing to do", usable))
+    return joined + [each for each in found if not each.usable]
+
+
+def _place(series: Series) -> tuple[float, str]:
+    return series.slices[0][0], series.series_uid
+
+
+def _joined(found: list[Series]) -> list[Series]:
+    """The usable ones of these, which have study, frame of reference and grid in common; pieces of one as one."""
+    usable = sorted((each for each in found if each.usable), key=_place)
+    places = np.unique([each.slices[0][0] for each in usable])
+    spacing = float(np.median(np.diff(places))) if len(places) > 2 else math.inf  # where each has one slice
+    whole: list[Series] = []
+    owner: dict[int, Series] = {}
+    for piece in usable:
+        off = [_misfit(each, piece, spacing) for each in whole]
+        best = min(off, default=math.inf)
+        fitting = [each for each, by in zip(whole, off, strict=True) if by <= best + AS_WELL]
+        rivals = best < math.inf and any(
+            owner.get(id(each)) is not fitting[0] and overlap(piece, each)
+            and _misfit(fitting[0], each, spacing) <= best + AS_WELL for each in found if each is not piece)
+        if best < math.inf and len(fitting) == 1 and not rivals:
+            owner[id(piece)] = fitting[0]
+            fitting[0].slices = sorted(fitting[0].slices + piece.slices)
+        else:
+            owner[id(piece)] = replace(piece)
+            whole.append(owner[id(piece)])
     return whole
 
 
-def _belong(one: Series, other: Series, found: list[Series]) -> bool:
-    if (one.study_uid, one.frame_uid) != (other.study_uid, other.frame_uid) or difference(one.grid, other.grid):
-        return False
+def _misfit(one: Series, other: Series, spacing: float) -> float:
+    """How far, in spacings of slices, the distance of two pieces is from one spacing; infinite where they are none of one
+    series. ``spacing``: in mm, of those that have one slice."""
     here, there = (np.array([z for z, _ in each.slices]) for each in (one, other))
-    nearest = float(np.abs(here[:, None] - there[None, :]).min())
-    if nearest <= 10**-Z_DECIMALS:
-        return False
-    longest = max(here, there, key=len)  # where all are of one slice, what lies between them tells the spacing
-    steps = np.diff(longest if len(longest) > 1 else np.unique([each.slices[0][0] for each in found]))
-    return NEAREST <= nearest / float(np.median(steps)) <= GAP
+    nearest, longest = float(np.abs(here[:, None] - there[None, :]).min()), max(here, there, key=len)
+    spacings = nearest / (float(np.median(np.diff(longest))) if len(longest) > 1 else spacing)
+    return abs(spacings - 1) if nearest > 10**-Z_DECIMALS and NEAREST <= spacings <= GAP else math.inf
