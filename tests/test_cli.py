@@ -144,6 +144,10 @@ def test_stages_at_once_are_the_profiles_or_as_asked(arguments, jobs, tmp_path, 
 
 @pytest.mark.parametrize("command", [["paper"], ["paper", "--unchecked"], ["simulate"], ["check", "--no-burst"]])
 def test_an_output_that_is_a_file_is_one_line(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OUTPUT", f"{tmp_path}/{'long' * 100}")
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path}/long") and "OUTPUT=" in error and error.count("\n") == 1
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     monkeypatch.setenv("OUTPUT", str(tmp_path / "file"))
     assert main(command) == 1
