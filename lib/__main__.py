@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lib.log
@@ -48,7 +49,7 @@ def _paper(arguments: argparse.Namespace) -> None:
             print(f"{stage.name:<32}{'up to date' if stage.is_current() else 'out of date'}")
         return
     if arguments.end_with_parent:
-        end_with_parent()
+        end_with_parent(arguments.end_with_parent)
     begin, late = time.monotonic(), make.due(study)
     if late:
         try:
@@ -188,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     lib.log.setup(parsed.verbose - parsed.quiet)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends the stages, too, as Ctrl-C does
     try:
-        with private.names():
+        with private.names(), _interrupted():
             return COMMANDS[parsed.command](parsed) or 0
     except PaperError as error:
         with private.names():
@@ -201,14 +202,24 @@ def main(arguments: list[str] | None = None) -> int:
     except MemoryError:
         return _failed("out of memory: close other programs, or try JOBS=1 or a smaller SET=training.batch=...")
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return _failed("stopped; the same command goes on from here", "", 130)
 
 
-def _failed(what: object) -> int:
+@contextmanager
+def _interrupted() -> Iterator[None]:
+    """Another thread that could not write stops this one: its error is the reason."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if lib.log.refused:
+            raise lib.log.refused[0] from None
+        raise
+
+
+def _failed(what: object, begin: str = "error: ", status: int = 1) -> int:
     with suppress(OSError):
-        print(f"error: {what}", file=sys.stderr)
-    return 1
+        print(f"{begin}{what}", file=sys.stderr)
+    return status
 
 
 COMMANDS = {"paper": _paper, "check": _check, "train": _train, "bench": _bench, "simulate": _simulate, "insert": _insert,

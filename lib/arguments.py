@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
     paper = commands.add_parser("paper", parents=[speech], help="bring all figures and tables up to date (make paper)",
                                 description="Run what is out of date of 00 to 06. Options are variables: make help.")
     paper.add_argument("--jobs", metavar="N", help="stages at once, each in a worker process (default: the profile's)")
-    paper.add_argument("--end-with-parent", action="store_true", help="stop when the process that started this one ends")
+    paper.add_argument("--end-with-parent", type=int, metavar="PID", help="stop when that process, the parent, ends")
     paper.add_argument("--list", action="store_true", help="only say which stages are out of date")
     paper.add_argument("--unchecked", action="store_true", help="start without `check`")
     check = commands.add_parser("check", parents=[speech], help="what a run needs and what is there (make check)",

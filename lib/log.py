@@ -6,10 +6,15 @@ command line calls :func:`setup`; in notebooks Python's own default shows warnin
 """
 
 import logging
+import os
 import re
 import shutil
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -21,6 +26,8 @@ LINES = "lib.workflow.lines"
 """The logger of what stages print in processes of their own, line by line, at level DEBUG."""
 
 BAR = re.compile(r".*?\d+%\|.*?\|[^[]*\[[^]]*\]")  # a line of tqdm, without what another wrote behind it
+refused: list[OSError] = []  # why a message of another thread than the main one could not be written, which stopped that
+
 EVERY = 15.0  # seconds between two bars where there is no terminal to write them over each other
 
 
@@ -33,6 +40,7 @@ def setup(verbosity: int = 0) -> None:
         0: information on standard output, warnings on standard error; 1 or more (``-v``): debugging too;
         -1 or less (``-q``): warnings only.
     """
+    refused.clear()
     logger = logging.getLogger(ROOT)
     for handler in [each for each in logger.handlers if isinstance(each, Console)]:
         logger.removeHandler(handler)
@@ -55,6 +63,25 @@ def to_file(path: Path) -> logging.Handler:
     return handler
 
 
+def _stop(error: OSError) -> None:
+    """Raises it in the main thread. Another, as that in which workers are heard, interrupts the main one by SIGTERM, once,
+    which then finds it in :data:`refused`."""
+    if threading.current_thread() is threading.main_thread():
+        raise error
+    if not refused:
+        refused.append(error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """A terminal that takes no more stops the run."""
+    try:
+        yield
+    except OSError as error:
+        _stop(error)
+
+
 class LogFile(logging.FileHandler):
     """A disk that refuses stops the run, in one line: results could not be written either."""
 
@@ -62,8 +89,9 @@ class LogFile(logging.FileHandler):
         error = sys.exc_info()[1]
         if isinstance(error, OSError):
             error.filename = error.filename or self.baseFilename
-            raise error
-        super().handleError(record)
+            _stop(error)
+        else:
+            super().handleError(record)
 
 
 class Unnamed(logging.Formatter):
@@ -80,10 +108,11 @@ class Console(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        if record.levelno >= logging.WARNING:
-            tqdm.write(f"{record.levelname.lower()}: {text}", file=sys.stderr)
-        else:
-            tqdm.write(text, file=sys.stdout)
+        with _heard():
+            if record.levelno >= logging.WARNING:
+                tqdm.write(f"{record.levelname.lower()}: {text}", file=sys.stderr)
+            else:
+                tqdm.write(text, file=sys.stdout)
 
 
 class Bars(logging.Handler):
@@ -99,10 +128,11 @@ class Bars(logging.Handler):
         if not found or time.monotonic() - self.shown < (1.0 if self.bar else EVERY):
             return
         self.shown = time.monotonic()
-        if self.bar is None:
-            tqdm.write(found[0], file=sys.stdout)
-        else:
-            self.bar.set_description_str(found[0][: shutil.get_terminal_size().columns - 1])
+        with _heard():
+            if self.bar is None:
+                tqdm.write(found[0], file=sys.stdout)
+            else:
+                self.bar.set_description_str(found[0][: shutil.get_terminal_size().columns - 1])
 
     def close(self) -> None:
         if self.bar is not None:

@@ -214,7 +214,7 @@ def test_an_input_that_is_a_file_stands_for_its_contents(tmp_path):
     assert len(keys) == 2 and not step().is_current(), "it changed while the work was done with what was there before"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "\x00\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", "\x00\xff"])
 def test_a_damaged_stamp_is_none(tmp_path, text):
     (tmp_path / "stamp.json").write_bytes(text.encode("latin-1"))
     step = Step("work", tmp_path / "stamp.json", {"lib.paper.published"}, {})

@@ -1,8 +1,10 @@
 """The command line and the Makefile, as a user types them."""
 
+import json
 import logging
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -60,7 +62,10 @@ def silence():
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["preprocess", "/no/such", "OUT"], "/no/such"),
+    (["preprocess", "/no/such", "OUT"], "/no/such: does not exist; expected a folder of DICOM slices"),
+    (["preprocess", "~nouser", "OUT"], "~nouser: does not exist; expected a folder of DICOM slices"),
+    (["preprocess", "/" + "long" * 100, "OUT"], "long: does not exist; expected a folder of DICOM slices"),
+    (["simulate", "/tmp/" + "long" * 100], "long: cannot be written (File name too long); make it writable, or write to"),
     (["paper", "--jobs", "two"], "JOBS=two is not a number"),
     (["simulate", "OUT", "--slices", "1"], "--slices 1 is too small"),
     (["train", "E9"], "E9 is not an experiment; choose one of mse, baseline, E1"),
@@ -137,12 +142,18 @@ def test_stages_at_once_are_the_profiles_or_as_asked(arguments, jobs, tmp_path, 
     assert main(["paper", "--unchecked", *arguments]) == 0 and asked == [jobs]
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("command", [["paper"], ["paper", "--unchecked"], ["simulate"], ["check", "--no-burst"]])
+def test_an_output_that_is_a_file_is_one_line(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OUTPUT", f"{tmp_path}/{'long' * 100}")
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path}/long") and "OUTPUT=" in error and error.count("\n") == 1
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     monkeypatch.setenv("OUTPUT", str(tmp_path / "file"))
-    assert main(["paper", "--unchecked"]) == 1
+    assert main(command) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and "cannot be written" in error and error.count("\n") == 1
+    assert error.startswith(f"error: {tmp_path / 'file'}") and "OUTPUT=" in error and error.count("\n") == 1
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "no folder"
 
 
 def test_paper_checks_first_and_starts_nothing_that_cannot_end(tmp_path):
@@ -203,6 +214,62 @@ def test_make_takes_values_as_data(value, tmp_path, monkeypatch):
     assert not (tmp_path / "pwned").exists()
 
 
+@pytest.fixture
+def environment_of_fakes(tmp_path):
+    """A VENV= that is up to date, whose Python notes how it was started, and then is the real one unless FAKE says no."""
+    folder = tmp_path / "venv"
+    (folder / "bin").mkdir(parents=True)
+    noting = f"{sys.executable} -c 'import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))' \"$@\""
+    (folder / "bin" / "python").write_text(f'#!/bin/sh\n[ -z "$REAL" ] || exec {sys.executable} "$@"\n{noting}\n',
+                                           encoding="utf-8")
+    (folder / "bin" / "python").chmod(0o755)
+    (folder / ".installed").touch()
+    return folder
+
+
+FREE = ("INSERT", "ENCODER", "LAMBDA", "SEEDS", "SET", "JOBS", "OUTPUT")  # variables that name nothing which must be there
+
+
+@pytest.mark.parametrize("where", ["command line", "environment"])
+@pytest.mark.parametrize("form", ["$(shell touch {})", "$$(touch {})", "$(touch {})", "`touch {}`", '"; touch {}; "',
+                                  "'; touch {}; '", "a b  c", "$HOME ~ * \\ # %"])  # fmt: skip
+def test_values_reach_the_program_as_they_were_typed(form, where, environment_of_fakes, tmp_path, monkeypatch):
+    value = form.format(tmp_path / "pwned")
+    for name in FREE if where == "environment" else ():
+        monkeypatch.setenv(name, value)
+    ended = make("paper", f"VENV={environment_of_fakes}", "PROFILE=smoke",
+                 *(f"{name}={value}" for name in FREE if where == "command line"))
+    assert ended.returncode == 0, ended.stderr
+    arguments, seen = json.loads(ended.stdout)
+    assert arguments[arguments.index("--jobs") + 1] == value
+    assert {name: seen[name] for name in FREE} == dict.fromkeys(FREE, value)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("name", ["DATA", "SPLIT", "VGG19_WEIGHTS", "MEDICAL_WEIGHTS", "EXPERIMENTS"])
+@pytest.mark.parametrize("where", ["command line", "environment"])
+def test_make_starts_nothing_with_a_file_that_is_not_there(name, where, environment_of_fakes, monkeypatch):
+    if where == "environment":
+        monkeypatch.setenv(name, "/no/such")
+    ended = make("paper", f"VENV={environment_of_fakes}", *([f"{name}=/no/such"] if where == "command line" else []))
+    assert ended.returncode == 2 and f"error: {name}=/no/such does not exist" in ended.stderr and not ended.stdout
+
+
+def test_kill_9_of_make_ends_the_run(environment_of_fakes, tmp_path):
+    environment = {**os.environ, "REAL": "1", "PROFILE": "smoke", "OUTPUT": str(tmp_path)}
+    with subprocess.Popen(["make", "paper", f"VENV={environment_of_fakes}", "UNCHECKED=1"], cwd=REPOSITORY, env=environment,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert "00_simulate" in process.stdout.readline()
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        left = psutil.wait_procs(children, timeout=120)[1]
+        for child in left:
+            child.kill()
+    assert children and not left
+    with single_writer(tmp_path / "artifacts" / "smoke"):
+        pass
+
+
 def test_make_takes_a_folder_with_a_space(tmp_path):
     (tmp_path / "my scans").mkdir()
     assert make("given", f"DATA={tmp_path / 'my scans'}").returncode == 0
@@ -211,7 +278,7 @@ def test_make_takes_a_folder_with_a_space(tmp_path):
 
 def test_a_run_ends_with_the_make_that_started_it(tmp_path):
     """However make is killed: nothing trains on unseen, and the next run is not refused."""
-    command = f'"{sys.executable}" -m lib paper --unchecked --end-with-parent & wait'
+    command = f'"{sys.executable}" -m lib paper --unchecked --end-with-parent $$ & wait'
     environment = {**os.environ, "PROFILE": "smoke", "OUTPUT": str(tmp_path)}
     with subprocess.Popen(["sh", "-c", command], cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL, text=True) as parent:
@@ -223,6 +290,42 @@ def test_a_run_ends_with_the_make_that_started_it(tmp_path):
         pass
 
 
+def test_it_ends_where_its_parent_was_gone_before_it_could_look(tmp_path):
+    """As where make is killed while Python starts: the orphan's parent is not the one that it was given."""
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    ended = paper(tmp_path, "--end-with-parent", str(gone.pid))
+    assert ended.returncode == 130 and ended.stderr == "stopped; the same command goes on from here\n"
+    assert not (tmp_path / "artifacts" / "smoke" / "training").exists()
+
+
+def paper(root, *options: str, **how) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "lib", "paper", "--unchecked", *options], cwd=REPOSITORY, text=True,
+                          check=False, env={**os.environ, "PROFILE": "smoke", "OUTPUT": str(root)},
+                          **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how)
+
+
+def test_nobody_reading_what_the_stages_say_stops_them_in_one_line(tmp_path):
+    """`paper | true`: it is another thread that hears of the stages."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = paper(tmp_path, stdout=writer)
+    os.close(writer)
+    assert ended.returncode == 1 and ended.stderr == (
+        "error: nobody reads the output any more, so the run was stopped; the same command goes on from here\n")
+    assert not (tmp_path / "artifacts" / "smoke" / "training").exists()
+
+
+def test_a_log_that_cannot_be_written_stops_the_stages_in_one_line(tmp_path):
+    log = tmp_path / "artifacts" / "smoke" / "paper.log"
+    log.parent.mkdir(parents=True)
+    log.symlink_to("/dev/full")
+    ended = paper(tmp_path)
+    assert ended.returncode == 1 and ended.stderr == (
+        f"error: {log}: cannot be written (the disk is full); free some space, or write to another folder (OUTPUT=folder)\n")
+    assert not (tmp_path / "artifacts" / "smoke" / "training").exists()
+
+
 def test_nobody_reading_the_output_is_one_line(tmp_path):
     trees.simulated(tmp_path / "scans")
     command = [sys.executable, "-m", "lib", "preprocess", str(tmp_path / "scans"), str(tmp_path / "store")]
@@ -232,10 +335,28 @@ def test_nobody_reading_the_output_is_one_line(tmp_path):
     assert process.returncode == 1 and "Traceback" not in error and error.rstrip().endswith("goes on from here")
 
 
-def test_preprocess_refuses_a_folder_that_is_not_its_own(tmp_path, capsys):
+@pytest.mark.parametrize("name", ["manifest.csv", "summary.json", "problems.csv"])
+def test_preprocess_refuses_a_folder_that_is_not_its_own(name, tmp_path, capsys):
     trees.simulated(tmp_path / "scans")
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "manifest.csv").write_text("mine", encoding="utf-8")
+    (tmp_path / "mine" / name).write_text("mine", encoding="utf-8")
     assert main(["preprocess", str(tmp_path / "scans"), str(tmp_path / "mine")]) == 1
     assert "holds files that preprocess did not write" in capsys.readouterr().err
-    assert (tmp_path / "mine" / "manifest.csv").read_text(encoding="utf-8") == "mine"
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [name]
+    assert (tmp_path / "mine" / name).read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o002])
+def test_what_is_written_has_the_permissions_of_the_users_umask(mask, tmp_path):
+    trees.simulated(tmp_path / "scans")
+    out = tmp_path / "out"
+    for command in (["simulate", out / "simulated", "--patients", "1", "--slices", "5", "--size", "48"],
+                    ["preprocess", tmp_path / "scans", out / "store"]):
+        ran = subprocess.run([sys.executable, "-m", "lib", *map(str, command)], cwd=REPOSITORY, capture_output=True,
+                             umask=mask)
+        assert ran.returncode == 0, ran.stderr
+    written = [path for path in out.rglob("*") if not path.name.startswith(".")]
+    assert {".IMA", ".npy", ".csv", ".json", ""} <= {path.suffix for path in written}
+    wrong = {path: oct(mode) for path in written
+             if (mode := stat.S_IMODE(path.stat().st_mode)) != (0o777 if path.is_dir() else 0o666) & ~mask}
+    assert wrong == {}

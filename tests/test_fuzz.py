@@ -16,6 +16,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pydicom
+import pytest
 
 from lib.data.dicom.padding import AIR, CONVENTION
 from lib.data.dicom.pixels import LARGEST_HU
@@ -239,6 +240,30 @@ def test_a_file_name_that_is_no_utf8_is_told(tmp_path):
     build_store(tmp_path / "data", tmp_path / "out")
     problems = load_problems(tmp_path / "out")
     assert problems["kind"].tolist() == ["unreadable"] and problems["file"].tolist() == ["latin-\\xe9.dcm"]
+
+
+@pytest.mark.parametrize("begin", ["a slice", "", "DICM"])
+@pytest.mark.parametrize("name", ["huge.IMA", "huge", "huge.raw"])
+def test_a_huge_file_among_the_scans_is_passed_over(name, begin, tmp_path):
+    """Its checksum, which stands for its name in the table of problems, was of all 16 GiB."""
+    trees.foreign(tmp_path / "data", "NDCT")
+    huge = trees.one(tmp_path / "data" / name) if begin == "a slice" else tmp_path / "data" / name
+    with huge.open("ab") as file:
+        file.write(bytes(128) + b"DICM" if begin == "DICM" else b"")
+        file.truncate(2**34)
+    before = bytes_read()
+    build_store(tmp_path / "data", tmp_path / "out")
+    assert bytes_read() - before < 2**28
+    problems = load_problems(tmp_path / "out").query("kind == 'unreadable'")
+    assert len(problems) == (name == "huge.IMA" or begin != "")
+    assert problems["file"].str.fullmatch("sha256:[0-9a-f]{16}").all()
+    assert len(load_manifest(tmp_path / "out")) == 2
+
+
+def bytes_read() -> int:
+    """By this process, so far."""
+    with open("/proc/self/io", encoding="ascii") as file:
+        return int(file.readline().removeprefix("rchar: "))
 
 
 def test_a_huge_file_is_not_read(tmp_path):

@@ -158,3 +158,20 @@ def test_weights_that_are_damaged_are_refused(value, says, tmp_path):
     network.save_weights(tmp_path / "vgg.weights.h5")
     with pytest.raises(WeightsError, match=says):
         vgg.trunk("vgg16", tmp_path / "vgg.weights.h5")
+
+
+def test_weights_with_one_flipped_bit_of_an_exponent_are_refused(tmp_path):
+    """The file is whole for HDF5: 0.0123 has become 4e36."""
+    network, path = encoders.network("vgg16"), tmp_path / "vgg.weights.h5"
+    layer = network.get_layer("block4_conv2")
+    kernel, bias = layer.get_weights()
+    kernel[1, 1, 7, 7:9] = known = np.array([0.0123, 0.0345], np.float32)
+    layer.set_weights([kernel, bias])
+    network.save_weights(path)
+    assert vgg.trunk("vgg16", path)
+    data = bytearray(path.read_bytes())
+    assert data.count(known.tobytes()) == 1
+    data[data.index(known.tobytes()) + 3] ^= 0x40
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"vgg.weights.h5: some weights are not finite, or beyond .*fetch them again$"):
+        vgg.trunk("vgg16", path)

@@ -153,6 +153,43 @@ def test_a_read_only_folder_is_one_line_and_stays(cohort, tmp_path):
                      "another folder (OUTPUT=folder)")
 
 
+@pytest.mark.parametrize(("command", "says"), [
+    ("paper", "/artifacts/smoke/paper.log: cannot be written (Read-only file system)"),
+    ("paper --unchecked", "/artifacts/smoke/paper.log: cannot be written (Read-only file system)"),
+    ("simulate", "/artifacts/smoke/cohort: cannot be written (Read-only file system)"),
+    ("check --no-burst", ": is no folder that can be written"),
+])
+def test_a_read_only_output_is_one_line_of_every_command(command, says, tmp_path):
+    (said,) = mounted(
+        """
+        mount -t tmpfs -o ro tmpfs "$OUTPUT"
+        echo "== "; $RUN 2>&1 >/dev/null || echo "status $?"
+        """,
+        OUTPUT=tmp_path, PROFILE="smoke", RUN=f"{sys.executable} -m lib {command}",
+    )  # fmt: skip
+    error, status = said.splitlines()
+    assert status == "status 1" and error.startswith(f"error: {tmp_path}{says}") and "OUTPUT=" in error
+
+
+@pytest.mark.parametrize("size", ["4k", "64k"])
+def test_a_full_output_is_one_line_of_the_whole_run(tmp_path, size):
+    """It is full from the beginning, or the first stage's results fill it up."""
+    said, files = mounted(
+        """
+        mount -t tmpfs -o size=$SIZE tmpfs "$OUTPUT"
+        mkdir -p "$OUTPUT/artifacts/smoke"
+        [ $SIZE != 4k ] || head -c 4096 /dev/zero > "$OUTPUT/artifacts/smoke/paper.log"
+        echo "== "; $RUN 2>&1 >/dev/null || echo "status $?"
+        echo "== "; find "$OUTPUT" -type f
+        """,
+        OUTPUT=tmp_path, PROFILE="smoke", SIZE=size, RUN=f"{sys.executable} -m lib paper --unchecked",
+    )  # fmt: skip
+    *_, error, status = said.splitlines()
+    assert status == "status 1" and error.startswith("error: ") and "Traceback" not in said
+    assert "cannot be written (the disk is full); free some space" in error
+    assert TEMPORARY not in files and "00_simulate.json" not in files
+
+
 def test_two_runs_at_once(cohort, tmp_path):
     first = start(cohort / "data", tmp_path / "out")
     while not (tmp_path / "out" / ".lock").exists():

@@ -226,12 +226,25 @@ def test_a_split_that_cannot_be_read_is_one_line(content, message, monkeypatch, 
         load_study("smoke")
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("SET", "training.batch=1e23"), ("SET", "training.patch_size=1"), ("SET", "training.patch_size=40"),
-    ("SET", "unet.channels=1e9"), ("SET", "cohort.simulation=null"), ("SET", "seeds=[-1]"), ("SET", "seed=-1"),
-    ("DATA", "~nouser"), ("DATA", "/" + "a/" * 3000), ("OUTPUT", "~nouser"),
+@pytest.mark.parametrize(("name", "value", "message"), [
+    ("SET", "training.batch=1e23", "field training.batch: .*exceeded maximum size"),
+    ("SET", f"training.batch={10**23}", "field training.batch: .*less than or equal to 4096"),
+    ("SET", "training.patch_size=1", "field training.patch_size: .*multiple of 16"),
+    ("SET", "training.patch_size=40", "field training.patch_size: .*multiple of 16"),
+    ("SET", "unet.channels=1e9", "field unet.channels: .*less than or equal to 1024"),
+    ("SET", "cohort.simulation=null", "reads real scans: pass DATA=folder"),
+    ("SET", "cohort=null", "field cohort: .*valid dictionary"),
+    ("SET", "seed=-1", "field seed: .*not permitted"),
+    ("SET", "seeds=[-1]", "field seeds.0: .*greater than or equal to 0"),
+    ("SET", "cohort.split_seed=-1", "field cohort.split_seed: .*greater than or equal to 0"),
+    ("SET", "cohort.simulation.seed=-1", "field cohort.simulation.seed: .*greater than or equal to 0"),
+    ("DATA", "~nouser", "DATA=~nouser does not exist; pass a folder"),
+    ("DATA", "/" + "a/" * 3000, "does not exist; pass a folder"),
+    ("SPLIT", "/" + "long" * 100, "does not exist; pass a file"),
+    ("OUTPUT", "~nouser", "OUTPUT=~nouser is no folder .*; pass the path of one"),
 ])
-def test_values_beyond_all_bounds_are_one_line(name, value, monkeypatch):
+def test_values_beyond_all_bounds_are_one_line(name, value, message, monkeypatch):
     monkeypatch.setenv(name, value)
-    with pytest.raises(StudyError):
+    with pytest.raises(StudyError, match=message) as caught:
         load_study("smoke").paths.of("smoke")
+    assert "\n" not in str(caught.value)

@@ -179,6 +179,15 @@ def test_a_changed_configuration_refuses_to_resume_and_says_what_changed(killed,
     assert checkpoints(killed.paths.training(E1)), "nothing is lost"
 
 
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b"\x00\xff", b'{"sha256": null}'])
+def test_what_is_no_checkpoint_is_passed_over(content, tmp_path, caplog):
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    network.save_weights(tmp_path / "step-000000002.weights.h5")
+    (tmp_path / "step-000000002.json").write_bytes(content)
+    assert Checkpoints(tmp_path, None, length=2).resume(network) == (0, 0)
+    assert "step-000000002.json: the checkpoint is damaged" in caplog.text
+
+
 def test_a_training_that_goes_on_elsewhere_says_so(tmp_path, monkeypatch, caplog):
     def begin() -> tuple[Step, Position]:
         network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])

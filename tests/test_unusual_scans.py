@@ -1,6 +1,7 @@
 """Whole, valid, unusual scans: each is read right, refused with one line, or counted, and nothing is mixed."""
 
 import os
+import struct
 import subprocess
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from lib.artifacts.files import folder_digest
+from lib.check.report import Report
+from lib.check.scans import check_split, find_scans
 from lib.data import split
 from lib.data.dicom.discovery import discover
 from lib.data.dicom.identity import counts
@@ -18,6 +21,7 @@ from lib.data.store.build import build_store
 from lib.data.store.reading import open_volume
 from lib.errors import CohortError, DicomError
 from lib.simulation.insertion import insert
+from lib.study.sections import Cohort
 from tests import trees
 
 AXIAL, FLIPPED = [1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0]
@@ -77,6 +81,46 @@ def test_hitachis_padding_is_air():
     """Intercept 0, padding -2000 without a PixelPaddingValue: a fifth of pydicom's slice."""
     hu = read_hu(get_testdata_file("J2K_pixelrep_mismatch.dcm", download=False))
     assert 0.2 < (hu == -1024).mean() < 0.22 and (hu == 0).mean() < 0.01
+
+
+# Compressed pixels in a file of their own
+
+
+LARGER = (48, 40)  # pixels: what the encoder of the tests can halve as often as it must
+
+
+def jp2(codestream: bytes, last: bool) -> bytes:
+    """A JP2 file (ISO 15444-1, Annex I); the length of the last box may be 0, 'up to the end'."""
+    def box(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I4s", 8 + len(content), kind) + content
+
+    size = struct.pack(">IIHBBBB", *LARGER, 1, 15, 7, 0, 0)
+    header = box(b"jp2h", box(b"ihdr", size) + box(b"colr", struct.pack(">BBBI", 1, 0, 0, 17)))
+    stream = struct.pack(">I4s", 0, b"jp2c") + codestream if last else box(b"jp2c", codestream) + box(b"xml ", b"<a/>")
+    return box(b"jP  ", b"\r\n\x87\n") + box(b"ftyp", b"jp2 \0\0\0\0jp2 ") + header + stream
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_jpeg_2000_slice_in_the_boxes_of_a_jp2_file_is_read(tmp_path, last):
+    path = trees.one(tmp_path / "a.dcm", hu=trees.image(0, *LARGER))
+    ds = pydicom.dcmread(path)
+    ds.compress(pydicom.uid.JPEG2000Lossless)
+    (codestream,) = pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=1)
+    ds.PixelData = pydicom.encaps.encapsulate([jp2(codestream.rstrip(b"\0"), last)])
+    ds.save_as(path, enforce_file_format=True)
+    expected = pydicom.dcmread(path).pixel_array.astype(int) * int(ds.RescaleSlope) + int(ds.RescaleIntercept)
+    assert np.array_equal(read_hu(path), trees.image(0, *LARGER)) and np.array_equal(expected, trees.image(0, *LARGER))
+
+
+@pytest.mark.parametrize("boxes", [b"", struct.pack(">I4s", 0, b"xml "), struct.pack(">I4s", 4, b"free") * 4])
+def test_a_jp2_file_without_an_image_is_one_line(tmp_path, boxes):
+    path = trees.one(tmp_path / "a.dcm", hu=trees.image(0, *LARGER))
+    ds = pydicom.dcmread(path)
+    ds.compress(pydicom.uid.JPEG2000Lossless)
+    ds.PixelData = pydicom.encaps.encapsulate([struct.pack(">I4s", 12, b"jP  ") + b"\r\n\x87\n" + boxes])
+    ds.save_as(path, enforce_file_format=True)
+    with pytest.raises(DicomError, match=r"cannot be decoded .a JP2 file without a codestream."):
+        read_hu(path)
 
 
 # What is no axial CT slice in HU
@@ -393,12 +437,16 @@ def test_a_patient_whose_pixels_cannot_be_decoded_moves_nobody_to_another_subset
     """`check` divides the patients of the headers, and so does the run, whatever it can decode."""
     for number in range(1, 7):
         trees.simulated(tmp_path / "data", patient=f"SIM0{number}", z=(0.0, 0.8))
-    by_headers = split.patients(None, 5, discover(tmp_path / "data").patients, "simulated")
     for path in (tmp_path / "data").rglob("SIM02_*.IMA"):
         trees.undecodable(path)
+    cohort = Cohort(data=tmp_path / "data")
+    checked = check_split(cohort, find_scans(cohort, Report()), Report())
     manifest = build_store(tmp_path / "data", tmp_path / "out")
     assert "SIM02" not in set(manifest["patient"])
-    assert split.division(tmp_path / "out", None, 5) == by_headers
+    assert "SIM02" in set(checked["train"]["patient"]), "else the run would have nothing left for a subset"
+    used = split.subsets(tmp_path / "out", None, cohort.split_seed)
+    assert {name: set(part["patient"]) for name, part in used.items()} == {
+        name: set(part["patient"]) - {"SIM02"} for name, part in checked.items()}
 
 
 @pytest.mark.parametrize(("stated", "name"), [("K$^$", "K"), ("=cmd|'A1'!A0", "cmd-A1-A0"), ("FC08-H", "FC08-H")])

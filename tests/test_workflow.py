@@ -62,6 +62,14 @@ def test_a_missing_figure_reruns_its_stage_only(smoke_study):
     assert out_of_date(smoke_study) == set()
 
 
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b"\x00\xff"])
+def test_stages_whose_stamps_are_damaged_are_out_of_date(content, study):
+    for stage in by_name(study).values():
+        stage.stamp.parent.mkdir(parents=True, exist_ok=True)
+        stage.stamp.write_bytes(content)
+    assert out_of_date(study) == set(by_name(study))
+
+
 @pytest.fixture
 def meaning(monkeypatch):
     """Pretend that one module's code was edited."""

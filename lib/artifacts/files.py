@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TEMPORARY = ".partial-"  # files of this prefix are what a killed run left
 os.umask(UMASK := os.umask(0o077))  # what the user's shell says of new files: it can only be read by setting it
+FULL = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (*FULL, errno.EROFS)  # by a disk, whoever asks
 MOMENT = 0.1  # seconds for a lock whose holder removes it just now
 
 
@@ -79,7 +81,7 @@ def folder_digest(folder: Path) -> str:
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
     """The one line for a disk that refuses: full, read-only, no permission, broken."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = error.errno in FULL
     remedy = "free some space, or write" if full else "make it writable, or write"
     reason = "the disk is full" if full else error.strerror or error
     return OutputError(f"cannot be written ({reason})", where=path, remedy=f"{remedy} to another folder (OUTPUT=folder)")
@@ -122,8 +124,9 @@ def atomic(path: Path, *, durable: bool = True) -> Iterator[Path]:
         if durable:
             sync(path.parent)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-            raise cannot_write(path, error) from error
+        cause = error.__cause__ if error.errno is None else error  # pydicom puts its own around the disk's
+        if isinstance(cause, OSError) and cause.errno in (*REFUSED, errno.EACCES, errno.EPERM):
+            raise cannot_write(path, cause) from error
         raise
     finally:
         if temporary is not None:

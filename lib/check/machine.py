@@ -1,5 +1,6 @@
 """Encoders, devices and disk that a study needs, against what is there."""
 
+import os
 import shutil
 
 import pandas as pd
@@ -78,7 +79,9 @@ def check_room(study: Study, pairs: pd.DataFrame, patches: dict[str, int], repor
     }
     for what, size in needs.items():
         report.line(f"{size / GIB:8.1f} GiB  {what}")
-    root = next(folder for folder in (study.paths.root, *study.paths.root.parents) if folder.exists())
+    root = next(folder for folder in (study.paths.artifacts, *study.paths.artifacts.parents) if folder.exists())
+    if not (root.is_dir() and os.access(root, os.W_OK | os.X_OK)):
+        report.fail(f"{root}: is no folder that can be written: make it one, or pass OUTPUT=another folder")
     there = sum(path.stat().st_size for path in study.paths.artifacts.rglob("*") if path.is_file())
     needed, free = sum(needs.values()), shutil.disk_usage(root).free
     report.line(f"{needed / GIB:8.1f} GiB  in all; {there / GIB:.1f} GiB of it are there, {free / GIB:.1f} GiB are free")

@@ -114,7 +114,7 @@ class Checkpoints(StepCallback):
                 self.rows, self._metrics, self._seconds = known["rows"], known["metrics"], known["seconds"]
                 self.course.begin = Position(known["epoch"], known["batch"])
                 break
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("%s: the checkpoint is damaged (%.100s), training goes on from the one before, or from the "
                             "beginning", path, str(error).splitlines()[0])
         return self.course.begin

@@ -12,7 +12,8 @@ from lib.networks import packaged
 from lib.networks.scale import convolutions
 from lib.perceptual import encoders
 
-LARGEST = 1e6  # a feature; those of ImageNet's VGGs reach thousands
+LARGEST = 1e6  # a weight or a feature; those of ImageNet's VGGs reach tens and thousands
+DAMAGED = "the weights are damaged or of another network, fetch them again"
 
 
 def trunk(architecture: str, weights: str | Path) -> keras.Model:
@@ -59,18 +60,19 @@ def weights_file(architecture: str, weights: str | Path) -> Path:
 
 
 def _check_features(network: keras.Model, weights: str | Path) -> None:
-    """Raises WeightsError where a textured image, (64, 64) in [0, 255], gives features that are not finite, the same
-    everywhere, or beyond any VGG's: weights that are NaN, zero or damaged."""
+    """Raises WeightsError where a weight, or a feature of a textured image, (64, 64) in [0, 255], is not finite or beyond
+    any VGG's, or the features are the same everywhere: weights that are NaN, zero or damaged."""
     image = np.random.default_rng(0).uniform(0.0, 255.0, (1, 64, 64, 3)).astype(np.float32)
     features = keras.ops.convert_to_numpy(network(image))
-    if not (np.isfinite(features).all() and np.abs(features).max() <= LARGEST):
-        what = "are not finite, or beyond all bounds"
+    if not all(np.abs(each).max() <= LARGEST for each in network.get_weights()):  # nor is NaN
+        what = "some weights"
+    elif not np.abs(features).max() <= LARGEST:
+        what = "the features of a test image"
     elif np.ptp(features, axis=(1, 2)).max() == 0:
-        what = "are the same everywhere"
+        raise WeightsError("the features of a test image are the same everywhere", where=weights, remedy=DAMAGED)
     else:
         return
-    raise WeightsError(f"the features of a test image {what}", where=weights,
-                       remedy="the weights are damaged or of another network, fetch them again")
+    raise WeightsError(f"{what} are not finite, or beyond all bounds", where=weights, remedy=DAMAGED)
 
 
 def load_weights(model: keras.Model, path: Path) -> None:

@@ -215,10 +215,11 @@ def load_study(profile: str | None = None) -> Study:
     if own := settings["cohort"].get("data"):  # the profile's, below OUTPUT
         settings["cohort"]["data"] = Paths.of(profile).root / own
     choices.apply(settings, os.environ)
-    if not (settings["cohort"].get("data") or settings["cohort"].get("simulation")):
+    cohort = settings["cohort"] if isinstance(settings["cohort"], dict) else {"data": "none"}  # which is refused below
+    if not (cohort.get("data") or cohort.get("simulation")):
         raise StudyError(f"PROFILE={profile} reads real scans: pass DATA=folder with the DICOM files")
-    if own and not Path(settings["cohort"]["data"]).is_dir():
-        raise StudyError(f"PROFILE={profile} reads real scans that are not there", where=settings["cohort"]["data"],
+    if own and not Path(cohort["data"]).is_dir():
+        raise StudyError(f"PROFILE={profile} reads real scans that are not there", where=cohort["data"],
                          remedy="make real-data fetches them")
     try:
         return Study(profile=profile, **settings)

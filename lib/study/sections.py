@@ -73,7 +73,7 @@ class Cohort(Section):
     data: Path | None = None
     insertion: Insertion | None = None
     split: Split | None = None
-    split_seed: int = 5
+    split_seed: Seed = 5
 
     @property
     def given_split(self) -> dict[str, list[str]] | None:

@@ -19,6 +19,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.utils import silence_logging_cmgr
 from tornado.ioloop import PeriodicCallback
 
+from lib.artifacts.files import REFUSED, cannot_write
 from lib.errors import PaperError, StageError, StudyError
 from lib.log import ROOT
 from lib.workflow.lines import KILLED, in_a_line
@@ -136,14 +137,16 @@ def _task(stage: Stage, place: str, environment: Mapping[str, str | None]) -> Pa
         task = worker.state.tasks.get(key)
         return task is not None and task.state != "cancelled"
 
-    _tries(stage).parent.mkdir(parents=True, exist_ok=True)
-    with _tries(stage).open("ab") as stream:
-        if stream.tell() >= TRIES:
-            return _given_up(stage, KILLED)
-        stream.write(b".")
     try:
+        _tries(stage).parent.mkdir(parents=True, exist_ok=True)
+        with _tries(stage).open("ab") as stream:
+            if stream.tell() >= TRIES:
+                return _given_up(stage, KILLED)
+            stream.write(b".")
         return perform(stage, place, environment, wanted)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in REFUSED:  # another attempt would be refused, too
+            return cannot_write(Path(error.filename or stage.stamp.parent), error)
         if _tries(stage).stat().st_size < TRIES:
             raise  # Dask tries again
         return _given_up(stage, in_a_line(error))

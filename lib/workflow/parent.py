@@ -9,9 +9,9 @@ import time
 LOOKS = 0.5  # seconds between two looks
 
 
-def end_with_parent() -> None:
-    """Interrupt this process, as Ctrl-C does, once its parent is gone: works on Linux and macOS alike."""
-    parent = os.getppid()
+def end_with_parent(parent: int) -> None:
+    """Interrupt this process, as Ctrl-C does, once its parent, which has that number, is gone, be it before this is called:
+    the system gives an orphan another parent, on Linux and macOS alike."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -52,10 +52,7 @@ class Discovery:
 def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> Discovery:
     """Find, group, order and pair every CT slice below `folder`; `jobs` processes, or `workers`, read the headers. Raises
     CohortError: the folder does not exist, holds no usable CT slice, or mixes two collections."""
-    root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise CohortError("is a file" if root.exists() else "does not exist", where=root,
-                          remedy="expected a folder of DICOM slices, pass its path as DATA=...")  # fmt: skip
+    root = _existing(Path(folder))
     with nullcontext(workers) if workers else Workers(jobs) as parallel:
         headers, problems, ignored = _read_headers(root, parallel)
     if not headers:
@@ -83,6 +80,18 @@ def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> 
     kept = {path for slices in series.values() for _, path in slices}
     headers = {path: header for path, header in headers.items() if path in kept}
     return Discovery(root, collection, series, pairs, headers, problems, ignored)
+
+
+def _existing(folder: Path) -> Path:
+    what = "does not exist"
+    try:
+        folder = folder.expanduser()
+        if folder.is_dir():
+            return folder
+        what = "is a file" if folder.exists() else what
+    except (RuntimeError, OSError, ValueError):  # no such user, too long, a null character
+        pass
+    raise CohortError(what, where=folder, remedy="expected a folder of DICOM slices, pass its path as DATA=...")
 
 
 def _read_headers(root: Path, workers: Workers) -> tuple[dict[Path, Header], list[Problem], dict[str, int]]:

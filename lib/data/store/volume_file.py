@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lib.artifacts.files import sync, temporary_beside
+from lib.artifacts.files import UMASK, sync, temporary_beside
 from lib.data.dicom.slice import decode_hu, read_bytes
 from lib.errors import DicomError, VolumeError
 
@@ -89,7 +89,7 @@ def write_slices(target: Target, first: int, sources: list[Path]) -> list[Writte
 def settle(target: Target, checksums: list[int]) -> list:
     """Wait until a volume is on the disk, read it back from there and compare it with what was handed over. Returns what
     `lib.artifacts.files.fingerprint` does. Raises VolumeError if the disk holds something else, OSError if it refuses."""
-    target.temporary.chmod(0o644)
+    target.temporary.chmod(0o666 & ~UMASK)
     sync(target.temporary)
     whole, sums = hashlib.sha256(), [zlib.crc32(target.header), *checksums]
     ends = len(target.header) + target.slice_bytes * np.arange(len(sums))
