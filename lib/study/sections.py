@@ -12,14 +12,15 @@ from lib.data.patch_index import PatchPlan
 from lib.data.patients import ALIASES, SUBSETS
 from lib.perceptual.psi import TARGET_PSI
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, lt=2**31)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Section(BaseModel):
     """A part of a study: unknown keys are refused, nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Simulation(Section):
@@ -157,8 +158,8 @@ class Training(Section):
     batch: Annotated[int, Field(gt=0, le=4096)]
     epochs: Positive
     lr: Annotated[float, Field(gt=0)]
-    beta_1: float
-    beta_2: float
+    beta_1: Decay
+    beta_2: Decay
     schedule: Literal["constant", "cosine"]
     order: Literal["slices", "patches"]
     sampling: Literal["grid", "foreground", "balanced"] = "grid"
