@@ -30,7 +30,7 @@ log = logging.getLogger("lib.command")
 
 
 def _jobs(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise StudyError(f"JOBS={text} is not a number of jobs", remedy="pass 1 or more")
     return int(text)
 
@@ -116,6 +116,7 @@ def _bench(arguments: argparse.Namespace) -> None:
 
 
 def _insert(arguments: argparse.Namespace) -> None:
+    from lib.data.doses import LARGEST_I0
     from lib.simulation.insertion import insert
 
     given = {name: value for name in ("dose_fraction", "seed", "i0") if (value := getattr(arguments, name)) is not None}
@@ -129,10 +130,11 @@ def _insert(arguments: argparse.Namespace) -> None:
         raise StudyError("no folder to write to", remedy="pass OUT after DATA")
     elif not data.is_dir():
         raise StudyError(f"{data} does not exist", remedy="pass a folder with normal-dose DICOM files")
+    largest = {"dose_fraction": 1.0 - 1e-9, "i0": LARGEST_I0}
     for name, value in given.items():
-        if value < 0 or (value == 0 and name != "seed") or (name == "dose_fraction" and value >= 1) or value != value:
+        if not (value > 0 or (value == 0 and name == "seed")) or value > largest.get(name, value):
             expected = {"dose_fraction": "a share of the full dose, for example 0.25", "seed": "0 or more",
-                        "i0": "photons per detector bin, for example 1.5e5, or leave it out to measure it"}[name]
+                        "i0": f"photons per detector bin up to {LARGEST_I0:g}, or leave it out to measure them"}[name]
             raise StudyError(f"--{name.replace('_', '-')} {value:g}: expected {expected}")
     report = insert(data, out, **(options | given), jobs=_jobs(arguments.jobs))
     print(report.drop(columns="sha256").to_string(index=False, float_format="%.4g"))

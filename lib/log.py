@@ -102,6 +102,14 @@ class Unnamed(logging.Formatter):
         with private.names(shown=False):
             return super().format(record)
 
+    def formatException(self, ei) -> str:  # noqa: N802 - logging's name
+        text, error = super().formatException(ei), ei[1]
+        while error is not None:
+            for name in {getattr(error, "filename", None), getattr(error, "filename2", None)} - {None}:
+                text = text.replace(repr(name), "a file").replace(str(name), "a file")
+            error = error.__cause__ or error.__context__
+        return text
+
 
 class Console(logging.Handler):
     """Plain lines, above any progress bar; warnings and errors begin with that word and go to standard error."""

@@ -27,9 +27,9 @@ def label(path: Path) -> str:
     that cannot be read'; inside :func:`names` its path."""
     if _names.get():
         return str(path)
-    if path.is_dir():
-        return "a folder of scans"
     try:
+        if path.is_dir():
+            return "a folder of scans"
         with open(path, "rb") as stream:
             return "sha256:" + hashlib.sha256(stream.read(ENOUGH)).hexdigest()[:16]
     except OSError:

@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 
 AIR = -1024.0
+LARGEST = 40_000  # HU of any CT scale
 DOSES = ("full", "quarter")
 ERROR = "error"  # a reason without a kind of its own: missing, damaged, or of a form that CT does not have
 UNREAD = "unread"  # pydicom stops at it: who reads on may find another reason
@@ -88,7 +89,7 @@ def form_of(ds) -> set[str]:
     form = [ds.get(name) for name in ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated")]
     good = form == [1, "MONOCHROME2", 16] and 8 <= ds.BitsStored <= 16 and ds.HighBit == ds.BitsStored - 1
     good = good and "PixelData" in ds and ds.get("RescaleIntercept") is not None and ds.get("RescaleSlope") is not None
-    good = good and 0.001 <= ds.RescaleSlope <= 64 and abs(ds.RescaleIntercept) <= 40_000
+    good = good and 0.001 <= ds.RescaleSlope <= 64 and abs(ds.RescaleIntercept) <= LARGEST
     if good and not ds.file_meta.TransferSyntaxUID.is_encapsulated:
         good = len(ds.PixelData) == 2 * ds.Rows * ds.Columns
     return set() if good else {ERROR}
@@ -119,7 +120,7 @@ def hounsfield(ds, stored: np.ndarray) -> np.ndarray | None:
     for place in np.ndindex(stored.shape):
         if outside[place]:
             hu[place] = AIR
-        elif not lowest <= stored[place] < end or abs(hu[place]) > 40_000:
+        elif not lowest <= stored[place] < end or abs(hu[place]) > LARGEST:
             return None
     return hu.astype(np.float32)
 
@@ -127,13 +128,22 @@ def hounsfield(ds, stored: np.ndarray) -> np.ndarray | None:
 def padded(ds, stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     """Which pixels are padding: -2000, signed or not, and what is declared; where that could be tissue, what of it hangs
     together with the border, pixel by pixel over their sides."""
-    outside = stored == (-2000 if ds.PixelRepresentation else 2**16 - 2000)
+    usual = -2000 if ds.PixelRepresentation else 2**16 - 2000
+    outside = stored == usual
+    if AIR < usual * slope + intercept <= LARGEST:
+        outside = bordering(stored, usual, usual)
     declared = [ds.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     ends = [as_stored(value, ds.PixelRepresentation) for value in declared if value is not None]
     if declared[0] is None:
         return outside
     if max(ends) * slope + intercept <= AIR:
         return outside | ((stored >= min(ends)) & (stored <= max(ends)))
+    return outside | bordering(stored, min(ends), max(ends))
+
+
+def bordering(stored: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Which pixels from `low` to `high` hang together with the border."""
+    outside = np.zeros(stored.shape, bool)
     rows, columns = stored.shape
     waiting = [(row, column) for row in range(rows) for column in range(columns)
                if row in (0, rows - 1) or column in (0, columns - 1)]  # fmt: skip
@@ -143,7 +153,7 @@ def padded(ds, stored: np.ndarray, slope: float, intercept: float) -> np.ndarray
         if (row, column) in seen or not (0 <= row < rows and 0 <= column < columns):
             continue
         seen.add((row, column))
-        if min(ends) <= stored[row, column] <= max(ends):
+        if low <= stored[row, column] <= high:
             outside[row, column] = True
             waiting += [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
     return outside

@@ -66,6 +66,8 @@ def silence():
     (["preprocess", "~nouser", "OUT"], "~nouser: does not exist; expected a folder of DICOM slices"),
     (["preprocess", "/" + "long" * 100, "OUT"], "long: does not exist; expected a folder of DICOM slices"),
     (["simulate", "/tmp/" + "long" * 100], "long: cannot be written (File name too long); make it writable, or write to"),
+    (["insert", ".", "OUT", "--i0", "inf"], "--i0 inf: expected photons per detector bin up to 1e+09"),
+    (["preprocess", ".", "OUT", "--jobs", "\u00b2"], "JOBS=\u00b2 is not a number"),
     (["paper", "--jobs", "two"], "JOBS=two is not a number"),
     (["simulate", "OUT", "--slices", "1"], "--slices 1 is too small"),
     (["train", "E9"], "E9 is not an experiment; choose one of mse, baseline, E1"),
@@ -301,7 +303,7 @@ def test_it_ends_where_its_parent_was_gone_before_it_could_look(tmp_path):
 
 def paper(root, *options: str, **how) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "lib", "paper", "--unchecked", *options], cwd=REPOSITORY, text=True,
-                          check=False, env={**os.environ, "PROFILE": "smoke", "OUTPUT": str(root)},
+                          check=False, timeout=600, env={**os.environ, "PROFILE": "smoke", "OUTPUT": str(root)},
                           **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how)
 
 

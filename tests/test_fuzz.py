@@ -24,6 +24,7 @@ from lib.data.dicom.slice import Header, decode_hu, read_header, read_hu
 from lib.data.store.build import build_store
 from lib.data.store.reading import load_manifest, load_problems
 from lib.errors import DicomError
+from lib.private import label, names
 from tests import damages, trees
 from tests.damages import EVERYTHING, Damaged, Source
 
@@ -204,7 +205,9 @@ def test_a_folder_with_damaged_slices_gives_the_store_of_the_others(tmp_path, fo
     assert volumes == expected and set(volumes) == set(manifest["volume"])
     problems = load_problems(tmp_path / "a")
     told = problems[problems["kind"].isin(["unreadable", "undecodable", "other image"])]
-    named = {data / name for name in told["file"]}
+    with names(shown=False):
+        labels = {label(path): path for path in (*unusable, *partner)}
+    named = {labels.get(name) or data / name for name in told["file"]}
     untold = [path for path in unusable - named if partner[path] not in unusable]  # of a damaged pair one is enough
     assert named <= unusable and len(untold) <= (told["count"] - 1).sum()  # rows that stand for several files
     assert not [path for path in (tmp_path / "a").rglob("*") if "tmp" in path.name or path.name.startswith(".")]
@@ -235,11 +238,12 @@ def test_what_is_no_file_does_not_stop_the_run(tmp_path):
 
 
 def test_a_file_name_that_is_no_utf8_is_told(tmp_path):
-    trees.simulated(tmp_path / "data")
-    (tmp_path / "data" / os.fsdecode(b"latin-\xe9.dcm")).write_bytes(b"no")
+    full = trees.simulated(tmp_path / "data", z=(0.0, 0.8, 1.6))["full"]
+    full[1].rename(tmp_path / "data" / os.fsdecode(b"latin-\xe9.dcm"))
+    trees.undecodable(tmp_path / "data" / os.fsdecode(b"latin-\xe9.dcm"))
     build_store(tmp_path / "data", tmp_path / "out")
     problems = load_problems(tmp_path / "out")
-    assert problems["kind"].tolist() == ["unreadable"] and problems["file"].tolist() == ["latin-\\xe9.dcm"]
+    assert problems["kind"].tolist() == ["undecodable"] and problems["file"].tolist() == ["latin-\\xe9.dcm"]
 
 
 @pytest.mark.parametrize("begin", ["a slice", "", "DICM"])

@@ -63,7 +63,7 @@ def test_the_normal_dose_is_kept_to_the_bit_and_only_noise_is_added(tmp_path, ca
     key = PairKey(pseudonym("4711"), "Br38", 3.0)
     assert found.collection == "inserted" and list(found.pairs) == [key] and not found.problems
     (warning,) = caplog.messages
-    assert "normal dose" in warning and "3 file(s)" in warning
+    assert "normal dose" in warning and "(3 files)" in warning
     for (z, full, quarter), source, image in zip(found.pairs[key], paths, hu, strict=True):
         assert read_header(source).z_mm == z
         np.testing.assert_array_equal(read_hu(full), image)
@@ -291,12 +291,59 @@ def test_what_cannot_work_is_refused_in_one_line(tmp_path):
             insert(tmp_path / "in", out)
     with pytest.raises(OutputError, match="the noise insertion did not write"):
         insert(tmp_path / "in", tmp_path / "low")
-    for options in ({"dose_fraction": 1.0}, {"dose_fraction": 0.0}, {"i0": -1.0}, {"i0": 0.0}, {"seed": -1}):
+    for options in ({"dose_fraction": 1.0}, {"dose_fraction": 0.0}, {"i0": -1.0}, {"i0": 0.0}, {"i0": np.inf}, {"i0": 1e30},
+                    {"seed": -1}):
         with pytest.raises(ValueError, match="expected"):
             insert(tmp_path / "in", tmp_path / "out", **options)
     write(tmp_path / "small", np.zeros((1, 9, 9)))
     with pytest.raises(CohortError, match="9 x 9 pixels"):
         insert(tmp_path / "small", tmp_path / "out")
+
+
+@pytest.mark.parametrize("degrees", [0.0, 22.0])
+def test_the_slices_lie_in_the_patient_as_they_did(tmp_path, degrees):
+    """From the other side, off the axis, with a tilted gantry: left stays left, and both doses are read and paired."""
+    sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
+    paths = write(tmp_path / "in", body(), ImageOrientationPatient=[-1, 0, 0, 0, round(-cosine, 6), round(sine, 6)],
+                  GantryDetectorTilt=f"{-degrees:g}")  # fmt: skip
+    for i, path in enumerate(paths):
+        trees.edit(path, ImagePositionPatient=[170.5, 33.25, 3.0 * i])
+    insert(tmp_path / "in", tmp_path / "out")
+    (pairs,) = discover(tmp_path / "out").pairs.values()
+    for source, (z, *both) in zip(paths, pairs, strict=True):
+        for path in both:
+            assert read_header(path).grid == read_header(source).grid and read_header(path).z_mm == z
+
+
+def test_metal_beyond_all_measure_ends_no_insertion(tmp_path):
+    hu = body(slices=2)
+    hu[:, 28:31, 12:22] = hu[:, 28:31, 42:52] = 25_000  # two blocks of 15 x 50 mm
+    write(tmp_path / "in", hu, PixelRepresentation=0)
+    for path, image in zip(sorted((tmp_path / "in").rglob("*.dcm")), hu, strict=True):
+        ds = pydicom.dcmread(path)
+        ds.BitsStored, ds.HighBit, ds.PixelData = 16, 15, (image + 1024).astype("<u2").tobytes()
+        ds.save_as(path, enforce_file_format=True)
+    assert insert(tmp_path / "in", tmp_path / "out", jobs=1)["slices"].tolist() == [2]
+
+
+def test_what_a_run_that_was_killed_left_of_a_patient_that_is_gone_goes_too(tmp_path):
+    for patient in ("stays", "goes"):
+        write(tmp_path / "in", body(slices=2), folder=patient, patient_id=patient)
+    insert(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "out" / "series" / f"{pseudonym('goes')}_Br38_3mm.json").unlink()  # killed before it
+    shutil.rmtree(tmp_path / "in" / "goes")
+    insert(tmp_path / "in", tmp_path / "out")
+    assert discover(tmp_path / "out").patients == [pseudonym("stays")]
+    assert not [path for path in (tmp_path / "out").rglob("*.IMA") if pseudonym("goes") in path.name]
+
+
+def test_a_slice_that_goes_while_we_look_is_left_out(tmp_path, monkeypatch, caplog):
+    paths = write(tmp_path / "in", body())
+    found = insertion.discover(tmp_path / "in")
+    monkeypatch.setattr(insertion, "discover", lambda *_, **__: found)
+    paths[1].unlink()
+    row = insert(tmp_path / "in", tmp_path / "out", jobs=1).iloc[0]
+    assert (row["slices"], row["left_out"]) == (2, 1) and "left out" in caplog.text
 
 
 def test_a_real_slice_gets_the_noise_of_a_quarter_dose(tmp_path):

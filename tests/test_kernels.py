@@ -96,6 +96,7 @@ def test_noise_that_is_not_right_is_said_with_its_reason():
         ({"ratio": 1.89, "dose_fraction": 0.1}, ["3.16 is right"]),
         ({"shift_hu": -1.2}, ["moved by -1.2 HU", "few photons"]),
         ({"ratio": np.nan, "shift_hu": np.nan, "squares": 0.0}, ["no homogeneous soft tissue"]),
+        ({"noise_kernel": "bounded: smoother noise of 30 squares"}, ["smoother than back-projection", "3.4 line pairs"]),
         ({"kernel": "11"}, ["kernel 11 is of no family", "3.4 line pairs a cm"]),
     ):
         (found,) = remarks(row | changes)

@@ -1,5 +1,6 @@
 """Whole, valid, unusual scans: each is read right, refused with one line, or counted, and nothing is mixed."""
 
+import logging
 import os
 import struct
 import subprocess
@@ -20,8 +21,11 @@ from lib.data.dicom.slice import read_header, read_hu
 from lib.data.store.build import build_store
 from lib.data.store.reading import open_volume
 from lib.errors import CohortError, DicomError
+from lib.log import to_file
+from lib.private import label, names
 from lib.simulation.insertion import insert
 from lib.study.sections import Cohort
+from lib.workflow.lines import in_a_line
 from tests import trees
 
 AXIAL, FLIPPED = [1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0]
@@ -68,6 +72,16 @@ def test_padding_that_could_be_water_is_none_inside_the_image(tmp_path):
     path = stored(tmp_path / "a", values, padding=(0, None), RescaleIntercept="0")
     hu = read_hu(path)
     assert (hu[:, :2] == -1024).all() and hu[3, 5] == 0 and (hu == 30).sum() == 7 * 6 - 1
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_convention_is_tissue_where_tissue_has_its_value(tmp_path, signed):
+    """At a slope of a quarter, stored -2000 is a lung of -500 HU, and 63536 is metal: padding only at the border."""
+    value, intercept = (-2000, 0) if signed else (63536, -1024)
+    values = np.full((5, 6), 200 if signed else 4400)
+    values[0, 0] = values[2, 3] = value
+    hu = read_hu(stored(tmp_path / "a", values, signed, RescaleSlope="0.25", RescaleIntercept=str(intercept)))
+    assert hu[0, 0] == -1024 and hu[2, 3] == value * 0.25 + intercept and (hu == values[1, 1] * 0.25 + intercept).sum() == 28
 
 
 def test_padding_beyond_the_bits_stored_and_an_image_of_nothing_else(tmp_path):
@@ -309,6 +323,71 @@ def test_a_slice_whose_uid_is_another_fills_its_hole(tmp_path):
     trees.edit(paths[5], **{SERIES: "1.2.9"})
     (slices,) = discover(tmp_path).series.values()
     assert [z for z, _ in slices] == list(range(12))
+
+
+@pytest.mark.parametrize(("shift", "sizes"), [(0.0, [4, 4]), (0.5, [4, 4]), (4.0, [8])])
+def test_acquisitions_in_one_series_stay_apart_where_they_go_over_each_other(tmp_path, shift, sizes):
+    """Two phases in one SeriesInstanceUID, at the same places or between them; but turns of one scan follow each other."""
+    for number in (1, 2):
+        trees.foreign(tmp_path, f"{number}", z=[i + shift * (number - 1) for i in range(4)], AcquisitionNumber=number,
+                      SeriesInstanceUID="1.2.3")  # fmt: skip
+    assert [len(slices) for slices in discover(tmp_path).series.values()] == sizes
+
+
+@pytest.mark.parametrize("z", [10.125, 1 / 3, 0.0])
+@pytest.mark.parametrize("shift", [-1e-7, 1e-7, 0.004, -0.004, 0.006])
+def test_a_place_has_no_edges(tmp_path, z, shift):
+    """z as two writers round it: pairs wherever they lie, and two different slices at one place are one too many."""
+    same = abs(shift) < 0.005
+    trees.simulated(tmp_path / "pairs", z=(z,), doses=("full",))
+    trees.simulated(tmp_path / "pairs", z=(z + shift,), doses=("quarter",))
+    assert [len(pairs) for pairs in discover(tmp_path / "pairs").pairs.values()] == [1] * same
+    trees.foreign(tmp_path / "one", z=[z, z + shift])
+    trees.foreign(tmp_path / "one", "other", patient_id="another", **{STUDY: "1.9.1", SERIES: "1.9.2"})
+    assert ("same z" in counts(discover(tmp_path / "one").problems)) == same
+
+
+def test_thickness_and_kernel_keep_what_names_them(tmp_path):
+    assert read_header(trees.one(tmp_path / "a", SliceThickness="0.625")).thickness_mm == 0.625
+    path = trees.one(tmp_path / "b", SpecificCharacterSet="ISO_IR 192", ConvolutionKernel="\u03b1\u03b2")
+    assert read_header(path).kernel is None
+
+
+def test_no_name_stands_behind_a_dot(tmp_path):
+    trees.simulated(tmp_path)
+    for name in ("letter.doe", "scan.meyer", "notes.txt"):
+        (tmp_path / name).write_text("x", encoding="utf-8")
+    assert discover(tmp_path).ignored == {".txt": 1, "other file": 2}
+
+
+def test_a_strangers_file_among_public_scans_has_no_name(tmp_path):
+    trees.simulated(tmp_path / "scans")
+    (tmp_path / "scans" / "DOE^JOHN_19710301.dcm").write_bytes(b"damaged")
+    build_store(tmp_path / "scans", tmp_path / "store")
+    text = (tmp_path / "store" / "problems.csv").read_text(encoding="utf-8")
+    assert "DOE" not in text and "sha256:" in text
+
+
+def test_a_file_that_may_not_even_be_looked_at_has_a_label(tmp_path, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.is_dir", refused)
+    with names(shown=False):
+        assert label(tmp_path / "Doe^John") == "a file that cannot be read"
+
+
+def test_an_error_in_the_log_has_no_names_of_files(tmp_path):
+    handler, log = to_file(tmp_path / "log"), logging.getLogger("lib.tests")
+    name = "nhoJ^eoD"[::-1]  # a traceback quotes this file
+    try:
+        (tmp_path / name).open(encoding="utf-8")
+    except OSError as error:
+        log.warning("failed: %s", in_a_line(error), exc_info=True)
+    logging.getLogger("lib").removeHandler(handler)
+    handler.close()
+    text = (tmp_path / "log").read_text(encoding="utf-8")
+    assert "Traceback" in text and "failed: FileNotFoundError: No such file or directory" in text and "John" not in text
 
 
 def test_parts_of_the_body_far_apart_are_not_put_together(tmp_path):

@@ -101,8 +101,8 @@ def pixels(rng, form: Encoding, rows: int, columns: int) -> tuple[np.ndarray, np
         hu[outside] = AIR
         middle = rows // 2, columns // 2
         stored[middle] = values[-1]
-        everywhere = form.padding == "convention" or high * form.slope + form.intercept <= AIR
-        hu[middle] = AIR if everywhere else values[-1] * form.slope + form.intercept
+        value = values[-1] * form.slope + form.intercept
+        hu[middle] = AIR if value <= AIR or (form.padding == "convention" and value > 40_000) else value
     return hu.astype(np.float32), stored
 
 

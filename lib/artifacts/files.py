@@ -5,9 +5,10 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +74,14 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def folder_digest(folder: Path) -> str:
-    """Hash of the names, sizes and modification times of the files that :func:`files_below` finds: fast, reads no file."""
-    entries = sorted((os.fsencode(path.relative_to(folder)).hex(), path.stat().st_size, path.stat().st_mtime_ns)
-                     for path in files_below(folder) if path.is_file())
+    """Hash of the names, sizes and modification times of the files that :func:`files_below` finds: fast, reads no file. One
+    that goes while it looks is not there."""
+    entries = []
+    for path in files_below(folder):
+        with suppress(FileNotFoundError, PermissionError):
+            if stat.S_ISREG((state := path.stat()).st_mode):
+                entries.append((os.fsencode(path.relative_to(folder)).hex(), state.st_size, state.st_mtime_ns))
+    entries.sort()
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
 
 

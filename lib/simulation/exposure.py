@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from lib.data.doses import LARGEST_I0
 from lib.simulation.scanner import Scanner, checked
 
 I0_RANGE = (0.85e5, 2.5e5)  # photons; set so that the mean liver SD of the simulated patients is near the real one
+STEEPEST = 20.0  # exponent of the tube current: beyond what blocks of metal ask for, and far beyond a body
 GRID = 2.0**-12  # of line integrals: a tenth of the full dose's noise behind air, a hundredth behind 20 cm of water
 
 
@@ -72,8 +74,8 @@ def thin(
 
 def _each_slice(work: Callable, scanner: Scanner, line_integrals, rng, i0: float, dose_fraction: float) -> np.ndarray:
     """`work(line integrals, photons sent, a generator a view)` of every slice, float32, in the scanner's threads."""
-    if not (i0 > 0.0 and 0.0 < dose_fraction < 1.0):
-        raise ValueError(f"i0 {i0} must be positive and dose_fraction {dose_fraction} between 0 and 1")
+    if not (0.0 < i0 <= LARGEST_I0 and 0.0 < dose_fraction < 1.0):
+        raise ValueError(f"i0 {i0}, dose_fraction {dose_fraction}: expected {LARGEST_I0:g} photons at most, a share below 1")
 
     def one(measured: np.ndarray, own: np.random.Generator) -> np.ndarray:
         measured = np.rint(measured.astype(np.float64) / GRID) * GRID
@@ -90,7 +92,7 @@ def _incident(scanner: Scanner, line_integrals: np.ndarray, i0: float) -> np.nda
     offset = (np.arange(scanner.bins) - scanner.bins // 2) * scanner.pixel_mm / 150.0
     lacking = scanner.mu_water * 300.0 * (1.0 - np.sqrt(np.clip(1.0 - offset**2, 0.0, None)))
     thickest = line_integrals.max(axis=1)
-    current = np.exp(scanner.modulation * (thickest - thickest.mean()))
+    current = np.exp(np.minimum(scanner.modulation * (thickest - thickest.mean()), STEEPEST))
     return i0 * current[:, None] * np.exp(-scanner.bowtie * lacking)[None, :]
 
 

@@ -12,9 +12,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step, digest, warn_of_mixture
-from lib.artifacts.files import check_ours, single_writer, write_csv, write_text
-from lib.data.dicom.discovery import Discovery, SeriesKey, discover
-from lib.data.doses import FULL
+from lib.artifacts.files import TEMPORARY, check_ours, single_writer, write_csv, write_text
+from lib.data.dicom.discovery import Discovery, SeriesKey, discover, existing
+from lib.data.dicom.mayo import IMAGES
+from lib.data.doses import FULL, LARGEST_I0
 from lib.data.patients import pseudonym_unless_known
 from lib.data.workers import Workers, cores
 from lib.errors import CohortError, DicomError
@@ -50,9 +51,13 @@ def insert(
     i0 : photons per detector bin at full dose; None takes them from the noise of each series
     jobs : series at once, by default one per processor core
     """
-    data, out = Path(data).expanduser(), Path(out).expanduser()
-    if not 0.0 < dose_fraction < 1.0 or seed < 0 or (i0 is not None and not i0 > 0.0):
-        raise ValueError(f"expected 0 < dose_fraction < 1, seed >= 0 and i0 > 0, got {dose_fraction}, {seed} and {i0}")
+    data = existing(Path(data))
+    with suppress(RuntimeError):  # no such user: then it is a name like others
+        out = Path(out).expanduser()
+    out = Path(out)
+    if not 0.0 < dose_fraction < 1.0 or seed < 0 or (i0 is not None and not 0.0 < i0 <= LARGEST_I0):
+        raise ValueError("expected 0 < dose_fraction < 1, seed >= 0 and 0 < i0 <= "
+                         f"{LARGEST_I0:g}, got {dose_fraction}, {seed} and {i0}")  # fmt: skip
     _check_places(data, out)
     with single_writer(out), Workers(jobs or cores()) as workers:
         return _insert(data, out, Dose(dose_fraction, seed, i0), workers)
@@ -93,9 +98,13 @@ def remarks(series: dict) -> list[str]:
     right, ratio, shift = series["dose_fraction"] ** -0.5, series["ratio"], series["shift_hu"]
     where = f"{series['squares']:g} squares of soft tissue; I0 = {series['i0']:.2g}, {series['i0_source']}"
     found = []
+    half = f"one half at {series['noise_half']:g} line pairs a cm"
     if family(series["kernel"]) is None:
         found.append(f"kernel {series['kernel']} is of no family known here ({', '.join(VENDORS)}); the roll-off of its "
-                     f"noise is one half at {series['noise_half']:g} line pairs a cm: {series['noise_kernel']}")  # fmt: skip
+                     f"noise is {half}: {series['noise_kernel']}")  # fmt: skip
+    if series["noise_kernel"].startswith("bounded"):
+        found.append("its noise is smoother than back-projection makes it (iterative reconstruction, resampling), and the "
+                     f"inserted noise is not: its roll-off is {half}")  # fmt: skip
     if not series["squares"]:
         found.append("no homogeneous soft tissue, so that the inserted noise cannot be checked")
     elif abs(ratio / right - 1.0) > RATIO_TOLERANCE:
@@ -126,7 +135,7 @@ def _scans(found: Discovery) -> list[Scan]:
                           remedy="noise is inserted into normal-dose scans, pass their folder as DATA=...")  # fmt: skip
     for problem in found.problems:
         if problem.kind != "no partner":
-            log.warning("%s (%d file(s)); %s", problem.what, problem.count, problem.remedy)
+            log.warning("%s", problem)
     if low:
         log.warning("%d low-dose series are there too; they are left aside, noise is inserted into the full dose", len(low))
     scans: dict[str, Scan] = {}
@@ -161,7 +170,7 @@ def _scan(key: SeriesKey, slices: list[tuple[float, Path]], found: Discovery) ->
     kernel = key.kernel[:15]  # with the letter that Mayo's have behind it, what an element of the VR SH can hold
     collection = "simulated" if found.collection == "simulated" else "inserted"
     patient = pseudonym_unless_known(key.patient, public=False)
-    return Scan(patient, kernel, key.thickness_mm, grid.spacing_mm[0], tuple(slices), collection, key.number)
+    return Scan(patient, kernel, key.thickness_mm, grid, tuple(slices), collection, key.number)
 
 
 def _work(scan: Scan, out: Path, dose: Dose, threads: int) -> tuple[Step | None, list[DicomError]]:
@@ -180,11 +189,17 @@ def _row(step: Step) -> pd.DataFrame:
 
 
 def _remove_others(out: Path, names: set[str]) -> None:
-    """Remove series of an earlier run that are no longer in the data, by their own stamps."""
-    for stamp in (path for path in (out / "series").glob("*.json") if path.stem not in names):
+    """Remove every slice that no series of the data vouches for: of an earlier run, or of one that was killed in a series
+    that is gone since."""
+    kept = set()
+    for stamp in (out / "series").glob("*.json"):
+        if stamp.stem not in names:
+            for path in (stamp, stamp.with_suffix(".csv")):
+                path.unlink(missing_ok=True)
+            continue
         with suppress(ValueError, KeyError, TypeError):  # what is no stamp
-            for name in json.loads(stamp.read_text(encoding="utf-8"))["outputs"]:
-                path = (stamp.parent / name).resolve()
-                if path.is_relative_to(out.resolve()):
-                    path.unlink(missing_ok=True)
-        stamp.unlink()
+            kept |= {(stamp.parent / name).resolve() for name in json.loads(stamp.read_text(encoding="utf-8"))["outputs"]}
+    for pattern in ("*.IMA", f"{TEMPORARY}*"):
+        for path in (out / IMAGES).rglob(pattern):
+            if path.resolve() not in kept:
+                path.unlink()

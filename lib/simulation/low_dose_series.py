@@ -2,6 +2,7 @@
 dose keeps its pixel values; the low dose is the normal dose plus reconstructed noise. Slices are read and written a few at
 a time, so memory depends on neither the series nor the cohort."""
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pandas as pd
 
 from lib.artifacts.cache import Step, digest
 from lib.artifacts.files import write_text
+from lib.data.dicom.geometry import Grid
 from lib.data.dicom.mayo import mayo_file_name, mayo_folder, write_slice
 from lib.data.dicom.slice import read_hu
 from lib.errors import DicomError
@@ -34,10 +36,15 @@ class Scan:
     patient: str  # a pseudonym
     kernel: str
     thickness_mm: float
-    pixel_mm: float
+    grid: Grid  # of its pixels, which are square
     slices: tuple[tuple[float, Path], ...]  # (z in mm, file), z rising
     collection: str = "inserted"  # what it becomes: 'simulated' if the normal dose is simulated, too
     number: int = 1  # among the patient's series of this kernel and thickness
+
+    @property
+    def pixel_mm(self) -> float:
+        """Side of a pixel."""
+        return self.grid.spacing_mm[0] if self.grid.spacing_mm else math.nan
 
     @property
     def name(self) -> str:
@@ -67,7 +74,7 @@ def insert_series(scan: Scan, out: Path, dose: Dose, threads: int = 1) -> tuple[
     an error per slice that was left out (only if the work was done now). DicomError where no slice can be read."""
     config = {"series": scan.name, "collection": scan.collection, "dose_fraction": dose.fraction, "seed": dose.seed,
               "i0": dose.i0}  # fmt: skip
-    state = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for _, path in scan.slices]
+    state = [_state(path) for _, path in scan.slices]
     step = Step(f"inserting noise into {scan.name}", out / "series" / f"{scan.name}.json",
                 {"lib.simulation.low_dose_series"}, config, {"scans": digest(state)})  # fmt: skip
     if step.is_current():
@@ -106,6 +113,14 @@ def padding(hu: np.ndarray) -> np.ndarray:
     return filled & low & (distance > max(rows, columns) / 2 - 1)
 
 
+def _state(path: Path) -> list:
+    """What changes with a file's contents; of one that is gone, which `_batches` leaves out, its name."""
+    try:
+        return [path.name, path.stat().st_size, path.stat().st_mtime_ns]
+    except OSError:
+        return [path.name]
+
+
 def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]) -> tuple[dict, list[DicomError]]:
     """The work of `insert_series`: the row of the report, and what is wrong with slices left out; files go to `outputs`."""
     noise_rng, probe_rng = np.random.default_rng([dose.seed, int(digest(scan.name)[:15], 16)]).spawn(2)
@@ -125,7 +140,7 @@ def _insert(scan: Scan, out: Path, dose: Dose, threads: int, outputs: list[Path]
             sums += tissue_noise(*images, scan.pixel_mm)
             key = scan.keys | {"instance": len(scan.slices) - index}
             outputs += [
-                write_slice(folder / mayo_file_name(dose=name, **key), image, dose=name, z_mm=z_mm, **key,
+                write_slice(folder / mayo_file_name(dose=name, **key), image, dose=name, z_mm=z_mm, **key, grid=scan.grid,
                             pixel_spacing_mm=scan.pixel_mm, collection=scan.collection, dose_fraction=dose.fraction)
                 for (name, folder), image in zip(scan.folders(out).items(), images, strict=True)
             ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
+from lib.data.doses import LARGEST_I0
 from lib.data.patch_index import PatchPlan
 from lib.data.patients import ALIASES, SUBSETS
 from lib.perceptual.psi import TARGET_PSI
@@ -62,7 +63,7 @@ class Insertion(Section):
 
     dose_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Annotated[int, Field(ge=0)] = 5
-    i0: Annotated[float, Field(gt=0)] | None = None
+    i0: Annotated[float, Field(gt=0, le=LARGEST_I0)] | None = None
 
 
 class Cohort(Section):

@@ -18,7 +18,8 @@ class NotebookError(Exception):
 
 def in_a_line(error: BaseException) -> str:
     """What an error says, in one line."""
-    text = str(error) if isinstance(error, NotebookError) else f"{type(error).__name__}: {error}"
+    said = error.strerror if isinstance(error, OSError) and error.strerror else error  # without the name of a file
+    text = str(error) if isinstance(error, NotebookError) else f"{type(error).__name__}: {said}"
     return " ".join(text.split())
 
 

@@ -18,7 +18,7 @@ from lib.artifacts.files import files_below
 from lib.data.dicom.identity import Problem, consistent, identify
 from lib.data.dicom.kinds import NotCtImageError
 from lib.data.dicom.pairing import PairKey, SeriesKey, paired
-from lib.data.dicom.series import series_of
+from lib.data.dicom.series import matched, series_of
 from lib.data.dicom.slice import Header, read_header, readable
 from lib.data.doses import DOSES
 from lib.data.workers import Workers
@@ -29,6 +29,11 @@ log = logging.getLogger(__name__)
 
 # Folders whose files are projection data (tens of thousands a scan): counted, never opened
 _PROJECTIONS = re.compile(r"\b(full|low) dose projections\b|DICOM-CT-PD", re.IGNORECASE)
+
+
+# What is counted by its ending; behind the dot of any other could stand a name
+CLUTTER = re.compile(r"\.(zip|gz|tar|tgz|bz2|xz|rar|7z|iso|pdf|txt|log|md|xml|csv|tsv|xlsx?|docx?|json|ya?ml|html?|png|"
+                     r"jpe?g|gif|bmp|tiff?|svg|nii|nrrd|mh[ad]|hdr|img|raw|np[yz]|h5|mat|exe|dll|in[if]|py|sh|db|tmp|bak|mp4|avi)")
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Discovery:
 def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> Discovery:
     """Find, group, order and pair every CT slice below `folder`; `jobs` processes, or `workers`, read the headers. Raises
     CohortError: the folder does not exist, holds no usable CT slice, or mixes two collections."""
-    root = _existing(Path(folder))
+    root = existing(Path(folder))
     with nullcontext(workers) if workers else Workers(jobs) as parallel:
         headers, problems, ignored = _read_headers(root, parallel)
     if not headers:
@@ -75,14 +80,14 @@ def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> 
     series = {key: keyed[key].slices for key in sorted(keyed)}
     pairs = {}
     for key in partners:
-        full, low = (keyed[key.of(dose)].places for dose in DOSES)
-        pairs[key] = [(z, full[z], low[z]) for z in sorted(full.keys() & low.keys())]
+        pairs[key] = matched(*(keyed[key.of(dose)] for dose in DOSES))
     kept = {path for slices in series.values() for _, path in slices}
     headers = {path: header for path, header in headers.items() if path in kept}
     return Discovery(root, collection, series, pairs, headers, problems, ignored)
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
+    """The folder, '~' expanded. Raises CohortError where it is none."""
     what = "does not exist"
     try:
         folder = folder.expanduser()
@@ -142,8 +147,7 @@ def _look(root: Path, path: Path) -> tuple[list[Problem], Header | None] | Dicom
         return error
     if name in (".DS_Store", "Thumbs.db"):
         return name
-    plain = re.fullmatch(r"\.[a-z0-9]{1,5}", suffix)  # else what follows the dot could be a name
-    return suffix if plain else "other file" if suffix else "file without extension"
+    return suffix if CLUTTER.fullmatch(suffix) else "other file" if suffix else "file without extension"
 
 
 def _aggregated(problems: list[Problem]) -> list[Problem]:

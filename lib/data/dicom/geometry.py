@@ -25,6 +25,12 @@ class Grid(NamedTuple):
     rows: int
     columns: int
 
+    @property
+    def tilt(self) -> float:
+        """Degrees between the plane and an axial one."""
+        normal = np.cross(self.row, self.column)
+        return math.degrees(math.acos(min(1.0, abs(normal[2]) / float(np.linalg.norm(normal)))))
+
     def corners(self) -> np.ndarray:
         """The corner pixels' centres in mm from z = 0 of the first, (4, 3); in pixels where no spacing is known."""
         down, across = self.spacing_mm or (1.0, 1.0)
@@ -48,8 +54,9 @@ def read_grid(elements: Elements, rows: int, columns: int) -> Grid:
     row, column = cosines[:3], cosines[3:]
     if abs(math.hypot(*row) - 1) > UNIT or abs(math.hypot(*column) - 1) > UNIT or abs(np.dot(row, column)) > UNIT:
         raise elements.error("ImageOrientationPatient is no pair of unit vectors at right angles", EXPORT)
-    _check_plane(elements, np.cross(row, column))
-    return Grid(row, column, position[:2], spacing, rows, columns)
+    grid = Grid(row, column, position[:2], spacing, rows, columns)
+    _check_plane(elements, grid)
+    return grid
 
 
 def difference(one: Grid, other: Grid) -> str:
@@ -69,8 +76,8 @@ def difference(one: Grid, other: Grid) -> str:
     return f"the first pixel at {_millimetres(one.origin_mm)} and {_millimetres(other.origin_mm)}"
 
 
-def _check_plane(elements: Elements, normal: np.ndarray) -> None:
-    tilt = math.degrees(math.acos(min(1.0, abs(normal[2]) / np.linalg.norm(normal))))
+def _check_plane(elements: Elements, grid: Grid) -> None:
+    tilt, normal = grid.tilt, np.cross(grid.row, grid.column)
     if tilt <= AXIAL:
         return
     stated = elements.decimals("GantryDetectorTilt", 1)

@@ -75,7 +75,7 @@ def identify(header: Header, path: Path, root: Path) -> tuple[list[Problem], Hea
     known = _LOW_DOSE_FRACTION.get(collection)
     low = header.dose_fraction or (known.get(patient[0]) if isinstance(known, dict) else known)
     return problems, replace(header, patient=patient, collection=collection, dose=dose, kernel=kernel, identified=True,
-                             thickness_mm=round(thickness, 2), dose_fraction=1.0 if dose == FULL else low)  # fmt: skip
+                             thickness_mm=round(thickness, 3), dose_fraction=1.0 if dose == FULL else low)  # fmt: skip
 
 
 def _who(header: Header, path: Path, folders: list[str], named: re.Match | None) -> tuple[str, str, list[Problem]]:

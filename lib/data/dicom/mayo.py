@@ -11,18 +11,20 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat
 
 from lib.artifacts.files import atomic
+from lib.data.dicom.geometry import AXIAL, Grid
 from lib.data.dicom.names import OWN_MANUFACTURERS
 from lib.data.doses import DOSES, FULL, LOW
 
 STATEMENT = "Simulated CT slice: computed from a numerical phantom or by noise insertion. Not for diagnosis."
 REAL_STATEMENT = "Normal dose: real scan, re-encoded. Not for diagnosis."
 LOW_STATEMENT = "Low dose inserted by simulation, dose fraction {:g}, not an acquisition. Not for diagnosis."
+IMAGES = "Training_Image_Data"  # the folder of all series
 DOSE_FRACTION = 0.25  # the challenge's; another one is stated in the header
 
 
 def write_slice(path: Path, hu: np.ndarray, *, patient: str, dose: str, kernel: str, thickness_mm: float, z_mm: float,
                 instance: int, pixel_spacing_mm: float = 0.7, kvp: float = 120.0, collection: str = "simulated",
-                dose_fraction: float = DOSE_FRACTION, number: int = 1) -> Path:  # fmt: skip
+                dose_fraction: float = DOSE_FRACTION, number: int = 1, grid: Grid | None = None) -> Path:  # fmt: skip
     """Write one slice as a CT Image Storage file with Mayo's kind of header. The same call gives the same bytes. Raises
     ValueError (another name of a patient or a dose, HU that are not finite, no image) or OutputError (the disk refuses).
 
@@ -35,6 +37,7 @@ def write_slice(path: Path, hu: np.ndarray, *, patient: str, dose: str, kernel: 
     instance : rises as z falls, as Siemens numbers them (`write_series` does that)
     dose_fraction : of the low dose
     number : of the series among the patient's of this kernel and thickness
+    grid : where the pixels lie in the patient; by default axial, around the axis
     """
     path, hu = Path(path), np.asarray(hu)
     if not re.fullmatch(r"SIM\d{2,}|P[0-9a-f]{8}", patient) or dose not in DOSES or collection not in OWN_MANUFACTURERS:
@@ -49,8 +52,13 @@ def write_slice(path: Path, hu: np.ndarray, *, patient: str, dose: str, kernel: 
         _mark_inserted(ds, dose, dose_fraction, (patient, number))
     elif dose == LOW and dose_fraction != DOSE_FRACTION:
         ds.DerivationDescription = f"{STATEMENT} Low dose: dose fraction {dose_fraction:g}."
-    ds.ImagePositionPatient = [_ds(-pixel_spacing_mm * (n - 1) / 2) for n in (hu.shape[1], hu.shape[0])] + [_ds(z_mm)]
+    origin = grid.origin_mm if grid else [-pixel_spacing_mm * (n - 1) / 2 for n in (hu.shape[1], hu.shape[0])]
+    ds.ImagePositionPatient = [_ds(each) for each in (*origin, z_mm)]
     ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+    if grid:
+        ds.ImageOrientationPatient = [_ds(each) for each in (*grid.row, *grid.column)]
+    if grid and grid.tilt > AXIAL:
+        ds.GantryDetectorTilt = _ds(grid.tilt)
     ds.SliceLocation, ds.PixelSpacing = _ds(z_mm), [_ds(pixel_spacing_mm)] * 2
     ds.Rows, ds.Columns = hu.shape
     ds.PixelData = stored.tobytes() + b"\0" * (stored.nbytes % 2)
@@ -73,7 +81,7 @@ def mayo_folder(patient: str, dose: str, kernel: str, thickness_mm: float, numbe
     """Folder of one series as a fresh unzip has it: `Training_Image_Data/1mm B30/full_1mm/SIM01/full_1mm`, with
     `_2` behind the dose for a second one."""
     leaf = f"{dose}_{thickness_mm:g}mm" + ("_sharp" if kernel == "D45" else "") + (f"_{number}" if number > 1 else "")
-    return Path("Training_Image_Data") / f"{thickness_mm:g}mm {kernel}" / leaf / patient / leaf
+    return Path(IMAGES) / f"{thickness_mm:g}mm {kernel}" / leaf / patient / leaf
 
 
 def mayo_file_name(patient: str, dose: str, kernel: str, thickness_mm: float, instance: int, number: int = 1) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from lib.data.dicom.elements import Elements
-from lib.data.dicom.pixels import PixelForm
+from lib.data.dicom.pixels import LARGEST_HU, PixelForm
 
 CONVENTION = -2000  # stored outside the reconstruction circle by several vendors, declared or not
 AIR = -1024  # HU
@@ -14,12 +14,14 @@ def padding(stored: np.ndarray, elements: Elements, form: PixelForm) -> np.ndarr
     """Which stored values, (rows, columns), are padding: bool of that shape, or None for none.
 
     These are -2000 (also as the unsigned number of the same bits), and what PixelPaddingValue and PixelPaddingRangeLimit
-    declare. Declared ones whose HU could be tissue, water for example, count only where they touch the image's border.
-    Raises DicomError for a declaration that is no number.
+    declare. Those whose HU a body could have, water for example, count only where they touch the image's border. Raises
+    DicomError for a declaration that is no number.
     """
     convention = np.array(CONVENTION).astype(stored.dtype)
     lowest, highest = stored.min(), stored.max()
     found = stored == convention if lowest <= convention <= highest else np.zeros(stored.shape, bool)
+    if AIR < int(convention) * form.slope + form.intercept <= LARGEST_HU:
+        found = _touching_the_border(found)
     if (value := elements.word("PixelPaddingValue", form.signed)) is not None:
         limit = elements.word("PixelPaddingRangeLimit", form.signed)
         low, high = sorted((value, value if limit is None else limit))

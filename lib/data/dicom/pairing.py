@@ -9,7 +9,7 @@ import numpy as np
 
 from lib.data.dicom.geometry import TOLERANCE, difference
 from lib.data.dicom.identity import Problem
-from lib.data.dicom.series import Series, SeriesKind, overlap
+from lib.data.dicom.series import Series, SeriesKind, matched, overlap
 from lib.data.doses import DOSES, FULL, LOW
 
 
@@ -87,7 +87,7 @@ def _mismatch(one: Series, other: Series, known: bool) -> str:
         return "the other dose is of another study and frame of reference"
     if what := difference(one.grid, other.grid):
         return f"the other dose has another geometry ({what}; {TOLERANCE:g} of a pixel may differ)"
-    if not one.places.keys() & other.places.keys():
+    if not matched(one, other):
         return "no slice is at the same z as one of the other dose"
     return ""
 
@@ -105,7 +105,8 @@ def _unpaired(key: PairKey, pair: tuple[Series, Series]) -> list[Problem]:
     """A problem for each slice of a pair that has no partner."""
     found = []
     for dose, series, other in zip(DOSES, pair, reversed(pair), strict=True):
-        for z in sorted(series.places.keys() - other.places.keys()):
+        partners = {path for _, path, _ in matched(series, other)}
+        for z, path in (each for each in series.slices if each[1] not in partners):
             text = f"{key.of(dose)}: no partner slice at z = {z:g} mm, 1 slice(s) not paired"
-            found.append(Problem(series.places[z], "no partner", text, "add the other dose, or leave it"))
+            found.append(Problem(path, "no partner", text, "add the other dose, or leave it"))
     return found

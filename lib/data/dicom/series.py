@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from lib.data.dicom.geometry import Grid, difference
 from lib.data.dicom.identity import Problem
 from lib.data.dicom.slice import Header
 
-Z_DECIMALS = 2  # two slices are at one place if their z agree when rounded to 0.01 mm
+SAME = 0.005 + 1e-9  # mm: slices whose z differ by no more are at one place
 FOREIGN = 1 / 3  # of a series: fewer slices on another grid are left out, as many or more are a series of their own
 MOST = 8  # grids of one series that others are compared with: no more than three can be kept
 NEAREST, GAP = 0.9, 1.5  # spacings of slices between two pieces of one series
@@ -54,10 +55,16 @@ class Series:
         """The file at the lowest z."""
         return self.slices[0][1]
 
-    @property
-    def places(self) -> dict[float, Path]:
-        """Its files by rounded z."""
-        return {round(z, Z_DECIMALS): path for z, path in self.slices}
+
+def matched(one: Series, other: Series) -> list[tuple[float, Path, Path]]:
+    """(z, file, file of the other) for the slices of two series at one place: each the other's nearest."""
+    here, there = (np.array([z for z, _ in each.slices]) for each in (one, other))
+    found = []
+    for (z, path), nearest in zip(one.slices, np.abs(here[:, None] - there[None, :]).argmin(axis=1), strict=True):
+        partner, file = other.slices[nearest]
+        if abs(z - partner) <= SAME and one.slices[int(np.abs(here - partner).argmin())][1] == path:
+            found.append((z, path, file))
+    return found
 
 
 def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Series]:
@@ -69,7 +76,8 @@ def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Seri
         named[kind, header.study_uid, header.frame_uid, header.series_uid].append(path)
     found = [Series(kind, uid, *of, grid, [(headers[path].z_mm, path) for path in paths])
              for (kind, *of, uid), members in sorted(named.items())
-             for grid, paths in _by_grid(kind, members, headers, problems)]  # fmt: skip
+             for grid, one_grid in _by_grid(kind, members, headers, problems)
+             for paths in _by_acquisition(one_grid, headers)]  # fmt: skip
     kinds: dict[SeriesKind, list[Series]] = defaultdict(list)
     for each in found:
         each.usable = _order(each, problems)
@@ -79,8 +87,7 @@ def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Seri
 
 def overlap(one: Series, other: Series) -> bool:
     """Whether slices of one lie on the other's grid, and at the places of its slices or between them."""
-    near = 10**-Z_DECIMALS
-    return (one.slices[0][0] <= other.slices[-1][0] + near and other.slices[0][0] <= one.slices[-1][0] + near
+    return (one.slices[0][0] <= other.slices[-1][0] + SAME and other.slices[0][0] <= one.slices[-1][0] + SAME
             and not difference(one.grid, other.grid))  # fmt: skip
 
 
@@ -111,14 +118,28 @@ def _by_grid(
     return kept
 
 
+def _by_acquisition(paths: list[Path], headers: dict[Path, Header]) -> list[list[Path]]:
+    """The slices of one SeriesInstanceUID and grid: apart by AcquisitionNumber where one acquisition goes over the places of
+    another, as two phases do; together where they follow each other, as the turns of one scan do."""
+    numbered: dict[int | None, list[Path]] = defaultdict(list)
+    for path in paths:
+        numbered[headers[path].acquisition].append(path)
+    ends = sorted((min(z), max(z)) for z in ([headers[path].z_mm for path in some] for some in numbered.values()))
+    apart = any(later[0] < earlier[1] for earlier, later in pairwise(ends))
+    return list(numbered.values()) if apart else [paths]
+
+
 def _order(series: Series, problems: list[Problem]) -> bool:
     """Sort by z, one slice a place; False if two different slices claim one."""
-    places: dict[float, Slices] = defaultdict(list)
+    places: list[Slices] = []
     for z, path in sorted(series.slices):
-        places[round(z, Z_DECIMALS)].append((z, path))
+        if places and z - places[-1][0][0] <= SAME:
+            places[-1].append((z, path))
+        else:
+            places.append([(z, path)])
     clash, copies = [], []
-    for found in places.values():
-        if len(found) > 1 and len({file_sha256(path) for _, path in found}) > 1:
+    for found in places:
+        if len(found) > 1 and not _same([path for _, path in found]):
             clash += [(z, path, len(found)) for z, path in found]
         else:
             copies += [path for _, path in found[1:]]
@@ -127,12 +148,20 @@ def _order(series: Series, problems: list[Problem]) -> bool:
     for z, path, count in clash:
         what = f"{count} different slices at z = {z:g} mm in series {series.kind}, so the series is left out"
         problems.append(Problem(path, "same z", what, "keep one reconstruction of the series in the folder"))
-    series.slices = [found[0] for found in places.values()]
+    series.slices = [found[0] for found in places]
     named = {path for _, path, _ in clash}
     if clash and (rest := [path for _, path in series.slices if path not in named]):
         what = f"the other {len(rest)} slice(s) of series {series.kind}, which is left out for places claimed twice"
         problems.append(Problem(rest[0], "same z", what, "keep one reconstruction of the series in the folder", len(rest)))
     return not clash
+
+
+def _same(paths: list[Path]) -> bool:
+    """Whether these are copies; what cannot be read any more is none."""
+    try:
+        return len({file_sha256(path) for path in paths}) == 1
+    except OSError:
+        return False
 
 
 def _together(kind: SeriesKind, found: list[Series], problems: list[Problem]) -> list[Series]:
@@ -188,4 +217,4 @@ def _misfit(one: Series, other: Series, spacing: float) -> float:
     here, there = (np.array([z for z, _ in each.slices]) for each in (one, other))
     nearest, longest = float(np.abs(here[:, None] - there[None, :]).min()), max(here, there, key=len)
     spacings = nearest / (float(np.median(np.diff(longest))) if len(longest) > 1 else spacing)
-    return abs(spacings - 1) if nearest > 10**-Z_DECIMALS and NEAREST <= spacings <= GAP else math.inf
+    return abs(spacings - 1) if nearest > SAME and NEAREST <= spacings <= GAP else math.inf

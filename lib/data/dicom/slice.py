@@ -32,7 +32,7 @@ from lib.errors import DicomError
 _DOSE_FRACTION = re.compile(r"\bdose fraction (\d*\.?\d+(?:e-?\d+)?)", re.IGNORECASE)
 _HEADER_TAGS = [*KIND_TAGS, *map(tag_for_keyword, (
     "Manufacturer", "DerivationDescription", "SeriesDescription", "PatientName", "PatientID", "StudyInstanceUID",
-    "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber", "ConvolutionKernel", "SliceThickness",
+    "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber", "AcquisitionNumber", "ConvolutionKernel", "SliceThickness",
     "ImageOrientationPatient", "GantryDetectorTilt", "PixelSpacing", "PixelPaddingValue", "PixelPaddingRangeLimit",
     *PIXEL_TAGS))]  # fmt: skip
 _BEGINNING = 32 * 1024  # bytes; most headers end before
@@ -54,6 +54,7 @@ class Header:
     frame_uid: str  # of the frame of reference
     series_uid: str
     instance: int | None
+    acquisition: int | None = None  # its number in the study
     dose_fraction: float | None = None  # of the full dose, 1.0 for it; None where it is not known
     rescale: tuple[float, float] | None = None  # slope, intercept
 
@@ -71,7 +72,7 @@ def read_header(path: Path) -> Header:
     grid = read_grid(elements, form.rows, form.columns)
     stated, position = elements.decimals("SliceThickness", 1), elements.decimals("ImagePositionPatient", 3, required=True)
     patient, collection, dose, identified, thickness = _identity(elements, path)
-    thickness = round(stated[0], 2) if stated and stated[0] else thickness
+    thickness = round(stated[0], 3) if stated and stated[0] else thickness
     kernels = _several(elements.get("ConvolutionKernel"))
     kernel = kernel_name(kernels[0]) if kernels else None
     share = _DOSE_FRACTION.search(str(elements.get("DerivationDescription") or ""))  # only ours can be relied on
@@ -87,14 +88,15 @@ def read_header(path: Path) -> Header:
         "StudyInstance", "FrameOfReference", "SeriesInstance"))  # fmt: skip
     return Header(
         patient, identified, collection, dose, kernel, thickness, position[2], grid, study, frame, series,
-        instance=elements.integer("InstanceNumber"), dose_fraction=fraction, rescale=(form.slope, form.intercept),
+        instance=elements.integer("InstanceNumber"),
+        acquisition=elements.integer("AcquisitionNumber"), dose_fraction=fraction, rescale=(form.slope, form.intercept),
     )  # fmt: skip
 
 
 def kernel_name(stated: str) -> str | None:
     """A kernel as files, figures and tables can have it: B30f is B30, and what is no letter, digit, point, + or - becomes -,
     at the beginning nothing (a spreadsheet takes =, + and - for a formula)."""
-    plain = re.sub(r"[^\w.+-]+", "-", stated.strip()).lstrip("+-").removesuffix("-")
+    plain = re.sub(r"[^\w.+-]+", "-", stated.strip(), flags=re.ASCII).lstrip("+-").removesuffix("-")
     return re.sub(r"^([A-Za-z]{1,2}\d{2})[a-z]$", r"\1", plain) or None
 
 

@@ -108,10 +108,10 @@ def _check_space(due: list[Part], out: Path) -> None:
 
 
 def _problem_table(found: Discovery, problems: list[Problem]) -> pd.DataFrame:
-    """File names of unknown data may hold names, so those files are told by their checksums."""
+    """The path of slices of a public collection; any other file is told by its checksum: its name may be a person's."""
 
     def name(path: Path) -> str:
-        if found.collection == "other":
+        if found.collection == "other" or path not in found.headers:
             with names(shown=False):
                 return label(path)
         return os.fsencode(path.relative_to(found.root)).decode("utf-8", "backslashreplace")
