@@ -130,9 +130,10 @@ def _insert(arguments: argparse.Namespace) -> None:
         raise StudyError("no folder to write to", remedy="pass OUT after DATA")
     elif not data.is_dir():
         raise StudyError(f"{data} does not exist", remedy="pass a folder with normal-dose DICOM files")
-    largest = {"dose_fraction": 1.0 - 1e-9, "i0": LARGEST_I0}
+    sound = {"dose_fraction": lambda value: 0 < value < 1, "seed": lambda value: value >= 0,
+             "i0": lambda value: 0 < value <= LARGEST_I0}  # fmt: skip
     for name, value in given.items():
-        if not (value > 0 or (value == 0 and name == "seed")) or value > largest.get(name, value):
+        if not sound[name](value):
             expected = {"dose_fraction": "a share of the full dose, for example 0.25", "seed": "0 or more",
                         "i0": f"photons per detector bin up to {LARGEST_I0:g}, or leave it out to measure them"}[name]
             raise StudyError(f"--{name.replace('_', '-')} {value:g}: expected {expected}")

@@ -26,9 +26,10 @@ LINES = "lib.workflow.lines"
 """The logger of what stages print in processes of their own, line by line, at level DEBUG."""
 
 BAR = re.compile(r".*?\d+%\|.*?\|[^[]*\[[^]]*\]")  # a line of tqdm, without what another wrote behind it
-refused: list[OSError] = []  # why a message of another thread than the main one could not be written, which stopped that
-
 EVERY = 15.0  # seconds between two bars where there is no terminal to write them over each other
+
+refused: list[OSError] = []
+"""Why a message of another thread could not be written, which stopped the main one."""
 
 
 def setup(verbosity: int = 0) -> None:

@@ -4,6 +4,7 @@ killed run goes on where it stopped."""
 
 import json
 import logging
+import os
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -51,10 +52,7 @@ def insert(
     i0 : photons per detector bin at full dose; None takes them from the noise of each series
     jobs : series at once, by default one per processor core
     """
-    data = existing(Path(data))
-    with suppress(RuntimeError):  # no such user: then it is a name like others
-        out = Path(out).expanduser()
-    out = Path(out)
+    data, out = existing(Path(data)), Path(os.path.expanduser(out))  # pathlib's raises without such a user
     if not 0.0 < dose_fraction < 1.0 or seed < 0 or (i0 is not None and not 0.0 < i0 <= LARGEST_I0):
         raise ValueError("expected 0 < dose_fraction < 1, seed >= 0 and 0 < i0 <= "
                          f"{LARGEST_I0:g}, got {dose_fraction}, {seed} and {i0}")  # fmt: skip

@@ -147,7 +147,7 @@ def _task(stage: Stage, place: str, environment: Mapping[str, str | None]) -> Pa
     except Exception as error:
         if isinstance(error, OSError) and error.errno in REFUSED:  # another attempt would be refused, too
             return cannot_write(Path(error.filename or stage.stamp.parent), error)
-        if _tries(stage).stat().st_size < TRIES:
+        if not _tries(stage).is_file() or _tries(stage).stat().st_size < TRIES:
             raise  # Dask tries again
         return _given_up(stage, in_a_line(error))
 
