@@ -334,6 +334,28 @@ def test_acquisitions_in_one_series_stay_apart_where_they_go_over_each_other(tmp
     assert [len(slices) for slices in discover(tmp_path).series.values()] == sizes
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+@pytest.mark.parametrize("doses", [("full",), ("full", "quarter")])
+def test_phases_with_a_uid_for_every_slice_stay_apart_by_acquisition(tmp_path, shift, doses):
+    """Two phases interleaved evenly look like one scan of twice the slices, but for AcquisitionNumber."""
+    for dose in doses:
+        for number in (1, 2):
+            for i in range(4):
+                trees.foreign(tmp_path, f"{'NDCT' if dose == 'full' else 'LDCT'}/{number}/{i}", z=[i + shift * (number - 1)],
+                              AcquisitionNumber=number, **{SERIES: f"1.2.{dose == 'full':d}.{number}.{i}"})  # fmt: skip
+    found = discover(tmp_path)
+    assert [len(slices) for slices in found.series.values()] == [4] * 2 * len(doses)
+    for pairs in found.pairs.values():  # phases at the same places fit two of the other dose: no pair is better than any
+        assert all(full.parent.parent.name == low.parent.parent.name for _, full, low in pairs)
+    assert len(found.pairs) == (2 if shift and len(doses) == 2 else 0)
+
+
+def test_turns_of_one_scan_with_a_uid_for_every_slice_are_one_series(tmp_path):
+    for i in range(6):
+        trees.foreign(tmp_path, f"{i}", z=[i], AcquisitionNumber=1 + i // 2, **{SERIES: f"1.2.{i}"})
+    assert [len(slices) for slices in discover(tmp_path).series.values()] == [6]
+
+
 @pytest.mark.parametrize("z", [10.125, 1 / 3, 0.0])
 @pytest.mark.parametrize("shift", [-1e-7, 1e-7, 0.004, -0.004, 0.006])
 def test_a_place_has_no_edges(tmp_path, z, shift):

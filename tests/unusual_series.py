@@ -74,6 +74,7 @@ def _deliver(made: Cohort, scan: Scan) -> None:
     phases = choose(rng, {"": 7, "other grid": 2, "between": 2, "same places": 2})
     one_uid = phases in ("other grid", "same places") and rng.random() < 0.3
     low = choose(rng, {"": 8, "grid": 1, "place": 1, "rounded": 1, "missing": 1})  # how the low dose is different
+    numbered = choose(rng, {"": 2, "phase": 2, "slice": 1}) if not one_uid else ""  # by AcquisitionNumber
     forms: dict[int, Encoding] = {}
     for dose in scan.doses:
         shared = made.uid() if one_uid else None
@@ -93,10 +94,11 @@ def _deliver(made: Cohort, scan: Scan) -> None:
             elif dose == LOW and low == "missing":
                 z = z[1:]
             shift = 0.02 * min(scan.spacing) if dose == LOW and low == "rounded" else 0.0  # still the same grid
-            _series(made, here, dose, phase, form, z, shift, shared, one_each=phases != "between")
+            one_each = phases != "between" or numbered == "phase"  # else nothing says which phase a slice is of
+            _series(made, here, dose, phase, form, z, shift, shared, numbered, one_each)
 
 
-def _series(made: Cohort, scan: Scan, dose: str, phase: int, form: Encoding, z, shift, shared, one_each: bool) -> None:
+def _series(made: Cohort, scan: Scan, dose: str, phase: int, form: Encoding, z, shift, shared, numbered, one_each) -> None:
     """The files of one series: whole, in several folders, or under several UIDs; with copies and clashes."""
     rng, ways = made.rng, {"whole": 7, "folders": 2}
     if len(z) > 2 and not shared and len({round(float(step), 3) for step in np.diff(z)}) == 1:
@@ -116,7 +118,8 @@ def _series(made: Cohort, scan: Scan, dose: str, phase: int, form: Encoding, z, 
         each = Slice(path, scan.patient, f"scan {scan.number} phase {phase}", kind, scan.grid, dose, float(height),
                      (scan.studies[dose], scan.frames[dose], uid), scan.refusal or form.refusal, hu,
                      tuple(kind for kind, said in warned.items() if said))  # fmt: skip
-        made.add(each, stored, form, header | {
+        number = {"": {}, "phase": {"AcquisitionNumber": phase + 1}, "slice": {"AcquisitionNumber": made.uids + 1}}[numbered]
+        made.add(each, stored, form, header | number | {
             "ImagePositionPatient": [scan.origin[0] + shift, scan.origin[1], each.z], "PixelSpacing": list(scan.spacing)})
     if extra == "copy":
         copy = replace(each, path=folder / f"Kopie {len(made.slices)}.dcm")

@@ -3,11 +3,11 @@ rule, and said. Nothing is merged because names agree: two phases, two fields of
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ MOST = 8  # grids of one series that others are compared with: no more than thre
 NEAREST, GAP = 0.9, 1.5  # spacings of slices between two pieces of one series
 AS_WELL = 0.05  # spacings: of two that fit a piece so nearly alike, none is taken
 
+T = TypeVar("T")
 Slices = list[tuple[float, Path]]
 """(z in mm, file), z rising."""
 
@@ -48,6 +49,7 @@ class Series:
     frame_uid: str  # of the frame of reference
     grid: Grid
     slices: Slices = field(default_factory=list)
+    acquisitions: frozenset[int | None] = frozenset()  # AcquisitionNumbers of its slices
     usable: bool = True  # False: it is left out, and what fits it as well as another one fits neither for certain
 
     @property
@@ -74,10 +76,12 @@ def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Seri
     for path, header in headers.items():
         kind = SeriesKind(header.patient, header.dose, header.kernel, header.thickness_mm)
         named[kind, header.study_uid, header.frame_uid, header.series_uid].append(path)
-    found = [Series(kind, uid, *of, grid, [(headers[path].z_mm, path) for path in paths])
+    found = [Series(kind, uid, *of, grid, [(headers[path].z_mm, path) for path in paths],
+                    frozenset(headers[path].acquisition for path in paths))
              for (kind, *of, uid), members in sorted(named.items())
              for grid, one_grid in _by_grid(kind, members, headers, problems)
-             for paths in _by_acquisition(one_grid, headers)]  # fmt: skip
+             for paths in _by_acquisition(one_grid, [headers[path].acquisition for path in one_grid],
+                                          [(headers[path].z_mm,) for path in one_grid])]  # fmt: skip
     kinds: dict[SeriesKind, list[Series]] = defaultdict(list)
     for each in found:
         each.usable = _order(each, problems)
@@ -118,15 +122,16 @@ def _by_grid(
     return kept
 
 
-def _by_acquisition(paths: list[Path], headers: dict[Path, Header]) -> list[list[Path]]:
-    """The slices of one SeriesInstanceUID and grid: apart by AcquisitionNumber where one acquisition goes over the places of
-    another, as two phases do; together where they follow each other, as the turns of one scan do."""
-    numbered: dict[int | None, list[Path]] = defaultdict(list)
-    for path in paths:
-        numbered[headers[path].acquisition].append(path)
-    ends = sorted((min(z), max(z)) for z in ([headers[path].z_mm for path in some] for some in numbered.values()))
+def _by_acquisition(parts: list[T], acquisitions: list[Hashable], places: list[tuple[float, ...]]) -> list[list[T]]:
+    """Slices of one SeriesInstanceUID and grid, or pieces of one study and grid, with their lowest and highest z: apart by
+    acquisition where one goes over the places of another, as two phases do; together where they follow each other, as the
+    turns of one scan do."""
+    numbered: dict[Hashable, list[int]] = defaultdict(list)
+    for number, acquisition in enumerate(acquisitions):
+        numbered[acquisition].append(number)
+    ends = sorted((min(places[i][0] for i in some), max(places[i][-1] for i in some)) for some in numbered.values())
     apart = any(later[0] < earlier[1] for earlier, later in pairwise(ends))
-    return list(numbered.values()) if apart else [paths]
+    return [[parts[i] for i in some] for some in (numbered.values() if apart else [range(len(parts))])]
 
 
 def _order(series: Series, problems: list[Problem]) -> bool:
@@ -167,7 +172,7 @@ def _same(paths: list[Path]) -> bool:
 def _together(kind: SeriesKind, found: list[Series], problems: list[Problem]) -> list[Series]:
     """Pieces of one series as one: equal study, frame of reference and grid, and slices that continue each other's or fill
     their holes, as far apart as slices of one series are. Phases at the same places, or between them, are no pieces, and
-    where a piece could belong to either of two phases, none is put together."""
+    where a piece could belong to either of two phases, none is put together; AcquisitionNumber may tell the phases apart."""
     alike: list[list[Series]] = []
     for each in found:
         known = next((some for some in alike if (some[0].study_uid, some[0].frame_uid) == (each.study_uid, each.frame_uid)
@@ -176,7 +181,9 @@ def _together(kind: SeriesKind, found: list[Series], problems: list[Problem]) ->
             alike.append([each])
         else:
             known.append(each)
-    joined = sorted((whole for some in alike for whole in _joined(some)), key=_place)
+    phases = [phase for some in alike for phase in _by_acquisition(
+        some, [each.acquisitions for each in some], [(each.slices[0][0], each.slices[-1][0]) for each in some])]  # fmt: skip
+    joined = sorted((whole for phase in phases for whole in _joined(phase)), key=_place)
     usable = sum(each.usable for each in found)
     if usable > len(joined):
         what = f"{kind}: {usable} series of one geometry that continue each other are read as {len(joined)}"
