@@ -350,6 +350,15 @@ def test_phases_with_a_uid_for_every_slice_stay_apart_by_acquisition(tmp_path, s
     assert len(found.pairs) == (2 if shift and len(doses) == 2 else 0)
 
 
+def test_what_is_left_out_still_says_how_far_apart_slices_are(tmp_path):
+    """Of three slices with a UID each the last has two versions: the other two are one series."""
+    for i in (0, 1, 2):
+        trees.foreign(tmp_path, f"{i}", z=[i], **{SERIES: f"1.2.{i}"})
+    trees.foreign(tmp_path, "another", z=[2], **{SERIES: "1.2.2", "KVP": "80"})
+    found = discover(tmp_path)
+    assert [len(slices) for slices in found.series.values()] == [2] and "same z" in counts(found.problems)
+
+
 def test_turns_of_one_scan_with_a_uid_for_every_slice_are_one_series(tmp_path):
     for i in range(6):
         trees.foreign(tmp_path, f"{i}", z=[i], AcquisitionNumber=1 + i // 2, **{SERIES: f"1.2.{i}"})

@@ -3,7 +3,7 @@ rule, and said. Nothing is merged because names agree: two phases, two fields of
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -49,7 +49,6 @@ class Series:
     frame_uid: str  # of the frame of reference
     grid: Grid
     slices: Slices = field(default_factory=list)
-    acquisitions: frozenset[int | None] = frozenset()  # AcquisitionNumbers of its slices
     usable: bool = True  # False: it is left out, and what fits it as well as another one fits neither for certain
 
     @property
@@ -76,17 +75,15 @@ def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Seri
     for path, header in headers.items():
         kind = SeriesKind(header.patient, header.dose, header.kernel, header.thickness_mm)
         named[kind, header.study_uid, header.frame_uid, header.series_uid].append(path)
-    found = [Series(kind, uid, *of, grid, [(headers[path].z_mm, path) for path in paths],
-                    frozenset(headers[path].acquisition for path in paths))
+    found = [Series(kind, uid, *of, grid, [(headers[path].z_mm, path) for path in paths])
              for (kind, *of, uid), members in sorted(named.items())
              for grid, one_grid in _by_grid(kind, members, headers, problems)
-             for paths in _by_acquisition(one_grid, [headers[path].acquisition for path in one_grid],
-                                          [(headers[path].z_mm,) for path in one_grid])]  # fmt: skip
+             for paths in _by_acquisition(one_grid, [[path] for path in one_grid], headers)]  # fmt: skip
     kinds: dict[SeriesKind, list[Series]] = defaultdict(list)
     for each in found:
         each.usable = _order(each, problems)
         kinds[each.kind].append(each)
-    return [each for kind in sorted(kinds) for each in _together(kind, kinds[kind], problems)]
+    return [each for kind in sorted(kinds) for each in _together(kind, kinds[kind], headers, problems)]
 
 
 def overlap(one: Series, other: Series) -> bool:
@@ -122,16 +119,19 @@ def _by_grid(
     return kept
 
 
-def _by_acquisition(parts: list[T], acquisitions: list[Hashable], places: list[tuple[float, ...]]) -> list[list[T]]:
-    """Slices of one SeriesInstanceUID and grid, or pieces of one study and grid, with their lowest and highest z: apart by
-    acquisition where one goes over the places of another, as two phases do; together where they follow each other, as the
-    turns of one scan do."""
-    numbered: dict[Hashable, list[int]] = defaultdict(list)
-    for number, acquisition in enumerate(acquisitions):
-        numbered[acquisition].append(number)
-    ends = sorted((min(places[i][0] for i in some), max(places[i][-1] for i in some)) for some in numbered.values())
+def _by_acquisition(parts: list[T], slices: list[list[Path]], headers: dict[Path, Header]) -> list[list[T]]:
+    """Slices of one SeriesInstanceUID and grid, or pieces of one study and grid, each with the slices in it: apart by
+    AcquisitionNumber where one acquisition goes over the places of another, as two phases do; together where they follow
+    each other, as the turns of one scan do."""
+    places: dict[int | None, list[float]] = defaultdict(list)
+    numbered: dict[frozenset[int | None], list[T]] = defaultdict(list)
+    for part, paths in zip(parts, slices, strict=True):
+        numbered[frozenset(headers[path].acquisition for path in paths)].append(part)
+        for path in paths:
+            places[headers[path].acquisition].append(headers[path].z_mm)
+    ends = sorted((min(z), max(z)) for z in places.values())
     apart = any(later[0] < earlier[1] for earlier, later in pairwise(ends))
-    return [[parts[i] for i in some] for some in (numbered.values() if apart else [range(len(parts))])]
+    return list(numbered.values()) if apart else [parts]
 
 
 def _order(series: Series, problems: list[Problem]) -> bool:
@@ -169,7 +169,9 @@ def _same(paths: list[Path]) -> bool:
         return False
 
 
-def _together(kind: SeriesKind, found: list[Series], problems: list[Problem]) -> list[Series]:
+def _together(
+    kind: SeriesKind, found: list[Series], headers: dict[Path, Header], problems: list[Problem]
+) -> list[Series]:
     """Pieces of one series as one: equal study, frame of reference and grid, and slices that continue each other's or fill
     their holes, as far apart as slices of one series are. Phases at the same places, or between them, are no pieces, and
     where a piece could belong to either of two phases, none is put together; AcquisitionNumber may tell the phases apart."""
@@ -181,8 +183,8 @@ def _together(kind: SeriesKind, found: list[Series], problems: list[Problem]) ->
             alike.append([each])
         else:
             known.append(each)
-    phases = [phase for some in alike for phase in _by_acquisition(
-        some, [each.acquisitions for each in some], [(each.slices[0][0], each.slices[-1][0]) for each in some])]  # fmt: skip
+    phases = [phase for some in alike
+              for phase in _by_acquisition(some, [[path for _, path in each.slices] for each in some], headers)]  # fmt: skip
     joined = sorted((whole for phase in phases for whole in _joined(phase)), key=_place)
     usable = sum(each.usable for each in found)
     if usable > len(joined):
@@ -198,8 +200,8 @@ def _place(series: Series) -> tuple[float, str]:
 def _joined(found: list[Series]) -> list[Series]:
     """The usable ones of these, which have study, frame of reference and grid in common; pieces of one as one."""
     usable = sorted((each for each in found if each.usable), key=_place)
-    places = np.unique([each.slices[0][0] for each in usable])
-    spacing = float(np.median(np.diff(places))) if len(places) > 2 else math.inf  # where each has one slice
+    places = np.unique([each.slices[0][0] for each in found if len(each.slices) == 1])  # with those that are left out
+    spacing = float(np.median(np.diff(places))) if len(places) > 2 else math.inf
     whole: list[Series] = []
     owner: dict[int, Series] = {}
     for piece in usable:
