@@ -1,14 +1,15 @@
-"""The U-Net in training: Eq. 4 with its terms and Psi beside the total, at no extra pass."""
+"""The U-Net in training: Eq. 4 with its terms, Psi and Gamma beside the total, at no extra pass."""
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from lib.perceptual import PerceptualInfluence, TotalLoss
+from lib.perceptual import GradientShare, PerceptualInfluence, TotalLoss
+from lib.perceptual.losses import pixel_gradient
 
 
 class Denoiser(keras.Model):
-    """A U-Net that ``fit`` trains with Eq. 4, and that reports MSE (the pixel term), PL and Psi beside the total.
+    """A U-Net that ``fit`` trains with Eq. 4, and that reports MSE (the pixel term), PL, Psi and Gamma beside the total.
 
     Its trainable weights are the U-Net's: the encoder belongs to the loss and is neither trained nor saved. ``lambda_`` is
     the loss's own variable, tracked here, so that checkpoints hold it and a callback may assign it.
@@ -22,9 +23,31 @@ class Denoiser(keras.Model):
         self.mse_mean = keras.metrics.Mean(name="mse")
         self.pl_mean = keras.metrics.Mean(name="pl")
         self.influence = PerceptualInfluence()
+        self.gradient_share = GradientShare()
 
     def call(self, ldct, training=None):
         return self.unet(ldct, training=training)
+
+    def train_step(self, data):
+        """Keras's; the gradient at the output, which is computed on the way to the weights, is kept for Gamma."""
+        ldct, y = data
+        with tf.GradientTape() as tape:
+            output = self(ldct, training=True)
+            loss = self.compute_loss(ldct, y, output)
+            scaled = self.optimizer.scale_loss(loss)
+        at_output, *gradients = tape.gradient(scaled, [output, *self.trainable_variables])
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        images = ops.cast(ops.shape(ldct)[0], "float32")
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        next(each for each in self.metrics if each.name == "loss").update_state(loss * replicas, sample_weight=images)
+        parts = self.optimizer.scale_loss(1.0) / (images * replicas)  # of the scaled loss, an image's own
+        pixel = pixel_gradient(self.total.configuration, y[0] if isinstance(y, tuple | list) else y, output)
+        self.gradient_share.update_state(pixel, ops.cast(at_output, "float32") / parts)
+        return self.compute_metrics(ldct, y, output)
+
+    def test_step(self, data):
+        """Keras's, without Gamma: nothing is differentiated."""
+        return {name: value for name, value in super().test_step(data).items() if name != self.gradient_share.name}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         parts = self.total.parts(y, y_pred)

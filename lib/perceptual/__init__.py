@@ -11,23 +11,28 @@ from typing import TYPE_CHECKING
 
 from . import presets
 from .configuration import LambdaRule, LossConfiguration
+from .exchange_rate import Exchange
 from .psi import TARGET_PSI, decade, lambda_star, psi, psi_algorithm2
 
 if TYPE_CHECKING:
     from .balance import Calibration, calibrate, pair_losses
     from .encoders import encoder
-    from .losses import PerceptualInfluence, PerceptualLoss, TotalLoss
+    from .losses import PerceptualLoss, TotalLoss
+    from .measure import exchange
+    from .metrics import GradientShare, PerceptualInfluence
 
 __version__ = "0.2.0"
 
 __all__ = [
-    "TARGET_PSI", "Calibration", "LambdaRule", "LossConfiguration", "PerceptualInfluence", "PerceptualLoss", "TotalLoss",
-    "calibrate", "decade", "encoder", "lambda_star", "pair_losses", "presets", "psi", "psi_algorithm2",
+    "TARGET_PSI", "Calibration", "Exchange", "GradientShare", "LambdaRule", "LossConfiguration", "PerceptualInfluence",
+    "PerceptualLoss", "TotalLoss", "calibrate", "decade", "encoder", "exchange", "lambda_star", "pair_losses", "presets",
+    "psi", "psi_algorithm2",
 ]  # fmt: skip
 
 _KERAS = {
     "Calibration": "balance", "calibrate": "balance", "pair_losses": "balance", "encoder": "encoders",
-    "PerceptualInfluence": "losses", "PerceptualLoss": "losses", "TotalLoss": "losses",
+    "PerceptualLoss": "losses", "TotalLoss": "losses", "exchange": "measure", "GradientShare": "metrics",
+    "PerceptualInfluence": "metrics",
 }  # fmt: skip
 
 

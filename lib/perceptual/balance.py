@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from .configuration import Encoding, LossConfiguration
+from .gradients import compiled, forward
 from .losses import PerceptualLoss, TotalLoss, as_list, layered_distance, pixel_term
 from .psi import TARGET_PSI, lambda_star, psi, psi_algorithm2
 
@@ -49,7 +50,7 @@ def calibrate(model: Callable, loss: PerceptualLoss | TotalLoss, pairs: Iterable
         raise ValueError("loss: without a perceptual term there is nothing to weigh")
     configuration = perceptual.configuration
     measure = pair_losses([model], [configuration], {configuration.encoding: perceptual.encoder})
-    parts = [measure(ldct, ndct).numpy()[0, :, 0] for ldct, ndct in pairs]
+    parts = [ops.convert_to_numpy(measure(ldct, ndct))[0, :, 0] for ldct, ndct in pairs]
     if not parts:
         raise ValueError("pairs: there are none to measure")
     pixel, term = np.concatenate(parts).astype(float).T
@@ -99,23 +100,23 @@ def pair_losses(
     def terms(loss: LossConfiguration, ndct, output, features: dict, targets: dict) -> list:
         pixel = pixel_term(loss, ndct, output)
         if loss.encoder is None:
-            return [pixel, tf.zeros_like(pixel)]
+            return [pixel, ops.zeros_like(pixel)]
         both = ([each[loss.encoding][name] for name in loss.layer_names] for each in (features, targets))
         return [pixel, layered_distance(loss, *both)]
 
-    @tf.function(reduce_retracing=True)
+    @compiled
     def measured(ldct, ndct, known):
         targets = {encoding: all_targets(encoding, ndct, each) for encoding, each in zip(layers, known, strict=True)}
         states = []
         for model in models:
-            output = model(ldct, training=False)
+            output = forward(model, ldct)
             features = {
                 encoding: dict(zip(names, as_list(encoders[encoding](output, training=False)), strict=True))
                 for encoding, names in layers.items()
             }
-            found = [tf.stack(terms(loss, ndct, output, features, targets), axis=-1) for loss in losses]
-            states.append(tf.stack(found, axis=1))
-        return tf.stack(states)
+            found = [ops.stack(terms(loss, ndct, output, features, targets), axis=-1) for loss in losses]
+            states.append(ops.stack(found, axis=1))
+        return ops.stack(states)
 
     return lambda ldct, ndct, known=None: measured(
         ldct, ndct, [[None] * len(names) for names in layers.values()] if known is None else known

@@ -120,16 +120,22 @@ def _preprocessed(image, encoding: Encoding):
 
 def _is_chain(model: keras.Model) -> bool:
     """Whether each layer takes the output of the one before, the first one a 3-channel convolution: VGGs do."""
-    first, *rest = model.layers[1:]
+    first, *rest = _without_input(model)
     return isinstance(first, layers.Conv2D) and all(
         layer.input is before.output for before, layer in zip([first, *rest], rest, strict=False)
     )
 
 
+def _without_input(model: keras.Model) -> list:
+    """A model's layers; its input is one of them only where the model is no Sequential."""
+    return [each for each in model.layers if not isinstance(each, layers.InputLayer)]
+
+
 def _along_the_chain(model: keras.Model, x, names: Sequence[str]) -> list:
     """Features of an image whose three channels are the same: the first kernel is summed over them."""
     found: dict = {}
-    for layer in [_on_one_channel(model.layers[1]), *model.layers[2:]]:
+    first, *rest = _without_input(model)
+    for layer in [_on_one_channel(first), *rest]:
         if set(names) <= set(found):
             break
         x = found[layer.name] = layer(x)

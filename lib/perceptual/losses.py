@@ -137,29 +137,20 @@ class TotalLoss(keras.losses.Loss):
         return {"name": self.name, "configuration": self.configuration.as_dict(), "lambda_": float(self.lambda_.numpy())}
 
 
-class PerceptualInfluence(keras.metrics.Metric):
-    """Psi of Algorithm 2 over all pairs seen since the last reset, from the terms of :class:`Parts`: each pair counts with
-    the lambda of its own step."""
-
-    def __init__(self, name: str = "psi"):
-        super().__init__(name=name)
-        self.s_pixel = self.add_weight(name="s_pixel", initializer="zeros")
-        self.s_weighted = self.add_weight(name="s_weighted", initializer="zeros")
-
-    def update_state(self, pixel, weighted):
-        self.s_pixel.assign_add(ops.sum(pixel))
-        self.s_weighted.assign_add(ops.sum(weighted))
-
-    def result(self):
-        return ops.divide_no_nan(self.s_weighted, self.s_pixel + self.s_weighted)
-
-
 def pixel_term(configuration: LossConfiguration, ndct, prediction):
     """The term beside the perceptual one, with its multiplier, shape (batch,); zero where there is none."""
     if configuration.pixel is None:
         return ops.zeros_like(distance(prediction, ndct))
     term = distance(prediction, ndct, configuration.pixel)
     return term if configuration.pixel_weight == 1 else configuration.pixel_weight * term
+
+
+def pixel_gradient(configuration: LossConfiguration, ndct, prediction):
+    """The gradient of :func:`pixel_term` at the prediction, of each image's own, in closed form: float32, its shape."""
+    difference = ops.cast(prediction, "float32") - ops.cast(ndct, "float32")
+    slope = 2.0 * difference if configuration.pixel == "mse" else ops.sign(difference)
+    weight = 0.0 if configuration.pixel is None else configuration.pixel_weight
+    return weight * slope / ops.cast(ops.prod(ops.shape(prediction)[1:]), "float32")
 
 
 def layered_distance(configuration: LossConfiguration, features: Sequence, targets: Sequence):

@@ -31,7 +31,7 @@ from lib.study.config import Study
 from lib.study.runs import Run
 from lib.study.sections import Training, UNet
 
-LOGS = {"loss": "total", "mse": "mse", "pl": "pl", "psi": "psi"}
+LOGS = {"loss": "total", "mse": "mse", "pl": "pl", "psi": "psi", "gamma": "gamma"}  # Keras's names, and those of a history
 
 
 def new_unet(settings: UNet, seed: int, patches: Patches) -> keras.Model:
@@ -74,9 +74,9 @@ def train(study: Study, run: Run, lambda_: float, callbacks: Sequence[keras.call
 
     Returns
     -------
-    The history, a row per epoch: epoch, total, mse (the pixel term), pl, psi, the same with ``val_``, moved (how far the
-    weights are from their start, relative to it), seconds. Psi is by Algorithm 2 over the epoch; pl and psi are empty for a
-    loss without an encoder.
+    The history, a row per epoch: epoch, total, mse (the pixel term), pl, psi, gamma, all but the last with ``val_``, too,
+    moved (how far the weights are from their start, relative to it), seconds. Psi (Algorithm 2) and Gamma (of the gradients
+    at the output) are over the epoch; pl, psi and gamma are empty for a loss without an encoder.
 
     Raises
     ------
@@ -165,10 +165,11 @@ def new_denoiser(study: Study, run: Run, lambda_: float, patches: Patches, steps
 
 
 def _history(rows: list[dict], perceptual: bool) -> pd.DataFrame:
-    names = {f"{part}{key}": f"{part}{name}" for part in ("", "val_") for key, name in LOGS.items()}
+    names = {f"{part}{key}": f"{part}{name}" for part in ("", "val_") for key, name in LOGS.items()
+             if f"{part}{key}" != "val_gamma"}  # nothing is differentiated in validation
     history = pd.DataFrame(rows).rename(columns=names)
     if not perceptual:
-        history[["pl", "psi", "val_pl", "val_psi"]] = float("nan")
+        history[["pl", "psi", "gamma", "val_pl", "val_psi"]] = float("nan")
     return history[["epoch", *names.values(), "moved", "seconds"]]
 
 

@@ -1,0 +1,151 @@
+"""Losses of pairs and their gradients, measured in one state of a network: one pass forward, and back once for each loss."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from .exchange_rate import Exchange
+from .gradients import at_input, at_weights, compiled, forward
+
+TINY = 1e-30  # in place of a norm that is 0, in a cosine
+
+Losses = Callable[[Any, Any], Sequence]
+"""(targets, predictions), (batch, ...) -> one tensor (batch,) for each loss; what the losses have in common is done once."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Losses of pairs, and norms of their gradients; the fields are those of :class:`Exchange`, a column for each loss."""
+
+    values: np.ndarray  # (pairs, losses)
+    output: np.ndarray  # (pairs, losses)
+    cosine: np.ndarray  # (pairs, losses), with the gradient of the first loss
+    weights: np.ndarray  # (batches, losses)
+    last: np.ndarray  # (batches, losses)
+    weights_cosine: np.ndarray  # (batches, losses), with that of the first loss
+
+    def exchange(self, b: int = 1) -> Exchange:
+        """The first loss as a, and the one with this number as b."""
+        two = [0, b]
+        return Exchange(
+            self.values[:, two], self.output[:, two], self.cosine[:, b],
+            self.weights[:, two], self.last[:, two], self.weights_cosine[:, b],
+        )  # fmt: skip
+
+
+def exchange(model: Callable, loss_a: Callable, loss_b: Callable, pairs: Iterable, weights: bool = True) -> Exchange:
+    """What a weight of ``loss_b`` beside ``loss_a`` is worth, for any two losses and any network.
+
+    Parameters
+    ----------
+    model : keras.Model, or with ``weights=False`` any function: images (batch, ...) -> predictions (batch, ...)
+    loss_a, loss_b : keras.losses.Loss or function
+        (targets, predictions) -> a number for each image, or one for the batch: then images are given one at a time.
+    pairs : iterable of (images, targets), batches
+    weights : bool, whether gradients at the weights are measured
+
+    Raises
+    ------
+    ValueError : no pairs; predictions of another shape than targets; a loss that is not finite, negative, or constant; a
+        model without trainable weights
+    """
+    named = {"loss_a": loss_a, "loss_b": loss_b}
+    losses = [_per_image(loss, name) for name, loss in named.items()]
+    found = gradients(model, lambda y, f: [each(y, f) for each in losses], _batches([*named.values()], pairs), weights)
+    _require_losses(found, [*named])
+    return found.exchange()
+
+
+def gradients(model: Callable, losses: Losses, pairs: Iterable, weights: bool = True) -> Gradients:
+    """The same for several losses at once, the first of which is the one beside all others. Raises ValueError: no pairs,
+    predictions of another shape than targets, a model without trainable weights."""
+    if weights and not getattr(model, "trainable_variables", None):
+        raise ValueError("model: it has no trainable weights; weights=False measures losses and gradients at the output")
+    measured = compiled(_measuring(model, losses, weights))
+    parts: list[list[np.ndarray]] = []
+    for pair in pairs:
+        images, targets = (ops.convert_to_tensor(each, dtype="float32") for each in pair)
+        if not parts and (made := tuple(forward(model, images[:1]).shape[1:])) != tuple(targets.shape[1:]):
+            raise ValueError(f"pairs: the network's output is {made}, the target {tuple(targets.shape[1:])}")
+        parts.append([ops.convert_to_numpy(each).astype(float) for each in measured(images, targets)])
+    if not parts:
+        raise ValueError("pairs: there are none to measure")
+    return Gradients(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+
+def _measuring(model: Callable, losses: Losses, weights: bool) -> Callable:
+    """(images, targets) -> the fields of :class:`Gradients` for one batch."""
+
+    def measured(images: Any, targets: Any) -> tuple:
+        values: list = []
+        at_place: list = []
+        count = ops.shape(images)[0]
+
+        def at_output(output: Any) -> list:
+            for kept, found in zip((values, at_place), at_input(lambda place: losses(targets, place), output), strict=True):
+                kept.extend(found)
+            return [each / ops.cast(count, each.dtype) for each in at_place]  # of the batch's mean loss
+
+        everywhere = at_weights(model, images, at_output) if weights else []
+        if not weights:
+            at_output(forward(model, images))
+        norms, cosine = _norms([ops.reshape(each, (count, -1)) for each in at_place])
+        if not weights:
+            return ops.stack(values, axis=1), norms, cosine, norms[:0], norms[:0], norms[:0]
+        whole, whole_cosine = _norms([ops.concatenate([ops.ravel(part) for part in each])[None] for each in everywhere])
+        last, _ = _norms([ops.ravel(each[_last_kernel(each)])[None] for each in everywhere])
+        return ops.stack(values, axis=1), norms, cosine, whole, last, whole_cosine
+
+    return measured
+
+
+def _norms(gradients: Sequence) -> tuple:
+    """A tensor (n, elements) for each loss -> norms, and cosines with the first loss, (n, losses)."""
+    flat = ops.stack([ops.cast(each, "float32") for each in gradients], axis=1)
+    norms = ops.sqrt(ops.sum(ops.square(flat), axis=-1))
+    return norms, ops.sum(flat * flat[:, :1], axis=-1) / ops.maximum(norms * norms[:, :1], TINY)
+
+
+def _last_kernel(weights: Sequence) -> int:
+    """The place of the last layer's kernel; VQGAN's own is its last convolution's."""
+    kernels = [place for place, each in enumerate(weights) if len(each.shape) > 1]
+    return kernels[-1] if kernels else len(weights) - 1
+
+
+def _per_image(loss: Callable, name: str) -> Callable:
+    """A loss as one value for each image."""
+    function = loss.call if isinstance(loss, keras.losses.Loss) else loss
+
+    def values(targets: Any, predictions: Any) -> Any:
+        found, count = ops.cast(function(targets, predictions), "float32"), ops.shape(predictions)[0]
+        if len(found.shape) and found.shape[0] not in (predictions.shape[0], None):
+            raise ValueError(f"{name}: its value has the shape {tuple(found.shape)}, expected a number, or one per image")
+        return ops.mean(ops.reshape(found, (count, -1)), axis=1)
+
+    return values
+
+
+def _batches(losses: Sequence[Callable], pairs: Iterable) -> Iterator[tuple]:
+    """The pairs as they are, or one at a time where one of the losses has one value for a whole batch."""
+    single = None
+    for images, targets in pairs:
+        if single is None:
+            place = ops.convert_to_tensor(targets[:1], dtype="float32")
+            single = not all(len(getattr(each, "call", each)(place, place).shape) for each in losses)
+        yield from [(images[i : i + 1], targets[i : i + 1]) for i in range(len(images))] if single else [(images, targets)]
+
+
+def _require_losses(found: Gradients, names: Sequence[str]) -> None:
+    for place, name in enumerate(names):
+        values, norms = found.values[:, place], found.output[:, place]
+        for wrong, what in ((~np.isfinite(values), "it is no number"), (values < 0, "a share needs losses of 0 or more"),
+                            (~np.isfinite(norms), "its gradient is no number")):  # fmt: skip
+            if wrong.any():
+                pair = int(np.flatnonzero(wrong)[0])
+                raise ValueError(f"{name}: {values[pair]:g} for pair {pair}, {what}")
+        if not norms.any():
+            raise ValueError(f"{name}: its gradient is 0 for all {len(norms)} pairs, it is constant or not differentiated")
