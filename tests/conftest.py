@@ -69,9 +69,9 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
         Waits for the end of one, and returns the folder with its artifacts/smoke and figures/smoke.
     """
     elsewhere, apart = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("named")
-    runs = {"smoke": (REPOSITORY, {}, "paper", "--unchecked"),
+    runs = {"smoke": (REPOSITORY, {}, "supplement", "--unchecked"),
             "second": (elsewhere, {"SET": f"experiments=[{','.join(SECOND)}]"}, "paper", "--unchecked", "--jobs", "2"),
-            "named": (apart, {"SET": f"experiments=[{','.join(NAMED)}]", "INSERT": "0.25"}, "paper"),
+            "named": (apart, {"SET": f"experiments=[{','.join(NAMED)}]", "INSERT": "0.25"}, "supplement"),
             "bench": (elsewhere, {}, "bench", "--quick")}
     plain = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "OUTPUT")}
     needed = {name for item in request.session.items for name in item.fixturenames}

@@ -308,4 +308,4 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch, tmp_path):
 def test_where_nothing_is_due_no_cluster_is_started(study, monkeypatch):
     monkeypatch.setattr(Stage, "is_current", lambda self: True)
     monkeypatch.setattr(cluster, "workers", None)
-    assert make(study) == []
+    assert make(study, stages(study)) == []

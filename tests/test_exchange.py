@@ -86,6 +86,15 @@ def test_a_share_and_its_lambda_are_inverse(scaled, trade, share):
     assert (np.diff(found.share(trade, np.logspace(-9, 9, 50))) > 0).all()
 
 
+@pytest.mark.parametrize("trade", TRADES[1:])
+def test_odds_of_shares_are_proportional(scaled, trade):
+    found, lambdas = exchange(scaled, mse, mae, pairs(4, 4)), np.logspace(-3, 3, 7)
+    odds = [share / (1 - share) for share in (found.share(trade, lambdas), found.share("psi_alg2", lambdas))]
+    np.testing.assert_allclose(odds[0] / odds[1], found.rate(trade), rtol=1e-9)
+    with pytest.raises(ValueError, match="it has no rate"):
+        found.rate("psi_eq5")
+
+
 def test_eq5_may_have_a_highest_share():
     """A pair whose b is 0 adds nothing to Eq. 5 at any lambda, one whose a is 0 always 1."""
     found = Exchange(np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [2.0, 1.0]]), np.ones((2, 2)), np.ones(2))

@@ -8,9 +8,11 @@ from PIL import Image
 
 from lib.paper import published
 from lib.perceptual import presets
-from lib.report import curves, figures, quality
+from lib.report import curves, exchange, figures, quality
 from lib.report.labels import Labels
 from lib.report.words import slice_name
+from lib.stages.exchange import exchange_table
+from tests.test_supplement import made_up
 
 DEEP = {"E2", "E4", "baseline"}
 
@@ -24,7 +26,7 @@ def labels(study) -> Labels:
 def drawn(monkeypatch) -> list:
     """The figures that are saved from now on."""
     found, save = [], figures.save_figure
-    for module in (figures, curves, quality):
+    for module in (figures, curves, exchange, quality):
         monkeypatch.setattr(module, "save_figure", lambda labels, figure, *rest, **options: found.append(figure)
                             or save(labels, figure, *rest, **options))
     return found
@@ -59,10 +61,11 @@ def pair_losses() -> dict[str, pd.DataFrame]:
 
 def histories(seeds=(5, 6, 7)) -> dict[tuple[str, int], pd.DataFrame]:
     found = {(name, seed): pd.DataFrame({"epoch": [1, 2], "total": [0.8, 0.4], "mse": [0.2, 0.2], "pl": 7.0,
-                                         "psi": [0.75, 0.5]}) for name in presets.paper() for seed in seeds}
+                                         "psi": [0.75, 0.5], "gamma": [0.9, 0.8]})
+             for name in presets.paper() for seed in seeds}
     for (name, _), history in found.items():
         if name == "mse":
-            history[["pl", "psi"]] = np.nan
+            history[["pl", "psi", "gamma"]] = np.nan
         for column in ("total", "mse", "psi"):
             history[f"val_{column}"] = history[column]
     return found
@@ -79,12 +82,18 @@ def scores(seeds=(5, 6)) -> pd.DataFrame:
         for patient in (1, 2, 3) for kernel in ("B30", "D45")]).astype({"seed": "Int64"})
 
 
+def exchanged() -> pd.DataFrame:
+    """The exchange rates of three losses."""
+    return exchange_table(made_up({"E1": 4.0, "E2": 20.0, "E4": 12.0}, states=("untrained", "pilot", "own")), {})
+
+
 FIGURES = {
     "fig1": lambda labels: figures.figure1(labels, slices()["ldct"], slices()["ndct"], "SIM04", 0.7),
     "fig2": lambda labels: curves.figure2(labels, three_states(), pair_losses()),
     "fig3": lambda labels: figures.figure3(labels, slices(), "SIM04", 0.7),
     "fig_training": lambda labels: curves.figure_training(labels, histories()),
     "fig_ssim": lambda labels: quality.figure_ssim(labels, scores()),
+    "exchange": lambda labels: exchange.figure_exchange(labels, exchanged(), histories()),
 }
 
 

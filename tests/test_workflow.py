@@ -28,19 +28,20 @@ from lib.workflow.lines import Lines, NotebookError
 from lib.workflow.make import due, make
 from lib.workflow.notebook import tidy
 from lib.workflow.stages import Stage, notebook_source, stages
+from lib.workflow.supplement import supplement
 from lib.workflow.tasks import perform
 
 
 def by_name(study) -> dict[str, Stage]:
-    return {stage.name: stage for wave in stages(study) for stage in wave}
+    return {stage.name: stage for wave in supplement(study) for stage in wave}
 
 
 def out_of_date(study) -> set[str]:
-    return {stage.name for stage in due(study)}
+    return {stage.name for stage in due(supplement(study))}
 
 
 def test_after_a_run_everything_is_current(smoke_study):
-    assert out_of_date(smoke_study) == set() and make(smoke_study) == []
+    assert out_of_date(smoke_study) == set() and make(smoke_study, supplement(smoke_study)) == []
 
 
 def test_with_nothing_to_do_nothing_heavy_is_imported(smoke):
@@ -147,7 +148,7 @@ def test_every_stage_declares_what_it_writes_once(study):
 
 def test_a_second_run_on_the_same_results_says_so(study):
     with single_writer(study.paths.artifacts), pytest.raises(OutputError, match="another run is at work in .*smoke"):
-        make(study)
+        make(study, stages(study))
     with single_writer(study.paths.artifacts):
         pass
 

@@ -83,6 +83,17 @@ class Exchange:
             low, high = (middle, high) if psi(a, b, np.exp(middle)) < share else (low, middle)
         return float(np.exp((low + high) / 2))
 
+    def rate(self, trade: Trade) -> float:
+        """The exchange rate: how many times the odds of Psi (Algorithm 2) the odds of a trade's share are, at every lambda.
+
+        Both are ratios of sums, so that odds, share / (1 - share), are proportional to lambda. 1: the share of the loss is
+        that of the gradient.
+        """
+        if trade == "psi_eq5":
+            raise ValueError("trade: Eq. 5 is no ratio of sums, it has no rate")
+        a, b = self._sides(trade)
+        return float(b.sum() / a.sum() * self.values[:, 0].sum() / self.values[:, 1].sum())
+
     @property
     def vqgan(self) -> float:
         """The lambda that VQGAN's adaptive weight is, before its constant factor."""

@@ -12,8 +12,9 @@ from keras import ops
 BACKENDS = ("tensorflow", "torch", "jax")
 
 
-def compiled(function: Callable) -> Callable:
-    """A function of tensors as a graph, where the backend makes one (TensorFlow, JAX)."""
+def compiled(function: Callable, variables: Sequence[keras.Variable] = ()) -> Callable:
+    """A function of tensors as a graph, where the backend makes one (TensorFlow, JAX); ``variables`` that it reads may have
+    other values at each call."""
     if _backend() == "tensorflow":
         import tensorflow
 
@@ -21,7 +22,12 @@ def compiled(function: Callable) -> Callable:
     if _backend() == "jax":
         import jax
 
-        return jax.jit(function)
+        def with_values(values: list, *tensors: Any) -> Any:
+            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+                return function(*tensors)
+
+        graph = jax.jit(with_values)
+        return lambda *tensors: graph([each.value for each in variables], *tensors)
     return function
 
 

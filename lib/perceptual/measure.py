@@ -8,8 +8,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from .balance import encodings
+from .configuration import LossConfiguration
 from .exchange_rate import Exchange
 from .gradients import at_input, at_weights, compiled, forward
+from .losses import as_list, layered_distance, pixel_term
 
 TINY = 1e-30  # in place of a norm that is 0, in a cosine
 
@@ -60,21 +63,55 @@ def exchange(model: Callable, loss_a: Callable, loss_b: Callable, pairs: Iterabl
     return found.exchange()
 
 
+def terms(configurations: Sequence[LossConfiguration], encoder: keras.Model) -> Losses:
+    """The pixel term that some configurations share, then the perceptual term of each, from one pass of their encoder.
+
+    Parameters
+    ----------
+    configurations : sequence, all of one encoding, pixel term and its weight
+    encoder : keras.Model, image -> features of the layers of :func:`~.balance.encodings`, in that order
+    """
+    first = configurations[0]
+    ((_, names),) = encodings(configurations).items()
+    if len({(each.pixel, each.pixel_weight) for each in configurations}) > 1:
+        raise ValueError("configurations: they have several pixel terms, measure those of one at a time")
+
+    def losses(targets: Any, predictions: Any) -> list:
+        both = [dict(zip(names, as_list(encoder(each, training=False)), strict=True)) for each in (predictions, targets)]
+        perceptual = [
+            layered_distance(each, *([found[name] for name in each.layer_names] for found in both))
+            for each in configurations
+        ]
+        return [pixel_term(first, targets, predictions), *perceptual]
+
+    return losses
+
+
 def gradients(model: Callable, losses: Losses, pairs: Iterable, weights: bool = True) -> Gradients:
     """The same for several losses at once, the first of which is the one beside all others. Raises ValueError: no pairs,
     predictions of another shape than targets, a model without trainable weights."""
+    return meter(model, losses, weights)(pairs)
+
+
+def meter(model: Callable, losses: Losses, weights: bool = True) -> Callable[[Iterable], Gradients]:
+    """:func:`gradients` of one model and its losses as a function of pairs: a graph that is made once, and measures the
+    model in every state that its weights are set to."""
     if weights and not getattr(model, "trainable_variables", None):
         raise ValueError("model: it has no trainable weights; weights=False measures losses and gradients at the output")
-    measured = compiled(_measuring(model, losses, weights))
-    parts: list[list[np.ndarray]] = []
-    for pair in pairs:
-        images, targets = (ops.convert_to_tensor(each, dtype="float32") for each in pair)
-        if not parts and (made := tuple(forward(model, images[:1]).shape[1:])) != tuple(targets.shape[1:]):
-            raise ValueError(f"pairs: the network's output is {made}, the target {tuple(targets.shape[1:])}")
-        parts.append([ops.convert_to_numpy(each).astype(float) for each in measured(images, targets)])
-    if not parts:
-        raise ValueError("pairs: there are none to measure")
-    return Gradients(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    measured = compiled(_measuring(model, losses, weights), model.variables if isinstance(model, keras.Model) else ())
+
+    def of(pairs: Iterable) -> Gradients:
+        parts: list[list[np.ndarray]] = []
+        for pair in pairs:
+            images, targets = (ops.convert_to_tensor(each, dtype="float32") for each in pair)
+            if not parts and (made := tuple(forward(model, images[:1]).shape[1:])) != tuple(targets.shape[1:]):
+                raise ValueError(f"pairs: the network's output is {made}, the target {tuple(targets.shape[1:])}")
+            parts.append([ops.convert_to_numpy(each).astype(float) for each in measured(images, targets)])
+        if not parts:
+            raise ValueError("pairs: there are none to measure")
+        return Gradients(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+    return of
 
 
 def _measuring(model: Callable, losses: Losses, weights: bool) -> Callable:

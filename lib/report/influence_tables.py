@@ -40,7 +40,7 @@ def training_table(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
     groups = frame.groupby("experiment", sort=False)
 
     def over_seeds(column: str) -> list[str]:
-        return [_range(*(getattr(values, what)() for what in ("mean", "min", "max"))) for _, values in groups[column]]
+        return [spread(*(getattr(values, what)() for what in ("mean", "min", "max"))) for _, values in groups[column]]
 
     shown = pd.DataFrame({
         "Experiment": list(groups.groups), "Epochs": groups["epoch"].max().map("{:.0f}".format).tolist(),
@@ -55,9 +55,9 @@ def self_consistency_table(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
     ranges = {name: frame[[name, f"{name}_low", f"{name}_high"]].to_numpy() for name in ("lambda_star", "psi")}
     shown = pd.DataFrame({
         "Network": frame["state"].replace(WHOSE), "Experiment": frame["experiment"],
-        "λ used": frame["lambda_used"].map(number), "λ* after training": [_range(*row) for row in ranges["lambda_star"]],
+        "λ used": frame["lambda_used"].map(number), "λ* after training": [spread(*row) for row in ranges["lambda_star"]],
         "Decades apart": frame["decades"].map(_decades),
-        "Ψ after training": [_range(*row, _psi) for row in ranges["psi"]],
+        "Ψ after training": [spread(*row, _psi) for row in ranges["psi"]],
         "Ψ target": frame["target_psi"].map("{:g}".format)})
     return save_table(labels, frame, "self_consistency", "Self-consistency. λ, training with it, and λ* of the network that "
                       "comes out, by the losses of its last epoch [over seeds]; λ is right for its own network where both "
@@ -95,6 +95,6 @@ def _decades(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:+.2f}"
 
 
-def _range(mean: float, low: float, high: float, text: Callable[[float], str] = number) -> str:
+def spread(mean: float, low: float, high: float, text: Callable[[float], str] = number) -> str:
     """'1e-3 [9e-4, 2e-3]', or the mean alone where there is one seed."""
     return text(mean) + (f" [{text(low)}, {text(high)}]" if low < high else "")

@@ -5,7 +5,7 @@ table, says what it stands for.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,6 +65,10 @@ class Labels:
     simulated: bool  # whether the scans are our own simulation
     target_psi: float  # what lambda is calibrated to
     settings: Mapping[str, Any]  # values beside the paper's Table 2, and those that it leaves open, by name
+
+    def beside(self, folder: Path) -> "Labels":
+        """The same for figures and tables in another folder."""
+        return replace(self, figures=folder)
 
     @classmethod
     def of(cls, study: Study) -> "Labels":

@@ -29,6 +29,7 @@ from lib.study.sections import (
     Section,
     Seed,
     Statistics,
+    Supplement,
     Training,
     UNet,
 )
@@ -58,6 +59,7 @@ class Study(Section):
     calibration: Calibration
     evaluation: Evaluation = Evaluation()
     statistics: Statistics = Statistics()
+    supplement: Supplement = Supplement()
     experiments: tuple[str, ...] = tuple(presets.paper())
     seeds: tuple[Seed, ...] = (5,)
     losses: dict[str, dict[str, Any]] = Field(default_factory=dict)

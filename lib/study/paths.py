@@ -37,6 +37,8 @@ class Paths:
         self.examples = self.evaluation / "examples"  # denoised images of one test slice, for Figure 3
         self.real_data = root / "artifacts" / "real-data"  # of `make real-data`, for every profile
         self.real_anatomy = self.artifacts / "real_anatomy"  # what this profile's networks make of those scans
+        self.supplement = self.figures / "supplement"  # tables and figures beyond the paper
+        self.exchange = self.artifacts / "exchange"  # losses and gradients of training pairs, files for each seed
         self.stages = self.artifacts / "stages"
         self.executed = self.artifacts / "notebooks"  # the notebooks as they ran, with outputs
         self.log = self.artifacts / "paper.log"

@@ -216,3 +216,9 @@ class Statistics(Section):
     neighbours in the paper's Table 3 (0.004): what is smaller, the paper itself would not rank."""
 
     margin: Annotated[float, Field(gt=0)] = 0.002
+
+
+class Supplement(Section):
+    """What the analyses beyond the paper measure. ``pairs``: of training patches, of whose losses gradients are computed."""
+
+    pairs: Positive = 64

@@ -1,29 +1,32 @@
-"""``make paper``: bring every stage up to date."""
+"""``make paper`` and ``make supplement``: bring every stage up to date."""
 
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from lib.artifacts.files import single_writer
 from lib.errors import StageError
 from lib.study import choices
 from lib.study.config import Study
-from lib.workflow.stages import Stage, stages
+from lib.workflow.stages import Stage
 
 log = logging.getLogger(__name__)
 
 
-def due(study: Study) -> list[Stage]:
+def due(waves: Sequence[Sequence[Stage]]) -> list[Stage]:
     """Stages that are out of date."""
-    return [stage for wave in stages(study) for stage in wave if not stage.is_current()]
+    return [stage for wave in waves for stage in wave if not stage.is_current()]
 
 
-def make(study: Study, jobs: int = 1, scheduler: str | None = None) -> list[Stage]:
+def make(study: Study, waves: Sequence[Sequence[Stage]], jobs: int = 1, scheduler: str | None = None) -> list[Stage]:
     """Bring every stage up to date, several at once where they do not need each other.
 
     Parameters
     ----------
+    waves : sequence
+        Of :func:`lib.workflow.stages.stages` or :func:`lib.workflow.supplement.supplement`.
     jobs : int
         Worker processes on this machine.
     scheduler : str, optional
@@ -41,7 +44,7 @@ def make(study: Study, jobs: int = 1, scheduler: str | None = None) -> list[Stag
     OutputError
         Another run is at work on the profile's results.
     """
-    waves, ran, client = stages(study), [], None
+    ran, client = [], None
     total, number = sum(map(len, waves)), 0
     environment = choices.portable(os.environ) | {"PROFILE": study.profile, "OUTPUT": str(study.paths.root)}
     with single_writer(study.paths.artifacts), ExitStack() as stack:

@@ -48,7 +48,7 @@ class Stage(Step):
 
 def stages(study: Study) -> list[list[Stage]]:
     """All stages of a study in waves: those of one wave do not need each other."""
-    new, paths, runs = _Stages(study), study.paths, study.runs()
+    new, paths, runs = StagesOf(study), study.paths, study.runs()
     simulated, inserted = study.cohort.simulation, study.cohort.insertion
     scans = paths.cohort / SIMULATED_CONTENTS if simulated else paths.inserted / INSERTION_REPORT if inserted else study.data
     masks = [study.data / SIMULATED_CONTENTS] if study.simulated else []  # of the organs: it lists them
@@ -97,7 +97,7 @@ def stages(study: Study) -> list[list[Stage]]:
 
 
 @dataclass(frozen=True)
-class _Stages:
+class StagesOf:
     """Makes the stages of one study, and names their files."""
 
     study: Study
@@ -118,11 +118,11 @@ class _Stages:
         return Stage(name, self._stamp(name), {function.partition(":")[0]}, self._config(settings), self._by_name(inputs),
                      outputs, function=function, parameters=parameters)
 
-    def figure(self, name: str) -> list[Path]:
-        return [self.study.paths.figures / f"{name}{ending}" for ending in (".png", ".pdf")]
+    def figure(self, name: str, folder: Path | None = None) -> list[Path]:
+        return [(folder or self.study.paths.figures) / f"{name}{ending}" for ending in (".png", ".pdf")]
 
-    def table(self, name: str) -> list[Path]:
-        return [self.study.paths.figures / f"{name}{ending}" for ending in (".csv", ".md", ".tex")]
+    def table(self, name: str, folder: Path | None = None) -> list[Path]:
+        return [(folder or self.study.paths.figures) / f"{name}{ending}" for ending in (".csv", ".md", ".tex")]
 
     def scores(self, run: Run) -> Path:
         return self.study.paths.evaluation / f"{run.file}.csv"
