@@ -9,7 +9,8 @@ from lib.perceptual.losses import pixel_gradient
 
 
 class Denoiser(keras.Model):
-    """A U-Net that ``fit`` trains with Eq. 4, and that reports MSE (the pixel term), PL, Psi and Gamma beside the total.
+    """A U-Net that ``fit`` trains with Eq. 4, and that reports MSE (the pixel term), PL, Psi and Gamma beside the total
+    (Gamma in training: in validation, where nothing is differentiated, it is NaN).
 
     Its trainable weights are the U-Net's: the encoder belongs to the loss and is neither trained nor saved. ``lambda_`` is
     the loss's own variable, tracked here, so that checkpoints hold it and a callback may assign it.
@@ -30,7 +31,7 @@ class Denoiser(keras.Model):
 
     def train_step(self, data):
         """Keras's; the gradient at the output, which is computed on the way to the weights, is kept for Gamma."""
-        ldct, y = data
+        ldct, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             output = self(ldct, training=True)
             loss = self.compute_loss(ldct, y, output)
@@ -44,10 +45,6 @@ class Denoiser(keras.Model):
         pixel = pixel_gradient(self.total.configuration, y[0] if isinstance(y, tuple | list) else y, output)
         self.gradient_share.update_state(pixel, ops.cast(at_output, "float32") / parts)
         return self.compute_metrics(ldct, y, output)
-
-    def test_step(self, data):
-        """Keras's, without Gamma: nothing is differentiated."""
-        return {name: value for name, value in super().test_step(data).items() if name != self.gradient_share.name}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         parts = self.total.parts(y, y_pred)
