@@ -24,7 +24,7 @@ RUN = Run("baseline", 5)
 @pytest.fixture
 def moments(request) -> list[float]:
     """Seconds after which a process is killed: from its imports to its last step, and beyond."""
-    count = {"short": 2, "full": 20}[request.config.getoption("faults")]
+    count = {"short": 1, "full": 20}[request.config.getoption("faults")]
     return np.random.default_rng(3).uniform(3.0, 14.0, count).tolist()
 
 
