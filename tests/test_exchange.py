@@ -15,7 +15,7 @@ from keras import ops
 
 from lib import REPOSITORY
 from lib.denoiser.model import Denoiser
-from lib.perceptual import Exchange, LossConfiguration, TotalLoss, exchange, psi_algorithm2
+from lib.perceptual import Exchange, GradientShare, LossConfiguration, TotalLoss, exchange, psi_algorithm2
 from lib.perceptual.losses import distance, pixel_gradient, pixel_term
 from lib.perceptual.measure import gradients
 
@@ -214,6 +214,13 @@ def test_training_logs_the_share_that_a_measurement_finds(encoder, policy):
     assert logs["psi"][0] == pytest.approx(float(psi_algorithm2(*found.values.T, 0.3)), rel=1e-4)
     assert logs["loss"][0] == pytest.approx(logs["mse"][0] + 0.3 * logs["pl"][0], rel=1e-5)
     assert np.isfinite(logs["val_psi"]).all() and np.isnan(logs["val_gamma"]).all()  # nothing is differentiated there
+
+
+def test_an_image_whose_gradient_overflows_does_not_count():
+    gradients_ = np.float32([[1.0, 2.0], [np.inf, 1.0], [np.nan, 1.0], [3.0, 4.0]]).reshape(4, 2, 1, 1)
+    metric, pixel = GradientShare(), np.float32([[1.0, 0.0]] * 4).reshape(4, 2, 1, 1)
+    metric.update_state(pixel, gradients_)
+    assert float(metric.result()) == pytest.approx((2 + 20**0.5) / (2 + 2 + 20**0.5))
 
 
 def test_gamma_costs_no_pass(encoder):

@@ -11,6 +11,8 @@ from lib.report.exchange_claims import exchange_claims
 from lib.report.labels import Labels
 from lib.report.sentences import sentence
 from lib.stages.exchange import BATCHES, PAIRS, Measured, exchange_table, rates_by_patient
+from lib.workflow.stages import stages
+from lib.workflow.supplement import supplement
 
 PATIENTS = ("A", "B", "C", "D")
 RATES = {"E1": 4.0, "E2": 20.0, "E4": 12.0}
@@ -53,6 +55,13 @@ def test_a_lambda_has_one_value_in_every_trade():
     assert rates(table)["pilot"].loc["E2"].tolist() == pytest.approx([20, 400, 1])
 
 
+def test_a_target_of_ones_own_is_a_share_more(study, tmp_path):
+    study = study.model_copy(update={"calibration": study.calibration.model_copy(update={"target_psi": 0.9})})
+    table = exchange_table(made_up({"E1": 4.0}, seeds=(5,)), {}, 0.9)
+    (row,) = exchange_shown(Labels.of(study).beside(tmp_path), table).to_dict("records")
+    assert row["λ for the Ψ"] == "3" and row["Γ there"] == "0.973"
+
+
 def test_claims_say_how_far_shares_of_loss_and_gradient_are_apart():
     found = made_up(RATES, states=("untrained", "pilot"))
     claims = exchange_claims(found, exchange_table(found, {}))
@@ -85,6 +94,13 @@ def test_intervals_are_over_patients_and_seeds_of_the_logarithm():
     low, high = np.exp(over_patients_and_seeds(logs).interval())
     claim = exchange_claims(found, exchange_table(found, {})).iloc[1]
     assert (claim["low"], claim["high"]) == pytest.approx((low, high)) and low < 3 < high
+
+
+def test_a_study_without_a_perceptual_term_has_no_exchange_rate(study):
+    plain = study.model_copy(update={"experiments": ("mse",)})
+    assert [[stage.name for stage in wave] for wave in supplement(plain)] == [
+        [stage.name for stage in wave] for wave in stages(plain)]  # fmt: skip
+    assert supplement(study)[-1][0].name == "S1_exchange"
 
 
 def test_what_one_reads_has_ranges_over_seeds(study, tmp_path):

@@ -35,13 +35,14 @@ class Denoiser(keras.Model):
         with tf.GradientTape() as tape:
             output = self(ldct, training=True)
             loss = self.compute_loss(ldct, y, output)
-            scaled = self.optimizer.scale_loss(loss)
+            scale = self.optimizer.scale_loss(1.0)  # which applying gradients may change
+            scaled = scale * loss
         at_output, *gradients = tape.gradient(scaled, [output, *self.trainable_variables])
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         images = ops.cast(ops.shape(ldct)[0], "float32")
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         next(each for each in self.metrics if each.name == "loss").update_state(loss * replicas, sample_weight=images)
-        parts = self.optimizer.scale_loss(1.0) / (images * replicas)  # of the scaled loss, an image's own
+        parts = scale / (images * replicas)  # of the scaled loss, an image's own
         pixel = pixel_gradient(self.total.configuration, y[0] if isinstance(y, tuple | list) else y, output)
         self.gradient_share.update_state(pixel, ops.cast(at_output, "float32") / parts)
         return self.compute_metrics(ldct, y, output)

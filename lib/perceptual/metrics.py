@@ -38,7 +38,8 @@ class GradientShare(Share):
     pairs.
 
     Training needs no pass for it: the gradient of the total at the output is computed on the way to the weights, and the
-    pixel term's is known in closed form (:func:`~.losses.pixel_gradient`); what is left is the perceptual term's.
+    pixel term's is known in closed form (:func:`~.losses.pixel_gradient`); what is left is the perceptual term's. An image
+    whose gradient overflowed, as float16's may (Keras then leaves the step out), does not count.
     """
 
     def __init__(self, name: str = "gamma"):
@@ -47,4 +48,5 @@ class GradientShare(Share):
     def update_state(self, pixel_gradient, total_gradient):
         """Gradients of each image's own loss, (batch, rows, columns, channels)."""
         pixel, total = (ops.cast(each, "float32") for each in (pixel_gradient, total_gradient))
-        self.add(*(ops.sqrt(ops.sum(ops.square(each), axis=(1, 2, 3))) for each in (pixel, total - pixel)))
+        norms = [ops.sqrt(ops.sum(ops.square(each), axis=(1, 2, 3))) for each in (pixel, total - pixel)]
+        self.add(*(ops.where(ops.isfinite(norms[1]), each, 0.0) for each in norms))

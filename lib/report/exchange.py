@@ -66,15 +66,14 @@ class _Loss(NamedTuple):
 
 
 def _losses(labels: Labels, table: pd.DataFrame) -> dict[str, _Loss]:
-    colours, found = iter(FURTHER_COLOURS), {}
-    kept = dict(CONTEXTS)
+    further, colours, found = iter(FURTHER_COLOURS), dict(CONTEXTS), {}
     for name in dict.fromkeys(table["configuration"]):
         known = labels.experiments[name]
-        context = known.context.removesuffix(UNLEARNT)
-        colour = kept.setdefault(context.rstrip("*"), "") or next(colours)
-        kept[context.rstrip("*")] = colour
+        context = known.context.removesuffix(UNLEARNT).rstrip("*")
+        if context not in colours:
+            colours[context] = next(further)
         line = DEPTHS.get(known.layers[0], OTHER) if len(known.layers) == 1 else OTHER
-        found[name] = _Loss(known.context, " + ".join(known.layers), colour, line)
+        found[name] = _Loss(known.context, " + ".join(known.layers), colours[context], line)
     return found
 
 
@@ -133,7 +132,7 @@ def exchange_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
     target, rows = f"psi {labels.target_psi:g}", []
     for (state, name), some in table.groupby(["state", "configuration"], sort=False):
         at = dict(list(some.groupby("at")))
-        here, half = at[target] if target in at else at["psi 0.95"], at["gamma 0.5"]
+        here, half = at[target], at["gamma 0.5"]
         rows.append({
             "Loss": labels.experiments[name].label, "Network": state, "λ for the Ψ": _over_seeds(here["lambda"]),
             "Γ there": _over_seeds(here["gamma_output"], _share),

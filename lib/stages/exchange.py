@@ -16,7 +16,7 @@ from lib.artifacts.files import write_csv
 from lib.data.patches import Patches
 from lib.denoiser.devices import repeatable
 from lib.networks.unet import unet
-from lib.perceptual import Exchange, LossConfiguration, balance, measure
+from lib.perceptual import TARGET_PSI, Exchange, LossConfiguration, balance, measure
 from lib.stages import inputs
 from lib.stages.train import load_unet, new_unet
 from lib.study.config import Study
@@ -146,19 +146,20 @@ def exchange_of(pairs: pd.DataFrame, batches: pd.DataFrame) -> Exchange:
                     batches[BATCHES[:2]].to_numpy(), batches[BATCHES[3:]].to_numpy(), batches["weights_cosine"].to_numpy())
 
 
-def exchange_table(found: Mapping[int, Measured], used: Mapping[str, float]) -> pd.DataFrame:
+def exchange_table(found: Mapping[int, Measured], used: Mapping[str, float], target: float = TARGET_PSI) -> pd.DataFrame:
     """``exchange.csv``: one lambda as every trade counts it.
 
     Parameters
     ----------
     found : mapping, of :func:`measured`
     used : mapping, the lambda of each experiment's training; what is measured and not trained has none
+    target : float, the Psi that the study calibrates to: one more share than ``EQUAL``, if it is none of these
 
     Returns
     -------
     DataFrame
         For each configuration, seed and state a row for each lambda that somebody would choose, ``at`` says whose: 'used' in
-        training, where Psi (Algorithm 2) or Gamma at the output has one of ``EQUAL``, VQGAN's adaptive weight. lambda,
+        training, where Psi (Algorithm 2) or Gamma at the output has one of these shares, VQGAN's adaptive weight. lambda,
         psi_eq5, psi_alg2, gamma_output (EnCodec's weight), gamma_weights, gamma_last, vqgan_factor; and the exchange rates
         rate_output, rate_weights, rate_last: the odds of Gamma for one of Psi (Algorithm 2), which no lambda changes.
     """
@@ -167,7 +168,7 @@ def exchange_table(found: Mapping[int, Measured], used: Mapping[str, float]) -> 
         for (state, name), some in pairs.groupby(["state", "experiment"], sort=False):
             one = exchange_of(some, batches[(batches["state"] == state) & (batches["experiment"] == name)])
             lambdas = {"used": used[name]} if name in used else {}
-            lambdas |= {f"psi {share:g}": one.lambda_at("psi_alg2", share) for share in EQUAL}
+            lambdas |= {f"psi {share:g}": one.lambda_at("psi_alg2", share) for share in sorted({*EQUAL, target})}
             lambdas |= {f"gamma {share:g}": one.lambda_at("gamma_output", share) for share in EQUAL} | {"vqgan": one.vqgan}
             what = {"configuration": name, "seed": seed, "state": state}
             rates = {f"rate_{where}": one.rate(f"gamma_{where}") for where in ("output", "weights", "last")}

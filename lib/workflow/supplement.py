@@ -5,8 +5,10 @@ from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, stages
 
 
 def supplement(study: Study) -> list[list[Stage]]:
-    """All stages of a study, the paper's first, in waves."""
+    """All stages of a study, the paper's first, in waves; without a perceptual term there is nothing more."""
     new, paths, runs, folder = StagesOf(study), study.paths, study.runs(), study.paths.supplement
+    if not study.calibrated:
+        return stages(study)
     return [
         *stages(study),
         [new.notebook("S1_exchange", [*NETWORK, "calibration", "supplement", *EXPERIMENTS],
