@@ -59,7 +59,7 @@ def test_a_target_of_ones_own_is_a_share_more(study, tmp_path):
     study = study.model_copy(update={"calibration": study.calibration.model_copy(update={"target_psi": 0.9})})
     table = exchange_table(made_up({"E1": 4.0}, seeds=(5,)), {}, 0.9)
     (row,) = exchange_shown(Labels.of(study).beside(tmp_path), table).to_dict("records")
-    assert row["λ for the Ψ"] == "3" and row["Γ there"] == "0.973"
+    assert row["λ for the Ψ"] == "3" and row["Γ there"] == "0.9730"
 
 
 def test_claims_say_how_far_shares_of_loss_and_gradient_are_apart():
