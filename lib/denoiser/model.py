@@ -46,8 +46,9 @@ class Denoiser(keras.Model):
         return self.compute_metrics(ldct, y, output)
 
     def test_step(self, data):
-        """Keras's, without Gamma: nothing is differentiated."""
-        return {name: value for name, value in super().test_step(data).items() if name != self.gradient_share.name}
+        """Keras's, without Gamma, as nothing is differentiated, and lambda."""
+        return {name: value for name, value in super().test_step(data).items()
+                if name not in (self.gradient_share.name, "lambda")}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         parts = self.total.parts(y, y_pred)
@@ -63,8 +64,8 @@ class Denoiser(keras.Model):
         fails with several workers (keras-team/keras issue 20585)."""
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Keras's, as vectors of length 1 under several workers: it averages a step's metrics along their first axis."""
-        results = super().compute_metrics(x, y, y_pred, sample_weight)
+        """Keras's and the step's lambda, as vectors of length 1 under several workers: it averages a step's metrics along their first axis."""
+        results = super().compute_metrics(x, y, y_pred, sample_weight) | {"lambda": ops.convert_to_tensor(self.lambda_)}
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
             return {name: ops.reshape(value, (1,)) for name, value in results.items()}
         return results
