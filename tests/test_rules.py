@@ -2,11 +2,18 @@
 
 import json
 import math
+from contextlib import suppress
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from lib.perceptual import psi_algorithm2
+from lib.artifacts.cache import Step
+from lib.denoiser.checkpoints import Checkpoints, StepCallback
+from lib.denoiser.model import Denoiser
+from lib.denoiser.moving import MovingLambda
+from lib.perceptual import LossConfiguration, TotalLoss, psi_algorithm2
 from lib.perceptual.rules import EpochRatio, Fixed, Held, Ramp, State, Sums
 
 SUMS = Sums(2e-3, 40.0, 0.1, 900.0)
@@ -96,3 +103,60 @@ def test_an_epochs_losses_choose_the_next_lambda():
 def test_wrong_rules_are_refused(make, says):
     with pytest.raises(ValueError, match=says):
         make()
+
+
+# The rule in a training
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A tiny denoiser, trained for two epochs of six steps with a rule, with a checkpoint every four; it may stop at a step,
+    and go on in a new process's place. Returns lambda after each step, and the model."""
+    random = np.random.default_rng(6)
+    x, y = (random.uniform(0, 1, (24, 8, 8, 1)).astype(np.float32) for _ in range(2))
+
+    def fit(rule, stop: int | None = None, lambda_: float = 0.3) -> tuple[list[float], Denoiser]:
+        image = keras.Input((None, None, 1))
+        made = keras.layers.Conv2D(1, 3, padding="same", kernel_initializer=keras.initializers.GlorotUniform(seed=2))
+        encoder = keras.layers.Conv2D(3, 3, kernel_initializer=keras.initializers.GlorotUniform(seed=1), activation="relu")
+        loss = TotalLoss(LossConfiguration("vgg19", None, ("f",)), lambda_, keras.Model(image, encoder(image)))
+        denoiser = Denoiser(keras.Model(image, made(image)), loss)
+        denoiser.compile(keras.optimizers.Adam(1e-3))
+        denoiser.build((None, 8, 8, 1))
+        denoiser.optimizer.build(denoiser.trainable_variables)
+        kept = Checkpoints(tmp_path, Step("training", tmp_path / "stamp.json", {"lib.perceptual.rules"}, {}, {}, []), 6, 4)
+        kept.resume(denoiser)
+        lambdas: list[float] = []
+
+        class Watch(StepCallback):
+            def on_step(self, step, done, logs):
+                lambdas.append(logs["lambda"])
+                if step == stop:
+                    raise KeyboardInterrupt
+
+        callbacks = [MovingLambda(rule, kept), kept, Watch(kept.course)]
+        epoch, begun = kept.course.begin
+        parts = [(0, epoch, 2)] if not begun else [(begun, epoch, epoch + 1), (0, epoch + 1, 2)]
+        batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+        with suppress(KeyboardInterrupt):
+            for done, first, last in parts:
+                denoiser.fit(batches.repeat().skip(done), steps_per_epoch=6 - done, initial_epoch=first, epochs=last,
+                             callbacks=callbacks, verbose=0, shuffle=False)
+        return lambdas, denoiser
+
+    return fit
+
+
+RULES_THAT_MOVE = [Held("psi", 0.9), Held("gamma", 0.3), Ramp(5, 0.2), EpochRatio(0.7)]
+
+
+@pytest.mark.parametrize("rule", RULES_THAT_MOVE, ids=lambda rule: type(rule).__name__)
+def test_a_training_resumes_with_the_lambdas_that_it_would_have_had(trained, tmp_path, rule):
+    whole, model = trained(rule)
+    for path in tmp_path.glob("step-*"):
+        path.unlink()
+    begun, _ = trained(rule, stop=9)
+    rest, resumed = trained(rule)
+    assert begun == whole[:9] and rest == whole[6:] and len(set(whole)) > 1  # checkpoints after 4, 6 and 10: from 6
+    for ours, its in zip(resumed.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, its)

@@ -98,7 +98,8 @@ class Moved(keras.callbacks.Callback):
 
 
 class StepLog(StepCallback):
-    """The means over the epoch so far and the step's lambda, every ``every`` steps: a row of ``log.csv``, and TensorBoard's scalars.
+    """The means over the epoch so far and the step's lambda, every ``every`` steps: a row of ``log.csv``, and TensorBoard's
+    scalars.
 
     Rows of steps that a resumed ``course`` does again are replaced; ``notes`` (experiment, seed) are the same in every row.
     """

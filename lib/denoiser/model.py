@@ -64,7 +64,8 @@ class Denoiser(keras.Model):
         fails with several workers (keras-team/keras issue 20585)."""
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Keras's and the step's lambda, as vectors of length 1 under several workers: it averages a step's metrics along their first axis."""
+        """Keras's and the step's lambda, as vectors of length 1 under several workers: it averages a step's metrics along
+        their first axis."""
         results = super().compute_metrics(x, y, y_pred, sample_weight) | {"lambda": ops.convert_to_tensor(self.lambda_)}
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
             return {name: ops.reshape(value, (1,)) for name, value in results.items()}

@@ -47,7 +47,8 @@ class LambdaRule:
 
     def as_data(self) -> float | str | dict[str, Any]:
         """Plain data, as short as it can be: a number, 'calibrated', or the fields that say something."""
-        said = {name: getattr(self, name) for name in ("value", "psi", "state", "rounding") if getattr(self, name) is not None}
+        names = ("value", "psi", "state", "rounding")
+        said = {name: value for name in names if (value := getattr(self, name)) is not None}
         if self.moves != Fixed():
             return said | {"moves": rules.as_dict(self.moves)}
         return said.get("value", said or "calibrated")
@@ -154,7 +155,7 @@ def _rule(value: Any) -> LambdaRule:
         try:
             return LambdaRule(**value)
         except ValueError as error:
-            raise ValueError(f"lambda.{str(error).removeprefix('lambda.')}") from None
+            raise ValueError(text if (text := str(error)).startswith("lambda") else f"lambda.moves.{text}") from None
         except TypeError:
             names = ", ".join(each.name for each in fields(LambdaRule))
             raise ValueError(f"lambda: {dict(value)}, expected some of {names}") from None

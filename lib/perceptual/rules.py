@@ -120,7 +120,7 @@ class Ramp(Fixed):
 
     def __post_init__(self):
         if not (self.steps >= 1 and 0 <= self.part <= 1):
-            raise ValueError(f"steps, part: {self.steps}, {self.part}, expected 1 or more steps from a part between 0 and 1")
+            raise ValueError(f"steps, part: {self.steps}, {self.part}, expected 1 or more steps, a part between 0 and 1")
 
     def start(self, lambda_: float) -> State:
         return State(lambda_, self.part * lambda_)
@@ -133,8 +133,8 @@ class Ramp(Fixed):
 
 @dataclass(frozen=True)
 class EpochRatio(Fixed):
-    """lambda follows the losses of the epoch before, so that both terms weigh as ``target`` says: of the kind of Marcos et al.
-    2022, whose rule is not published. An approximation."""
+    """lambda follows the losses of the epoch before, so that both terms weigh as ``target`` says: of the kind of Marcos et
+    al. 2022, whose rule is not published. An approximation."""
 
     target: float = 0.5  # the Psi that the mean losses of the epoch before would have
 
@@ -161,7 +161,7 @@ RULES: dict[str, type[Fixed]] = {"fixed": Fixed, "held": Held, "ramp": Ramp, "ep
 
 
 def from_dict(data: Mapping[str, Any]) -> Fixed:
-    """A rule from plain data, ``{rule: held, share: gamma, target: 0.9}``. ValueError: no such rule or field, or its value."""
+    """A rule from plain data, ``{rule: held, share: gamma, target: 0.9}``. ValueError: no such rule, a wrong field of it."""
     kind = data.get("rule")
     if kind not in RULES:
         raise ValueError(f"rule: {kind!r}, choose one of {', '.join(RULES)}")

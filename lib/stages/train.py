@@ -77,8 +77,8 @@ def train(study: Study, run: Run, lambda_: float, callbacks: Sequence[keras.call
     Returns
     -------
     The history, a row per epoch: epoch, total, mse (the pixel term), pl, psi, the same with ``val_``, gamma, lambda (of the
-    last step), moved (how far the weights are from their start, relative to it), seconds. Psi (Algorithm 2) and Gamma (of the
-    gradients at the output) are over the epoch; pl, psi and gamma are empty for a loss without an encoder.
+    last step), moved (how far the weights are from their start, relative to it), seconds. Psi (Algorithm 2) and Gamma (of
+    the gradients at the output) are over the epoch; pl, psi and gamma are empty for a loss without an encoder.
 
     Raises
     ------
