@@ -138,9 +138,9 @@ def test_stages_at_once_are_the_profiles_or_as_asked(arguments, jobs, tmp_path, 
     monkeypatch.setenv("OUTPUT", str(tmp_path))
     monkeypatch.setenv("SET", "jobs=2")
     monkeypatch.setenv("PROFILE", "smoke")
-    monkeypatch.setattr(workflow, "due", lambda study: [])
+    monkeypatch.setattr(workflow, "due", lambda waves: [])
     asked = []
-    monkeypatch.setattr(workflow, "make", lambda study, jobs, scheduler: asked.append(jobs) or [])
+    monkeypatch.setattr(workflow, "make", lambda study, waves, jobs, scheduler: asked.append(jobs) or [])
     assert main(["paper", "--unchecked", *arguments]) == 0 and asked == [jobs]
 
 

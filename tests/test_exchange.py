@@ -213,7 +213,7 @@ def test_training_logs_the_share_that_a_measurement_finds(encoder, policy):
     assert logs["gamma"][0] == pytest.approx(float(found.share("gamma_output", 0.3)), rel=1e-4)
     assert logs["psi"][0] == pytest.approx(float(psi_algorithm2(*found.values.T, 0.3)), rel=1e-4)
     assert logs["loss"][0] == pytest.approx(logs["mse"][0] + 0.3 * logs["pl"][0], rel=1e-5)
-    assert "val_psi" in logs and "val_gamma" not in logs
+    assert np.isfinite(logs["val_psi"]).all() and np.isnan(logs["val_gamma"]).all()  # nothing is differentiated there
 
 
 def test_gamma_costs_no_pass(encoder):

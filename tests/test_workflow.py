@@ -95,7 +95,7 @@ def test_editing_the_loss_retrains_and_editing_a_figure_does_not(smoke_study, me
 
     meaning("lib.report.figures")
     assert not any(retrains())
-    assert out_of_date(smoke_study) == {"01_preprocess", "04_evaluate", "05_stats"}
+    assert out_of_date(smoke_study) == {"01_preprocess", "04_evaluate", "05_stats", "S1_exchange"}
     for name in ("lib.stages.statistics", "lib.metrics.significance"):
         meaning(name)
         assert not any(retrains()) and out_of_date(smoke_study) == {"04_evaluate", "05_stats"}

@@ -133,6 +133,7 @@ class StepLog(StepCallback):
 
     def on_step(self, step, done, logs):
         if step % self.every == 0 or done == self.course.length:
+            logs = logs | {"lambda": logs.get("lambda", float(self.model.lambda_.numpy()))}
             self._write(step, logs)
             self._scalars(step, logs)
 

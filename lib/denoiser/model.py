@@ -9,7 +9,8 @@ from lib.perceptual.losses import pixel_gradient
 
 
 class Denoiser(keras.Model):
-    """A U-Net that ``fit`` trains with Eq. 4, and that reports MSE (the pixel term), PL, Psi and Gamma beside the total.
+    """A U-Net that ``fit`` trains with Eq. 4, and that reports MSE (the pixel term), PL, Psi and Gamma beside the total
+    (Gamma in training: in validation, where nothing is differentiated, it is NaN).
 
     Its trainable weights are the U-Net's: the encoder belongs to the loss and is neither trained nor saved. ``lambda_`` is
     the loss's own variable, tracked here, so that checkpoints hold it and a callback may assign it.
@@ -30,7 +31,7 @@ class Denoiser(keras.Model):
 
     def train_step(self, data):
         """Keras's; the gradient at the output, which is computed on the way to the weights, is kept for Gamma."""
-        ldct, y = data
+        ldct, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             output = self(ldct, training=True)
             loss = self.compute_loss(ldct, y, output)
@@ -44,11 +45,6 @@ class Denoiser(keras.Model):
         pixel = pixel_gradient(self.total.configuration, y[0] if isinstance(y, tuple | list) else y, output)
         self.gradient_share.update_state(pixel, ops.cast(at_output, "float32") / parts)
         return self.compute_metrics(ldct, y, output)
-
-    def test_step(self, data):
-        """Keras's, without Gamma, as nothing is differentiated, and lambda."""
-        return {name: value for name, value in super().test_step(data).items()
-                if name not in (self.gradient_share.name, "lambda")}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         parts = self.total.parts(y, y_pred)
@@ -64,9 +60,8 @@ class Denoiser(keras.Model):
         fails with several workers (keras-team/keras issue 20585)."""
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Keras's and the step's lambda, as vectors of length 1 under several workers: it averages a step's metrics along
-        their first axis."""
-        results = super().compute_metrics(x, y, y_pred, sample_weight) | {"lambda": ops.convert_to_tensor(self.lambda_)}
+        """Keras's, as vectors of length 1 under several workers: it averages a step's metrics along their first axis."""
+        results = super().compute_metrics(x, y, y_pred, sample_weight)
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
             return {name: ops.reshape(value, (1,)) for name, value in results.items()}
         return results

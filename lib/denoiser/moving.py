@@ -11,7 +11,8 @@ NAME = "rule"  # under which a checkpoint keeps its state
 
 
 class MovingLambda(StepCallback):
-    """Assigns ``model.lambda_`` after each step as ``rule`` says, and warns where the rule had to put it back or hold it.
+    """Assigns ``model.lambda_`` after each step as ``rule`` says, adds the lambda of the step to the logs, and warns where
+    the rule had to put it back or hold it.
 
     It stands before ``checkpoints`` in the list of callbacks: what these save is the state after the step. The sums of a
     step are differences of the epoch's, in float32: of 10,000 steps the last is known to a few in 10,000.
@@ -22,6 +23,7 @@ class MovingLambda(StepCallback):
         self.rule, self.checkpoints = rule, checkpoints
         self.state: State | None = None
         self._before = Sums(0.0, 0.0, 0.0, 0.0)
+        self._used = 0.0  # in the step before
 
     def on_train_begin(self, logs=None):
         if self.state is not None:  # Keras's fit is called once for a part of an epoch, then for the others
@@ -41,6 +43,7 @@ class MovingLambda(StepCallback):
         now = self._sums()
         pixel, weighted, pixel_gradient, weighted_gradient = (a - b for a, b in zip(now, self._before, strict=True))
         lambda_, was = self.state.lambda_, (self.state.fallbacks, self.state.clamped)
+        logs["lambda"] = self._used = lambda_
         of_one = (1 / lambda_) if lambda_ > 0 else math.nan
         self._assign(self.rule.step(self.state, Sums(pixel, weighted * of_one, pixel_gradient, weighted_gradient * of_one)))
         self._before = now
@@ -51,6 +54,7 @@ class MovingLambda(StepCallback):
         self._keep()
 
     def on_epoch_end(self, epoch, logs=None):
+        logs["lambda"] = self._used
         self._assign(self.rule.epoch(self.state))
         self._keep()
 

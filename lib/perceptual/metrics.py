@@ -5,7 +5,7 @@ from keras import ops
 
 
 class Share(keras.metrics.Metric):
-    """A ratio of sums, b / (a + b), over everything seen since the last reset; 0 while nothing was seen."""
+    """A ratio of sums, b / (a + b), over everything seen since the last reset; NaN while nothing was seen."""
 
     def __init__(self, name: str):
         super().__init__(name=name)
@@ -18,7 +18,8 @@ class Share(keras.metrics.Metric):
         self.s_b.assign_add(ops.sum(b))
 
     def result(self):
-        return ops.divide_no_nan(self.s_b, self.s_a + self.s_b)
+        whole = self.s_a + self.s_b
+        return ops.where(whole > 0, ops.divide_no_nan(self.s_b, whole), float("nan"))
 
 
 class PerceptualInfluence(Share):

@@ -118,7 +118,7 @@ def train(study: Study, run: Run, lambda_: float, callbacks: Sequence[keras.call
         _fit(denoiser, settings, patches, validation, features, checkpoints,
              [watch, *moving, Moved(start), checkpoints, *steps, *callbacks], step.name)
         watch.refuse(denoiser)
-        history = _history(checkpoints.rows, perceptual=denoiser.total.perceptual is not None)
+        history = _history(checkpoints.rows, perceptual=denoiser.total.perceptual is not None, lambda_=lambda_)
         if writes:
             with atomic(paths.weights(run)) as temporary:
                 denoiser.unet.save_weights(temporary)
@@ -168,9 +168,12 @@ def new_denoiser(study: Study, run: Run, lambda_: float, patches: Patches, steps
     return denoiser
 
 
-def _history(rows: list[dict], perceptual: bool) -> pd.DataFrame:
+def _history(rows: list[dict], perceptual: bool, lambda_: float) -> pd.DataFrame:
+    """``lambda_``: what it was all the time, where no rule moved it."""
     names = {f"{part}{key}": f"{part}{name}" for part in ("", "val_") for key, name in LOGS.items()}
     history = pd.DataFrame(rows).rename(columns=names)
+    if "lambda" not in history:
+        history["lambda"] = lambda_
     if not perceptual:
         history[["pl", "psi", "gamma", "val_pl", "val_psi"]] = float("nan")
     return history[["epoch", *names.values(), *TRAINING, "moved", "seconds"]]
