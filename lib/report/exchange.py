@@ -18,6 +18,7 @@ from lib.report.influence_tables import spread
 from lib.report.labels import FURTHER_COLOURS, UNLEARNT, Labels
 from lib.report.tables import save_table
 from lib.report.words import number
+from lib.stages.exchange import BATCH
 
 SHARES: Final = (0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)  # ticks of an axis of odds
 RANGE: Final = (0.004, 0.99996)
@@ -35,19 +36,22 @@ def figure_exchange(labels: Labels, table: pd.DataFrame, histories: Mapping[tupl
     table : DataFrame, of :func:`lib.stages.exchange.exchange_table`
     histories : mapping, of each training by experiment and seed: psi and gamma of each epoch
     """
-    figure = new_figure(labels, 3.7)
+    figure = new_figure(labels, 3.4)
     axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
     known = _losses(labels, table)
     pilot = rates(table)["pilot"]
-    for panel, (where, title) in zip(axes, WHERE.items(), strict=False):
+    for panel, letter, (where, title) in zip(axes, "ab", WHERE.items(), strict=False):
         _shares(panel, {known[name]: row[where] for name, row in pilot.iterrows()}, labels.target_psi)
-        panel.set(title=f"Γ at {title}", xlabel="Ψ: share of the loss")
+        panel.set(title=f"({letter}) pilot: Γ at {title}", xlabel="Ψ: share of the loss")
     axes[0].set_ylabel("Γ: share of the gradient")
     axes[1].tick_params(labelleft=False)
     _course(axes[2], table, histories, known)
-    drawn = dict.fromkeys(known.values())
-    handles = [Line2D([], [], label=loss.label, color=loss.colour, linestyle=loss.line, linewidth=1.3) for loss in drawn]
-    handles.append(Line2D([], [], color="0.4", linewidth=0.8, linestyle=":", label="Γ = Ψ"))
+    colours, lines = ({getattr(loss, what): getattr(loss, how) for loss in known.values()}
+                      for what, how in (("context", "colour"), ("layers", "line")))
+    handles = [Line2D([], [], color=colour, linewidth=3, label=context) for context, colour in colours.items()]
+    handles += [Line2D([], [], color="0.2", linestyle=line, label=layers) for layers, line in lines.items()]
+    handles += [Line2D([], [], color="0.4", linewidth=0.8, linestyle=":", label="Γ = Ψ"),
+                Line2D([], [], color="0.7", linewidth=0.7, label=f"Ψ = {labels.target_psi:g}")]
     figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
     return save_figure(labels, figure, "exchange")
 
@@ -55,7 +59,8 @@ def figure_exchange(labels: Labels, table: pd.DataFrame, histories: Mapping[tupl
 class _Loss(NamedTuple):
     """How a layer and context are drawn; experiments that differ in lambda only are one."""
 
-    label: str
+    context: str
+    layers: str
     colour: str
     line: str
 
@@ -68,7 +73,8 @@ def _losses(labels: Labels, table: pd.DataFrame) -> dict[str, _Loss]:
         context = known.context.removesuffix(UNLEARNT)
         colour = kept.setdefault(context.rstrip("*"), "") or next(colours)
         kept[context.rstrip("*")] = colour
-        found[name] = _Loss(f"{' + '.join(known.layers)}, {known.context}", colour, DEPTHS.get(known.layers[0], OTHER))
+        line = DEPTHS.get(known.layers[0], OTHER) if len(known.layers) == 1 else OTHER
+        found[name] = _Loss(known.context, " + ".join(known.layers), colour, line)
     return found
 
 
@@ -116,7 +122,7 @@ def _course(panel: Axes, table: pd.DataFrame, histories: Mapping[tuple[str, int]
             panel.plot(places, [*ends[:2], *course, ends[2]], color=known[name].colour, linestyle=known[name].line,
                        linewidth=0.9, marker=".", markersize=3)
     panel.axhline(1, color="0.4", linewidth=0.8, linestyle=":")
-    panel.set(yscale="log", title="exchange rate at the output", ylabel="odds of Γ / odds of Ψ")
+    panel.set(yscale="log", title="(c) exchange rate at the output", ylabel="odds of Γ / odds of Ψ")
     names = ["untrained", "pilot", *(f"epoch {n + 1}" for n in range(epochs)), "end"]
     panel.set_xticks(range(len(names)), names, rotation=90)
 
@@ -136,9 +142,9 @@ def exchange_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
             "Rate, weights": _over_seeds(some["rate_weights"]), "VQGAN's λ": _over_seeds(at["vqgan"]["lambda"])})
     return save_table(labels, table, "exchange", "What a weight is worth: λ at which Ψ (Algorithm 2) is "
                       f"{labels.target_psi:g}, the perceptual share Γ of the gradient there, at the output (EnCodec's "
-                      "balancer has Γ for its weight) and at all weights; the Ψ at which both gradients are equal at the "
-                      "output; the exchange rate, odds of Γ by odds of Ψ, which no λ changes; λ as VQGAN would choose it. "
-                      "Means over seeds [lowest, highest]", pd.DataFrame(rows))
+                      f"balancer has Γ for its weight) and at all weights (of batches of {BATCH}); the Ψ at which both "
+                      "gradients are equal at the output; the exchange rate, odds of Γ by odds of Ψ, which no λ changes; λ "
+                      "as VQGAN would choose it. Means over seeds [lowest, highest]", pd.DataFrame(rows))
 
 
 def _over_seeds(values: pd.Series, text: Callable[[float], str] = number) -> str:
