@@ -14,6 +14,8 @@ from lib.study.config import Study
 from lib.study.runs import Run
 from lib.study.sections import Section, Seed
 
+GRIDS = Path(__file__).resolve().parent / "grids"
+
 
 class Arm(NamedTuple):
     """One configuration of a grid: the study's loss that it changes, and the change's name."""
@@ -71,6 +73,13 @@ class Grid(Section):
     def runs(self, study: Study) -> list[tuple[Arm, Run]]:
         """Every training."""
         return [(arm, Run(arm.name, seed)) for arm in self.all_arms() for seed in self.seeds or study.seeds]
+
+
+def grid_of(study: Study, name: str) -> Grid:
+    """A grid of this package: of its losses those that the study trains, from the seeds that it has for such."""
+    grid = read_grid(GRIDS / f"{name}.yaml")
+    losses = tuple(loss for loss in grid.losses if loss in study.calibrated and loss in study.chosen)
+    return grid.model_copy(update={"losses": losses, "seeds": study.seeds[: study.supplement.seeds]})
 
 
 def read_grid(path: Path) -> Grid:
