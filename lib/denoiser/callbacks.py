@@ -98,7 +98,8 @@ class Moved(keras.callbacks.Callback):
 
 
 class StepLog(StepCallback):
-    """The means over the epoch so far and lambda, every ``every`` steps: a row of ``log.csv``, and TensorBoard's scalars.
+    """The means over the epoch so far and the step's lambda, every ``every`` steps: a row of ``log.csv``, and TensorBoard's
+    scalars.
 
     Rows of steps that a resumed ``course`` does again are replaced; ``notes`` (experiment, seed) are the same in every row.
     """
@@ -132,7 +133,7 @@ class StepLog(StepCallback):
 
     def on_step(self, step, done, logs):
         if step % self.every == 0 or done == self.course.length:
-            logs = logs | {"lambda": float(self.model.lambda_.numpy())}
+            logs = logs | {"lambda": logs.get("lambda", float(self.model.lambda_.numpy()))}
             self._write(step, logs)
             self._scalars(step, logs)
 

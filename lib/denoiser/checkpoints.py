@@ -5,7 +5,7 @@ import logging
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -81,13 +81,15 @@ class Checkpoints(StepCallback):
     every : int, optional, steps between checkpoints within an epoch, None for none
     writes : bool, whether this worker writes
 
-    ``rows`` has a dictionary per epoch: epoch (from 1), Keras's logs, seconds.
+    ``rows`` has a dictionary per epoch: epoch (from 1), Keras's logs, seconds. ``kept`` is plain data of other callbacks,
+    which stand before this one: a checkpoint has it as it is.
     """
 
     def __init__(self, folder: Path, step: Step | None, length: int, every: int | None = None, writes: bool = True):
         super().__init__(Course(length))
         self.folder, self.step, self.every, self.writes = folder, step, every, writes
         self.rows: list[dict] = []
+        self.kept: dict[str, Any] = {}
         self._metrics: list | None = None
         self._seconds = 0.0
 
@@ -112,6 +114,7 @@ class Checkpoints(StepCallback):
                 model.load_weights(weights)
                 self._go_on_after(known["arithmetic"], path)
                 self.rows, self._metrics, self._seconds = known["rows"], known["metrics"], known["seconds"]
+                self.kept = known["kept"]
                 self.course.begin = Position(known["epoch"], known["batch"])
                 break
             except (OSError, ValueError, KeyError, TypeError) as error:
@@ -169,7 +172,7 @@ class Checkpoints(StepCallback):
         write_json(path.with_suffix("").with_suffix(".json"), {
             "key": digest(self._made_from), "made_from": self._made_from, "step": step, **position._asdict(),
             "sha256": file_sha256(path), "metrics": metrics, "seconds": seconds, "rows": self.rows,
-            "arithmetic": self.step.arithmetic,
+            "kept": self.kept, "arithmetic": self.step.arithmetic,
         })
         for old in sorted(self.folder.glob("step-*.json"))[:-KEPT]:
             old.unlink(missing_ok=True)

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, get_args
 
+from . import rules
+from .rules import Fixed, from_dict
+
 Distance = Literal["mse", "l1"]
 Reduction = Literal["mean", "sum"]
 Preprocessing = Literal["none", "caffe", "torch"]
@@ -24,8 +27,11 @@ class LambdaRule:
     psi: float | None = None  # the perceptual influence to calibrate to, in (0, 1)
     state: str | None = None  # of the network that is measured, as the caller names it: 'untrained', 'pilot'
     rounding: Rounding | None = None  # of lambda*: none, or to the paper's power of ten
+    moves: Fixed = field(default_factory=Fixed)  # during training, from there on; or plain data: {rule: held, target: 0.9}
 
     def __post_init__(self):
+        if isinstance(self.moves, Mapping):
+            object.__setattr__(self, "moves", from_dict(self.moves))
         if self.value is not None and (not self.value >= 0 or self.value == float("inf")):
             raise ValueError(f"lambda: {self.value} is no weight, expected 0 or a positive number")
         if self.value is not None and (self.psi or self.state or self.rounding):
@@ -38,6 +44,14 @@ class LambdaRule:
     def calibrated(self) -> bool:
         """Whether lambda follows from a calibration."""
         return self.value is None
+
+    def as_data(self) -> float | str | dict[str, Any]:
+        """Plain data, as short as it can be: a number, 'calibrated', or the fields that say something."""
+        names = ("value", "psi", "state", "rounding")
+        said = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.moves != Fixed():
+            return said | {"moves": rules.as_dict(self.moves)}
+        return said.get("value", said or "calibrated")
 
 
 class Encoding(NamedTuple):
@@ -97,11 +111,11 @@ class LossConfiguration:
     def as_dict(self) -> dict[str, Any]:
         """Plain data from which :meth:`from_dict` makes the same configuration."""
         data = asdict(self)
-        rule = {name: value for name, value in data.pop("lambda_").items() if value is not None}
+        del data["lambda_"]
         return data | {
             "layers": dict(self.layers),
             "input_range": list(self.input_range),
-            "lambda": rule.get("value", rule or "calibrated"),
+            "lambda": self.lambda_.as_data(),
         }
 
     @property
@@ -140,6 +154,8 @@ def _rule(value: Any) -> LambdaRule:
     if isinstance(value, Mapping):
         try:
             return LambdaRule(**value)
+        except ValueError as error:
+            raise ValueError(text if (text := str(error)).startswith("lambda") else f"lambda.moves.{text}") from None
         except TypeError:
             names = ", ".join(each.name for each in fields(LambdaRule))
             raise ValueError(f"lambda: {dict(value)}, expected some of {names}") from None

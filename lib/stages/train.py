@@ -21,17 +21,19 @@ from lib.denoiser.callbacks import Moved, Progress, StepLog, Watch
 from lib.denoiser.checkpoints import Checkpoints
 from lib.denoiser.devices import device_names, is_chief, precision, repeatable, require_even, strategy
 from lib.denoiser.model import Denoiser
+from lib.denoiser.moving import MovingLambda
 from lib.errors import TrainingError
 from lib.networks import vgg
 from lib.networks.unet import logit, unet
-from lib.perceptual import TotalLoss
+from lib.perceptual import TotalLoss, rules
 from lib.stages import inputs
 from lib.stages.feature_cache import target_features
 from lib.study.config import Study
 from lib.study.runs import Run
 from lib.study.sections import Training, UNet
 
-LOGS = {"loss": "total", "mse": "mse", "pl": "pl", "psi": "psi", "gamma": "gamma"}  # Keras's names, and those of a history
+LOGS = {"loss": "total", "mse": "mse", "pl": "pl", "psi": "psi"}  # Keras's names, and those of a history
+TRAINING = ["gamma", "lambda"]  # of training only: in validation nothing is differentiated, and nothing moves
 
 
 def new_unet(settings: UNet, seed: int, patches: Patches) -> keras.Model:
@@ -59,7 +61,7 @@ def training_step(study: Study, run: Run, lambda_: float) -> Step:
         contents["pilot"] = begins
     config = {"training": study.training_of(run).decisive, "unet": study.unet.model_dump(),
               "split": study.cohort.division, "seed": run.seed, "loss": loss.as_dict() | {"lambda": lambda_},
-              "compute": study.compute.model_dump()}
+              "moves": rules.as_dict(loss.lambda_.moves), "compute": study.compute.model_dump()}
     return Step(f"training {run}", study.paths.training(run) / "stamp.json", {"lib.stages.train"}, config, contents,
                 [study.paths.weights(run), study.paths.history(run)])
 
@@ -74,9 +76,9 @@ def train(study: Study, run: Run, lambda_: float, callbacks: Sequence[keras.call
 
     Returns
     -------
-    The history, a row per epoch: epoch, total, mse (the pixel term), pl, psi, gamma, all but the last with ``val_``, too,
-    moved (how far the weights are from their start, relative to it), seconds. Psi (Algorithm 2) and Gamma (of the gradients
-    at the output) are over the epoch; pl, psi and gamma are empty for a loss without an encoder.
+    The history, a row per epoch: epoch, total, mse (the pixel term), pl, psi, the same with ``val_``, gamma, lambda (of the
+    last step), moved (how far the weights are from their start, relative to it), seconds. Psi (Algorithm 2) and Gamma (of
+    the gradients at the output) are over the epoch; pl, psi and gamma are empty for a loss without an encoder.
 
     Raises
     ------
@@ -107,14 +109,16 @@ def train(study: Study, run: Run, lambda_: float, callbacks: Sequence[keras.call
             start = [np.array(weight) for weight in denoiser.unet.get_weights()]
         checkpoints = Checkpoints(folder, step, length, settings.checkpoint_steps, writes)
         checkpoints.resume(denoiser)
+        moves = loss.lambda_.moves
+        moving = [] if moves == rules.Fixed() else [MovingLambda(moves, checkpoints)]
         images, targets = next(iter(validation.dataset(settings.batch, drop_remainder=False)))
         watch = Watch(images, targets, settings.patience, checkpoints,
                       lambda batch: patches.slices(range(batch * settings.batch, (batch + 1) * settings.batch)))
         steps = [StepLog(folder, settings.checkpoint_steps // 10, checkpoints.course, run._asdict())] if writes else []
         _fit(denoiser, settings, patches, validation, features, checkpoints,
-             [watch, Moved(start), checkpoints, *steps, *callbacks], step.name)
+             [watch, *moving, Moved(start), checkpoints, *steps, *callbacks], step.name)
         watch.refuse(denoiser)
-        history = _history(checkpoints.rows, perceptual=denoiser.total.perceptual is not None)
+        history = _history(checkpoints.rows, perceptual=denoiser.total.perceptual is not None, lambda_=lambda_)
         if writes:
             with atomic(paths.weights(run)) as temporary:
                 denoiser.unet.save_weights(temporary)
@@ -164,13 +168,15 @@ def new_denoiser(study: Study, run: Run, lambda_: float, patches: Patches, steps
     return denoiser
 
 
-def _history(rows: list[dict], perceptual: bool) -> pd.DataFrame:
-    names = {f"{part}{key}": f"{part}{name}" for part in ("", "val_") for key, name in LOGS.items()
-             if f"{part}{key}" != "val_gamma"}  # nothing is differentiated in validation
+def _history(rows: list[dict], perceptual: bool, lambda_: float) -> pd.DataFrame:
+    """``lambda_``: what it was all the time, where no rule moved it."""
+    names = {f"{part}{key}": f"{part}{name}" for part in ("", "val_") for key, name in LOGS.items()}
     history = pd.DataFrame(rows).rename(columns=names)
+    if "lambda" not in history:
+        history["lambda"] = lambda_
     if not perceptual:
         history[["pl", "psi", "gamma", "val_pl", "val_psi"]] = float("nan")
-    return history[["epoch", *names.values(), "moved", "seconds"]]
+    return history[["epoch", *names.values(), *TRAINING, "moved", "seconds"]]
 
 
 def load_unet(settings: UNet, weights: Path) -> keras.Model:

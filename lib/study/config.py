@@ -152,7 +152,8 @@ class Study(Section):
             return rule
         ours = loss.weights == "Medical" and self.medical.weights is None
         state = "pilot" if ours and setting.state == "published" else setting.state
-        return LambdaRule(None, rule.psi or setting.target_psi, rule.state or state, rule.rounding or setting.rule)
+        rounding = rule.rounding or setting.rule
+        return LambdaRule(None, rule.psi or setting.target_psi, rule.state or state, rounding, rule.moves)
 
     @property
     def seed(self) -> int:

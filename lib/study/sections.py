@@ -219,6 +219,8 @@ class Statistics(Section):
 
 
 class Supplement(Section):
-    """What the analyses beyond the paper measure. ``pairs``: of training patches, of whose losses gradients are computed."""
+    """What the analyses beyond the paper measure. ``pairs``: of training patches, of whose losses gradients are computed.
+    ``seeds``: from how many of the study's seeds each arm of a grid is trained."""
 
     pairs: Positive = 64
+    seeds: Positive = 2

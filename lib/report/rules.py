@@ -1,0 +1,102 @@
+"""S2: what a lambda that moves does, beside one that stays: figure, table and claims."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from lib.report.figures import STYLE, legend_columns, new_figure, save_figure
+from lib.report.influence_tables import spread
+from lib.report.labels import FURTHER_COLOURS, Labels
+from lib.report.tables import save_table
+from lib.report.verdicts import compared, frame, row
+from lib.report.words import number
+
+FIXED: Final = "pilot"  # the change that is none: the experiment itself, whose lambda is the pilot's
+WORDS: Final = {FIXED: "fixed, from the pilot", "untrained": "fixed, from the untrained network", "psi-held": "Ψ held",
+                "gamma-held": "Γ held", "ramp": "ramp", "epoch-ratio": "follows the epoch's losses (after Marcos 2022)"}
+ASKED: Final = {"ssim": "SSIM", "psnr": "PSNR"}
+
+
+def _colours(changes: Sequence[str]) -> dict[str, str]:
+    return {change: "#000000" if change == FIXED else FURTHER_COLOURS[place % len(FURTHER_COLOURS)]
+            for place, change in enumerate(changes)}
+
+
+@mpl.rc_context(STYLE)
+def figure_rules(labels: Labels, table: pd.DataFrame, logs: Mapping[tuple[str, str, int], pd.DataFrame]) -> Path:
+    """A row for each loss: lambda relative to where it starts, Psi and Gamma (means over the epoch so far) along the steps,
+    a line for each seed; and the mean SSIM over the test slices, a point for each seed.
+
+    Parameters
+    ----------
+    table : DataFrame, of :func:`lib.stages.sweep.sweep_table`, with the experiments themselves as the change 'pilot'
+    logs : mapping, by configuration, change and seed: ``log.csv`` of the training
+    """
+    losses, colours = list(dict.fromkeys(table["configuration"])), _colours(list(dict.fromkeys(table["change"])))
+    figure = new_figure(labels, 0.9 + 1.75 * len(losses))
+    axes = figure.subplots(len(losses), 4, squeeze=False, width_ratios=(1, 1, 1, 0.9))
+    for line, loss in zip(axes, losses, strict=True):
+        for (name, change, _), log in logs.items():
+            if name == loss:
+                relative = log["lambda"] / log["lambda"].iloc[-1 if change == "ramp" else 0]
+                for panel, values in zip(line, (relative, log["psi"], log["gamma"]), strict=False):
+                    panel.plot(log["step"], values, color=colours[change], linewidth=0.9)
+        line[0].set(yscale="log", ylabel=loss)
+        _scores(line[3], table[table["configuration"] == loss], colours)
+    for panel, title in zip(axes[0], ("λ / its first value", "Ψ", "Γ at the output", "SSIM"), strict=True):
+        panel.set_title(title)
+    for panel in axes[-1, :3]:
+        panel.set_xlabel("step")
+    handles = [Line2D([], [], color=colour, label=WORDS.get(change, change)) for change, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
+    return save_figure(labels, figure, "rules")
+
+
+def _scores(panel: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> None:
+    for place, (change, colour) in enumerate(colours.items()):
+        values = table.loc[table["change"] == change, "ssim"]
+        panel.plot([place] * len(values), values, "o", color=colour, markersize=3.5)
+        panel.hlines(values.mean(), place - 0.3, place + 0.3, color=colour, linewidth=1.2)
+    panel.set_xticks([])
+
+
+def rules_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
+    """Save ``rules.csv`` and return what one reads of it: a row for each loss and rule, means over seeds [low, high]."""
+    rows = []
+    for (loss, change), some in table.groupby(["configuration", "change"], sort=False):
+        cells = {title: spread(*(getattr(some[column], what)() for what in ("mean", "min", "max"))) for title, column in (
+            ("λ, first epoch", "lambda_start"), ("λ at the end", "lambda_end"), ("Ψ, last epoch", "psi_end"),
+            ("Γ, last epoch", "gamma_end"), ("SSIM", "ssim"), ("PSNR", "psnr"), ("NRMSE", "nrmse"))}
+        missing = ", ".join(sorted(set(some["missing"]) - {""})) or "–"
+        rows.append({"Loss": loss, "λ": WORDS.get(change, change), **cells,
+                     "s an epoch": number(some["seconds_per_epoch"].mean()), "Missing": missing})
+    return save_table(labels, table, "rules", "A λ that moves, at equal steps from the same start. Means over seeds "
+                      "[lowest, highest]", pd.DataFrame(rows))
+
+
+def rules_claims(metrics: pd.DataFrame, table: pd.DataFrame, margin: float) -> pd.DataFrame:
+    """Whether a loss is better with a lambda that is chosen or moved in another way than with the pilot's, fixed.
+
+    Parameters
+    ----------
+    metrics : DataFrame, a row per slice and training, where ``experiment`` is the loss or the arm's name
+    table : DataFrame, of :func:`lib.stages.sweep.sweep_table`
+    margin : float, in SSIM, under which two count as equal
+    """
+    rows = []
+    for loss, change in table[["configuration", "change"]].drop_duplicates().itertuples(index=False):
+        if change == FIXED:
+            continue
+        for metric, unit in ASKED.items():
+            found = compared(metrics, f"{loss}-{change}", loss, metric)
+            rows.append(row(f"{loss}, λ {WORDS.get(change, change)}: better than fixed from the pilot in {unit}", "S2", unit,
+                            found.bounds, margin=margin if metric == "ssim" else 0.0, p_patients=found.p,
+                            patients=found.patients, seeds=found.seeds, note=found.few))
+    return frame(rows)
+
+

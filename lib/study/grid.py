@@ -1,0 +1,115 @@
+"""A grid of configurations: losses of a study with changes to their fields, each trained from some seeds. Data only."""
+
+import re
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import Field, ValidationError
+
+from lib.errors import StudyError
+from lib.study.config import Study
+from lib.study.runs import Run
+from lib.study.sections import Section, Seed
+
+GRIDS = Path(__file__).resolve().parent / "grids"
+
+
+class Arm(NamedTuple):
+    """One configuration of a grid: the study's loss that it changes, and the change's name."""
+
+    loss: str
+    change: str
+
+    @property
+    def name(self) -> str:
+        """Of its trainings, files and rows: 'E1-psi=0.5'."""
+        return f"{self.loss}-{self.change}"
+
+
+class Grid(Section):
+    """``losses``: names of the study's. ``arms``: changes by name, fields of a loss as a file of experiments has them.
+    ``vary``: values of fields ('lambda.psi', 'reduction'), every combination of which is an arm more. ``seeds``: by default
+    the study's."""
+
+    losses: tuple[str, ...]
+    arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    vary: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    seeds: tuple[Seed, ...] | None = None
+
+    @property
+    def changes(self) -> dict[str, dict[str, Any]]:
+        """Every change by name."""
+        found = dict(self.arms)
+        for values in product(*self.vary.values()) if self.vary else ():
+            given = dict(zip(self.vary, values, strict=True))
+            found["-".join(f"{name.rpartition('.')[2]}={value}" for name, value in given.items())] = _nested(given)
+        return found
+
+    def all_arms(self) -> list[Arm]:
+        """In their order: the first loss with every change, then the next."""
+        return [Arm(loss, change) for loss in self.losses for change in self.changes]
+
+    def of(self, study: Study) -> Study:
+        """The study that trains these arms: its experiments, from these seeds, and everything else as it was. Raises
+        StudyError naming the arm."""
+        losses = {}
+        for arm in self.all_arms():
+            if arm.loss not in study.configurations:
+                raise StudyError(f"losses: {arm.loss} is no loss of this study, choose from "
+                                 f"{', '.join(study.configurations)}", where="GRID")
+            if not re.fullmatch(r"[A-Za-z0-9][\w.+=-]*", arm.name):
+                raise StudyError(f"arms: {arm.change} is no name for files and tables, use letters, digits and . + - _ =",
+                                 where="GRID")
+            losses[arm.name] = _merged(study.configurations[arm.loss].as_dict(), self.changes[arm.change])
+        try:
+            return Study.model_validate(study.model_dump() | {"jobs": study.jobs, "losses": study.losses | losses,
+                                        "experiments": tuple(losses), "seeds": self.seeds or study.seeds})
+        except ValidationError as error:
+            raise StudyError(error.errors()[0]["msg"].removeprefix("Value error, "), where="GRID") from None
+
+    def runs(self, study: Study) -> list[tuple[Arm, Run]]:
+        """Every training."""
+        return [(arm, Run(arm.name, seed)) for arm in self.all_arms() for seed in self.seeds or study.seeds]
+
+
+def grid_of(study: Study, name: str) -> Grid:
+    """A grid of this package: of its losses those that the study trains, from the seeds that it has for such."""
+    grid = read_grid(GRIDS / f"{name}.yaml")
+    losses = tuple(loss for loss in grid.losses if loss in study.calibrated and loss in study.chosen)
+    return grid.model_copy(update={"losses": losses, "seeds": study.seeds[: study.supplement.seeds]})
+
+
+def read_grid(path: Path) -> Grid:
+    """A grid from a YAML file. Raises StudyError."""
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"not YAML ({' '.join(str(error).split()):.120})", where=f"GRID={path}") from None
+    try:
+        return Grid.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise StudyError(f"{field}: {first['msg']}", where=f"GRID={path}", remedy="README, Sweeps, has an example") from None
+
+
+def _nested(given: Mapping[str, Any]) -> dict[str, Any]:
+    """{'lambda.psi': 0.5} as {'lambda': {'psi': 0.5}}."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        *outer, last = name.split(".")
+        place = found
+        for part in outer:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return found
+
+
+def _merged(loss: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """A loss as data, with a change: of lambda's fields those that are given, all else as a whole."""
+    rule = loss["lambda"] if isinstance(loss["lambda"], dict) else {}
+    given = change.get("lambda", loss["lambda"])
+    return {**loss, **change, "lambda": rule | given if isinstance(given, dict) else given}

@@ -1,0 +1,75 @@
+"""Grids of configurations: every combination once, as data, and what is wrong with one in a line."""
+
+import pandas as pd
+import pytest
+
+from lib.errors import StudyError
+from lib.perceptual.rules import Held
+from lib.stages.sweep import sweep_table
+from lib.study.grid import Arm, Grid, read_grid
+from lib.study.runs import Run
+
+TEXT = """
+losses: [E1, mse]
+arms:
+  held: {lambda: {moves: {rule: held, share: gamma, target: 0.5}}}
+  sums: {reduction: sum, lambda: 1.0e-3}
+vary: {lambda.psi: [0.1, 0.9], distance: [mse, l1]}
+seeds: [7]
+"""
+
+
+@pytest.fixture
+def grid(tmp_path) -> Grid:
+    (tmp_path / "grid.yaml").write_text(TEXT.replace(", mse]", "]"), encoding="utf-8")
+    return read_grid(tmp_path / "grid.yaml")
+
+
+def test_every_combination_is_an_arm_once(grid):
+    names = [arm.name for arm in grid.all_arms()]
+    assert names == ["E1-held", "E1-sums", "E1-psi=0.1-distance=mse", "E1-psi=0.1-distance=l1", "E1-psi=0.9-distance=mse",
+                     "E1-psi=0.9-distance=l1"]
+    assert len(Grid(losses=("E1", "E2"), arms={"a": {}}).all_arms()) == 2 and Grid(losses=("E1",)).all_arms() == []
+
+
+def test_an_arm_is_its_loss_with_the_change(study, grid):
+    swept = grid.of(study)
+    assert swept.experiments == tuple(arm.name for arm in grid.all_arms()) and swept.seeds == (7,)
+    own, base = swept.configurations, study.configurations["E1"]
+    assert own["E1-held"].lambda_.moves == Held("gamma", 0.5) and own["E1-held"].encoding == base.encoding
+    assert own["E1-sums"].reduction == "sum" and own["E1-sums"].lambda_.value == 1e-3
+    varied = own["E1-psi=0.9-distance=l1"]
+    assert (varied.lambda_.psi, varied.distance, varied.layers) == (0.9, "l1", base.layers)
+    assert [run for _, run in grid.runs(study)] == swept.runs()
+    assert swept.paths.artifacts == study.paths.artifacts and swept.training == study.training
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("losses: [E9]\narms: {a: {}}", "losses: E9 is no loss of this study, choose from .*E1"),
+    ("losses: [E1]\narms: {a/b: {}}", "arms: a/b is no name for files"),
+    ("losses: [E1]\narms: {a: {distance: l3}}", "losses.E1-a.distance: 'l3', choose one of mse, l1"),
+    ("losses: [E1]\narms: {a: {lambda: {moves: {rule: held, target: 2}}}}", "losses.E1-a.lambda.moves.target: 2"),
+    ("losses: [E1]\narms: {a: {lambda: {moves: {rule: hold}}}}", "rule: 'hold', choose one of fixed, held, ramp"),
+    ("losses: [E1]\narms: {a: {}}\nseeds: [-1]", "seeds.0: .*greater than or equal to 0"),
+    ("loss: [E1]", "losses: Field required"), ("[", "not YAML"),
+])  # fmt: skip
+def test_a_wrong_grid_is_one_line(study, tmp_path, text, says):
+    (tmp_path / "grid.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(StudyError, match=says) as error:
+        read_grid(tmp_path / "grid.yaml").of(study)
+    assert "GRID" in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+def test_the_table_is_complete_or_says_what_is_missing():
+    history = pd.DataFrame({"lambda": [0.1, 0.2], "psi": [0.5, 0.6], "gamma": [0.7, 0.8], "moved": [0.0, 0.1],
+                            "seconds": [2.0, 4.0]})
+    one, two, three = (Arm("E1", name) for name in "abc")
+    runs = [(arm, Run(arm.name, 5)) for arm in (one, two, three)]
+    table = sweep_table(runs, {run: history for _, run in runs[:2]}, {runs[0][1]: pd.DataFrame({"ssim": [0.8, 0.9]})})
+    assert table["missing"].tolist() == ["", "scores", "training, scores"] and table["change"].tolist() == ["a", "b", "c"]
+    first = table.iloc[0]
+    assert (first["lambda_start"], first["lambda_end"], first["gamma_end"]) == (0.1, 0.2, 0.8)
+    assert first["ssim"] == pytest.approx(0.85) and first["seconds_per_epoch"] == 3
+    assert table["ssim"].isna().tolist() == [False, True, True]
+
+
