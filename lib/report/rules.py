@@ -16,7 +16,7 @@ from lib.report.tables import save_table
 from lib.report.verdicts import compared, frame, row
 from lib.report.words import number
 
-FIXED: Final = "pilot"  # the change that is none: the experiment itself, whose lambda is the pilot's
+FIXED: Final = "fixed"  # what the others are compared with
 WORDS: Final = {FIXED: "fixed, from the pilot", "untrained": "fixed, from the untrained network", "psi-held": "Ψ held",
                 "gamma-held": "Γ held", "ramp": "ramp", "epoch-ratio": "follows the epoch's losses (after Marcos 2022)"}
 ASKED: Final = {"ssim": "SSIM", "psnr": "PSNR"}
@@ -34,7 +34,7 @@ def figure_rules(labels: Labels, table: pd.DataFrame, logs: Mapping[tuple[str, s
 
     Parameters
     ----------
-    table : DataFrame, of :func:`lib.stages.sweep.sweep_table`, with the experiments themselves as the change 'pilot'
+    table : DataFrame, of :func:`lib.stages.sweep.sweep_table`
     logs : mapping, by configuration, change and seed: ``log.csv`` of the training
     """
     losses, colours = list(dict.fromkeys(table["configuration"])), _colours(list(dict.fromkeys(table["change"])))
@@ -84,7 +84,7 @@ def rules_claims(metrics: pd.DataFrame, table: pd.DataFrame, margin: float) -> p
 
     Parameters
     ----------
-    metrics : DataFrame, a row per slice and training, where ``experiment`` is the loss or the arm's name
+    metrics : DataFrame, a row per slice and training, where ``experiment`` is the arm's name
     table : DataFrame, of :func:`lib.stages.sweep.sweep_table`
     margin : float, in SSIM, under which two count as equal
     """
@@ -93,7 +93,7 @@ def rules_claims(metrics: pd.DataFrame, table: pd.DataFrame, margin: float) -> p
         if change == FIXED:
             continue
         for metric, unit in ASKED.items():
-            found = compared(metrics, f"{loss}-{change}", loss, metric)
+            found = compared(metrics, f"{loss}-{change}", f"{loss}-{FIXED}", metric)
             rows.append(row(f"{loss}, λ {WORDS.get(change, change)}: better than fixed from the pilot in {unit}", "S2", unit,
                             found.bounds, margin=margin if metric == "ssim" else 0.0, p_patients=found.p,
                             patients=found.patients, seeds=found.seeds, note=found.few))

@@ -25,24 +25,27 @@ class Arm(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of its trainings, files and rows: 'E1-psi=0.5'."""
-        return f"{self.loss}-{self.change}"
+        """Of its trainings, files and rows: 'E1-psi=0.5', or the loss's own where nothing is changed."""
+        return f"{self.loss}-{self.change}" if self.change else self.loss
 
 
 class Grid(Section):
-    """``losses``: names of the study's. ``arms``: changes by name, fields of a loss as a file of experiments has them.
-    ``vary``: values of fields ('lambda.psi', 'reduction'), every combination of which is an arm more. ``seeds``: by default
-    the study's."""
+    """``losses``: names of the study's, or of ``configurations``, which are new ones, fields as a file of experiments has
+    them. ``arms``: changes to each of these by name, such fields, too; {} changes nothing. ``vary``: values of fields
+    ('lambda.psi', 'reduction'), every combination of which is an arm more. ``seeds``: by default the study's.
+    ``training``: fields of the study's that differ."""
 
     losses: tuple[str, ...]
+    configurations: dict[str, dict[str, Any]] = Field(default_factory=dict)
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     vary: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     seeds: tuple[Seed, ...] | None = None
+    training: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def changes(self) -> dict[str, dict[str, Any]]:
-        """Every change by name."""
-        found = dict(self.arms)
+        """Every change by name; of a grid that has none, the one that changes nothing, without a name."""
+        found = dict(self.arms) if self.arms or self.vary else {"": {}}
         for values in product(*self.vary.values()) if self.vary else ():
             given = dict(zip(self.vary, values, strict=True))
             found["-".join(f"{name.rpartition('.')[2]}={value}" for name, value in given.items())] = _nested(given)
@@ -55,18 +58,24 @@ class Grid(Section):
     def of(self, study: Study) -> Study:
         """The study that trains these arms: its experiments, from these seeds, and everything else as it was. Raises
         StudyError naming the arm."""
-        losses = {}
+        losses = dict(self.configurations)
+        known = self._study(study, losses, ()).configurations if losses else study.configurations
         for arm in self.all_arms():
-            if arm.loss not in study.configurations:
-                raise StudyError(f"losses: {arm.loss} is no loss of this study, choose from "
-                                 f"{', '.join(study.configurations)}", where="GRID")
+            if arm.loss not in known:
+                raise StudyError(f"losses: {arm.loss} is no loss of this study or grid, choose from {', '.join(known)}",
+                                 where="GRID")
             if not re.fullmatch(r"[A-Za-z0-9][\w.+=-]*", arm.name):
                 raise StudyError(f"arms: {arm.change} is no name for files and tables, use letters, digits and . + - _ =",
                                  where="GRID")
-            losses[arm.name] = _merged(study.configurations[arm.loss].as_dict(), self.changes[arm.change])
+            if arm.change:
+                losses[arm.name] = _merged(known[arm.loss].as_dict(), self.changes[arm.change])
+        return self._study(study, losses, tuple(arm.name for arm in self.all_arms()))
+
+    def _study(self, study: Study, losses: dict[str, dict], experiments: tuple[str, ...]) -> Study:
         try:
-            return Study.model_validate(study.model_dump() | {"jobs": study.jobs, "losses": study.losses | losses,
-                                        "experiments": tuple(losses), "seeds": self.seeds or study.seeds})
+            return Study.model_validate(study.model_dump() | {
+                "jobs": study.jobs, "losses": study.losses | losses, "training": study.training.model_dump() | self.training,
+                "experiments": experiments or study.experiments, "seeds": self.seeds or study.seeds})
         except ValidationError as error:
             raise StudyError(error.errors()[0]["msg"].removeprefix("Value error, "), where="GRID") from None
 
@@ -76,10 +85,12 @@ class Grid(Section):
 
 
 def grid_of(study: Study, name: str) -> Grid:
-    """A grid of this package: of its losses those that the study trains, from the seeds that it has for such."""
-    grid = read_grid(GRIDS / f"{name}.yaml")
+    """A grid of this package (a file in ``grids``): of its losses those that the study trains, and what ``study.supplement``
+    says of seeds, training and arms."""
+    grid, settings = read_grid(GRIDS / f"{name}.yaml"), study.supplement
     losses = tuple(loss for loss in grid.losses if loss in study.calibrated and loss in study.chosen)
-    return grid.model_copy(update={"losses": losses, "seeds": study.seeds[: study.supplement.seeds]})
+    return grid.model_copy(update={"losses": losses, "arms": dict(list(grid.arms.items())[: settings.arms]),
+                                   "seeds": study.seeds[: settings.seeds], "training": settings.training})
 
 
 def read_grid(path: Path) -> Grid:

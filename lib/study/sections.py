@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
@@ -220,7 +220,11 @@ class Statistics(Section):
 
 class Supplement(Section):
     """What the analyses beyond the paper measure. ``pairs``: of training patches, of whose losses gradients are computed.
-    ``seeds``: from how many of the study's seeds each arm of a grid is trained."""
+
+    ``seeds``, ``training``, ``arms``: of the trainings of a grid: from how many of the study's seeds, fields of ``training``
+    that differ, and how many arms of a loss (None: all; to try the way in little time)."""
 
     pairs: Positive = 64
     seeds: Positive = 2
+    training: dict[str, Any] = Field(default_factory=dict)
+    arms: Positive | None = None
