@@ -77,7 +77,10 @@ class Grid(Section):
                 "jobs": study.jobs, "losses": study.losses | losses, "training": study.training.model_dump() | self.training,
                 "experiments": experiments or study.experiments, "seeds": self.seeds or study.seeds})
         except ValidationError as error:
-            raise StudyError(error.errors()[0]["msg"].removeprefix("Value error, "), where="GRID") from None
+            first = error.errors()[0]
+            fields = "".join(f"{name}." for name in first["loc"]).rstrip(".")
+            raise StudyError(f"{fields}: {first['msg']}".removeprefix(": ").removeprefix("Value error, "),
+                             where="GRID") from None
 
     def runs(self, study: Study) -> list[tuple[Arm, Run]]:
         """Every training."""
