@@ -65,11 +65,11 @@ def figure_rules(labels: Labels, table: pd.DataFrame, logs: Mapping[tuple[str, s
 
 
 def _limits(line: Sequence[Axes]) -> None:
-    """At least a factor of four on every axis: what moves less is steady."""
-    for panel in line[:3]:
+    """At least a factor of ten on the axis of lambda, of twenty in odds: what moves less is steady."""
+    for panel, least in zip(line[:3], (10, 20, 20), strict=True):
         panel.set_yscale("log")
         low, high = panel.get_ylim()
-        wider = max(1.0, np.sqrt(4 * low / high))
+        wider = max(1.0, np.sqrt(least * low / high))
         panel.set_ylim(low / wider, high * wider)
     line[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     line[0].yaxis.set_minor_formatter(NullFormatter())

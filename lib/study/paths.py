@@ -38,6 +38,7 @@ class Paths:
         self.real_data = root / "artifacts" / "real-data"  # of `make real-data`, for every profile
         self.real_anatomy = self.artifacts / "real_anatomy"  # what this profile's networks make of those scans
         self.supplement = self.figures / "supplement"  # tables and figures beyond the paper
+        self.sweeps = self.figures / "sweeps"  # tables of `make sweep`
         self.exchange = self.artifacts / "exchange"  # losses and gradients of training pairs, files for each seed
         self.stages = self.artifacts / "stages"
         self.executed = self.artifacts / "notebooks"  # the notebooks as they ran, with outputs
