@@ -19,7 +19,7 @@ from tests.named_scans import archive
 
 BESIDE = "WHOLE_RUN_BESIDE_THE_TESTS"  # a variable by which the processes of whole runs are known
 RUNS = ("smoke", "second", "named", "bench")  # whole runs, in the order in which they are made
-SECOND = ("mse", "E1", "E4")  # experiments of the second whole run
+SECOND = ("mse", "E4")  # experiments of the second whole run
 NAMED = ("mse", "E1")  # of the one on scans of people with names
 PRINTED = "printed.txt"  # what that one says
 
@@ -50,8 +50,13 @@ def study(tmp_path) -> Study:
     return load_study("smoke")
 
 
-def pytest_collection_modifyitems(items):
-    """Tests of whole runs come last, in the order in which `whole_runs` makes these meanwhile."""
+def pytest_collection_modifyitems(config, items):
+    """Tests of whole runs come last, in the order in which `whole_runs` makes these meanwhile; those marked `full` only
+    with --faults=full."""
+    if config.getoption("faults") != "full":
+        left = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
     items.sort(key=lambda item: max((place for place, name in enumerate(RUNS, 1) if name in item.fixturenames), default=0))
 
 

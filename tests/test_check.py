@@ -137,11 +137,11 @@ def test_an_out_of_memory_burst_says_which_batch_to_try(study, monkeypatch):
 
 def test_the_whole_check_of_a_study_that_can_run(study, monkeypatch, caplog):
     monkeypatch.setattr(burst, "STEPS", 1)
-    assert check(study.model_copy(update={"experiments": ("mse", "E4")}))
+    assert check(study.model_copy(update={"experiments": ("mse", "E3")}))
     text = "\n".join(caplog.messages)
     for section in ("Scans", "Split", "Encoders", "Devices", "Disk", "Time and memory", "Result"):
         assert f"\n{section}" in text
-    assert "the run can start, 0 warnings" in text and "03 E4, seed 5" in text and "in all, roughly" in text
+    assert "the run can start, 0 warnings" in text and "03 E3, seed 5" in text and "in all, roughly" in text
 
 
 def test_made_volumes_stand_in_for_the_scans(smoke_study, caplog):

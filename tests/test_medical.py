@@ -21,6 +21,7 @@ from lib.report.labels import Labels
 from lib.simulation.anatomy import ORGANS
 from lib.stages import inputs, medical_encoder
 from lib.study.config import load_study
+from lib.study.paths import Paths
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_matching_scales():
         matching_scales(np.array([4.0, 0.0]), np.array([1.0, 9.0]))
 
 
-def test_a_killed_fine_tuning_ends_at_the_same_weights(unmade, monkeypatch):
+def test_a_killed_fine_tuning_ends_at_the_same_weights(unmade, smoke, monkeypatch):
     def killed(self, epoch, logs=None):
         saved(self, epoch, logs)
         raise KeyboardInterrupt
@@ -158,10 +159,9 @@ def test_a_killed_fine_tuning_ends_at_the_same_weights(unmade, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(medical_encoder, "_train_heads", None)  # they come from the checkpoint
         medical_encoder.fine_tune(unmade)
-    resumed = vgg.trunk("vgg16", paths.medical_weights).get_weights()
-    shutil.rmtree(paths.medical)
-    medical_encoder.fine_tune(unmade)
-    for one, other in zip(vgg.trunk("vgg16", paths.medical_weights).get_weights(), resumed, strict=True):
+    undisturbed = Paths(smoke, "smoke")
+    for one, other in zip(*(vgg.trunk("vgg16", each.medical_weights).get_weights() for each in (paths, undisturbed)),
+                          strict=True):
         np.testing.assert_array_equal(one, other)
 
 

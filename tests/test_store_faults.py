@@ -56,7 +56,7 @@ def family(process: subprocess.Popen) -> list[psutil.Process]:
 
 
 def test_killed_at_random_moments_it_ends_as_if_undisturbed(cohort, tmp_path, request):
-    kills = 20 if request.config.getoption("--faults") == "full" else 3
+    kills = 20 if request.config.getoption("--faults") == "full" else 2
     rng, out = np.random.default_rng(20), tmp_path / "out"
     begin = time.monotonic()
     run(cohort / "data", tmp_path / "timed")

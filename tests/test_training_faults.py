@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from lib import REPOSITORY
+from lib.artifacts.files import single_writer
 from lib.study import load_study
 from lib.study.paths import Paths
 from lib.study.runs import Run
@@ -22,10 +23,9 @@ RUN = Run("baseline", 5)
 
 
 @pytest.fixture
-def moments(request) -> list[float]:
+def moments() -> list[float]:
     """Seconds after which a process is killed: from its imports to its last step, and beyond."""
-    count = {"short": 1, "full": 20}[request.config.getoption("faults")]
-    return np.random.default_rng(3).uniform(3.0, 14.0, count).tolist()
+    return np.random.default_rng(3).uniform(3.0, 14.0, 20).tolist()
 
 
 def begin(root) -> subprocess.Popen:
@@ -59,6 +59,7 @@ def roots(smoke, tmp_path):
     return [Paths(tmp_path / name, "smoke") for name in ("disturbed", "undisturbed")]
 
 
+@pytest.mark.full
 def test_killed_at_random_moments_it_ends_as_undisturbed(roots, moments):
     disturbed, undisturbed = roots
     finish(undisturbed.root)
@@ -85,11 +86,7 @@ def test_killed_at_random_moments_it_ends_as_undisturbed(roots, moments):
 
 
 def test_a_second_training_of_the_same_experiment_says_so_and_stops(roots):
-    first = begin(roots[0].root)
-    while not (roots[0].training(RUN) / ".lock").is_file() and first.poll() is None:
-        time.sleep(0.05)
-    second = begin(roots[0].root)
-    _, error = second.communicate()
-    first.kill()
-    first.communicate()
+    with single_writer(roots[0].training(RUN)):
+        second = begin(roots[0].root)
+        _, error = second.communicate()
     assert second.returncode == 1 and "error: another run is at work in" in error and "Traceback" not in error

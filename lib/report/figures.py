@@ -58,7 +58,8 @@ def save_figure(labels: Labels, figure: SubFigure, name: str, dpi: int = DPI) ->
     whole, png = figure.get_figure(root=True), labels.figures / f"{name}.png"
     stream, notes = io.BytesIO(), PngInfo()
     notes.add_text("Description", labels.provenance)
-    whole.savefig(stream, format="png", dpi=dpi)  # the PNG first: every drawing moves the constrained layout a little
+    whole.savefig(stream, format="png", dpi=dpi)
+    whole.set_layout_engine("none")  # both look the same: another drawing would move the constrained layout a little
     image = Image.open(stream).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     with atomic(png) as temporary:
         image.save(temporary, format="png", dpi=(dpi, dpi), pnginfo=notes, optimize=True)
