@@ -5,9 +5,12 @@ import pytest
 
 from lib.errors import StudyError
 from lib.perceptual.rules import Held
+from lib.stages import sweep
 from lib.stages.sweep import sweep_table
-from lib.study.grid import Arm, Grid, read_grid
+from lib.study.grid import Arm, Grid, losses_key, read_grid
 from lib.study.runs import Run
+from lib.workflow.stages import StagesOf
+from lib.workflow.supplement import trainings
 
 TEXT = """
 losses: [E1, mse]
@@ -85,3 +88,71 @@ def test_the_table_is_complete_or_says_what_is_missing():
     assert table["ssim"].isna().tolist() == [False, True, True]
 
 
+
+NEW = """
+losses: [E1, own, E2]
+configurations:
+  own: {weights: ImageNet, layers: [block2_conv1], lambda: {psi: 0.9, state: pilot, rounding: exact}}
+arms:
+  a: {lambda: {psi: 0.5, state: pilot, rounding: exact}}
+  b: {lambda: {psi: 0.75, state: pilot, rounding: exact}}
+  fixed: {layers: [block1_conv1], lambda: 2.0}
+  l1: {distance: l1, lambda: {psi: 0.5, state: untrained, rounding: exact}}
+"""
+
+
+@pytest.fixture
+def new(tmp_path) -> Grid:
+    (tmp_path / "new.yaml").write_text(NEW, encoding="utf-8")
+    return read_grid(tmp_path / "new.yaml")
+
+
+def test_a_grid_calibrates_what_the_study_does_not_once(study, new):
+    """Terms that 02 measures, and given numbers, are none of it; arms that differ in lambda are one."""
+    measured = new.measured(study)
+    assert list(measured) == ["E1-l1", "own-a", "own-l1", "E2-l1"]
+    assert measured["own-a"].layer_names == ("block2_conv1",) and measured["E1-l1"].distance == "l1"
+    assert losses_key(measured) == losses_key(new.model_copy(update={"seeds": (9,)}).measured(study))
+    assert losses_key(measured) != losses_key(dict(list(measured.items())[:3]))
+    published = new.model_copy(update={"arms": {"a": {"lambda": {"state": "published"}}}})
+    assert published.measured(study) == {}
+
+
+def test_an_arms_lambda_is_that_of_its_own_terms(study, new, monkeypatch):
+    """Psi = p asks for mse / pl times p / (1 - p), of the very loss and state."""
+    mse, state = [1.0, 3.0], {"untrained": 1.0, "pilot": 10.0}
+    asked = []
+
+    def pair_losses(study, seed=None, losses=None):
+        asked.append(losses)
+        own = {"E1": 1.0, "E2": 2.0, "baseline": 2.0}
+        pl = own if losses is None else dict(zip(losses, (4.0, 5.0, 8.0, 16.0), strict=True))
+        return {name: pd.DataFrame({"mse": mse} | {key: [value * factor] * 2 for key, value in pl.items()})
+                for name, factor in state.items()}
+
+    monkeypatch.setattr(sweep, "pair_losses", pair_losses)
+    found = {arm.name: sweep.arm_lambda(study, new, arm) for arm in new.all_arms()}
+    assert found["E1-a"] == pytest.approx(2 / 10) and found["E1-b"] == pytest.approx(3 * 2 / 10)
+    assert found["own-a"] == pytest.approx(2 / 50) and found["own-b"] == pytest.approx(3 * 2 / 50)
+    assert found["E1-l1"] == pytest.approx(2 / 4) and found["own-l1"] == pytest.approx(2 / 8)
+    assert found["E2-a"] == pytest.approx(2 / 20) and {found[f"{name}-fixed"] for name in new.losses} == {2.0}
+    assert asked.count(None) == 4  # E1 and E2 are the study's own
+
+
+def test_a_published_lambda_is_that_of_the_papers_loss_only(study):
+    published = {"lambda": {"state": "published", "rounding": "decade"}}
+    grid = Grid(losses=("E1",), arms={"same": published, "l1": published | {"distance": "l1"}})
+    same, changed = grid.all_arms()
+    assert sweep.arm_lambda(study, grid, same) == 1e-5  # its Table 2
+    with pytest.raises(StudyError, match="the paper has no lambda for E1-l1"):
+        sweep.arm_lambda(study, grid, changed)
+
+
+def test_new_losses_are_calibrated_before_they_are_trained(study, new):
+    """A wave before the trainings, of which every arm depends; without new losses there is none."""
+    of = StagesOf(study)
+    (calibration,), arms = trainings(of, new, "X1")
+    files = set(calibration.outputs)
+    assert calibration.name == "X1_calibrate" and len(arms) == len(new.runs(study)) and len(files) == 2
+    assert all(files <= set(stage.inputs.values()) for stage in arms)
+    assert [len(wave) for wave in trainings(of, Grid(losses=("E1",), arms={"a": {}}), "X1")] == [len(study.seeds)]

@@ -7,7 +7,7 @@ here: its lambdas make sense with means only.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 from . import rules
@@ -112,16 +112,17 @@ class LossConfiguration:
         """Plain data from which :meth:`from_dict` makes the same configuration."""
         data = asdict(self)
         del data["lambda_"]
-        return data | {
-            "layers": dict(self.layers),
-            "input_range": list(self.input_range),
-            "lambda": self.lambda_.as_data(),
-        }
+        return data | {"layers": dict(self.layers), "input_range": list(self.input_range), "lambda": self.lambda_.as_data()}
 
     @property
     def encoding(self) -> "Encoding":
         """What one pass of an encoder depends on: losses of one encoding share it."""
         return Encoding(self.encoder, self.weights, self.input_range, self.preprocessing)
+
+    @property
+    def terms(self) -> "LossConfiguration":
+        """The same without a rule for lambda: losses with equal terms have one calibration."""
+        return self if self.encoder is None else replace(self, lambda_=LambdaRule())
 
     @property
     def layer_names(self) -> tuple[str, ...]:

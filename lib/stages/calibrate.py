@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -24,26 +23,29 @@ from lib.stages import inputs
 from lib.stages.feature_cache import target_features
 from lib.stages.train import load_unet, new_unet
 from lib.study.config import Study
+from lib.study.grid import losses_key
+from lib.study.paths import STATES
 
-STATES = ("untrained", "pilot")  # of the network that is measured here; lib.stages.influence adds the third one
 COLUMNS = ["experiment", "seed", "state", "context", "phi", "mse", "pl", "psi_eq5", "psi_alg2", "lambda_exact",
            "lambda_decade", "lambda_used", "target_psi"]  # also of a study without perceptual terms
 BATCH = 16  # pairs at a time: each has its own losses, so that the batch changes the speed only
 
 
-def losses_step(study: Study, seed: int) -> Step:
-    """What the losses of the training pairs of a seed depend on."""
+def losses_step(study: Study, seed: int, losses: Mapping[str, LossConfiguration] | None = None) -> Step:
+    """What :func:`pair_losses` depend on."""
     paths, pilot = study.paths, study.paths.weights(study.pilot_of(seed))
     if not pilot.is_file():
         raise StageError("the pilot, the network with MSE alone, is not trained", where=pilot,
                          remedy="run notebook 02 (make paper does)")
-    losses = {name: loss.as_dict() | {"lambda": None} for name, loss in _measured(study.calibrated).items()}
-    config = {"training": study.training.decisive, "unet": study.unet, "losses": losses,
+    some = study.calibrated if losses is None else losses
+    stem = "losses" if losses is None else f"losses-{losses_key(losses)}"
+    config = {"training": study.training.decisive, "unet": study.unet,
+              "losses": {name: loss.as_dict() | {"lambda": None} for name, loss in _measured(some).items()},
               "split": study.cohort.division, "seed": seed}
-    return Step(f"losses, seed {seed}", paths.calibration / f"losses_seed-{seed}.json", {"lib.stages.calibrate"}, config,
+    return Step(f"losses, seed {seed}", paths.calibration / f"{stem}_seed-{seed}.json", {"lib.stages.calibrate"}, config,
                 {"manifest": paths.manifest, "pilot": pilot}
-                | inputs.weights_files(study.weights, balance.encodings(study.calibrated.values())),
-                _files(paths.calibration, seed).values())
+                | inputs.weights_files(study.weights, balance.encodings(some.values())),
+                paths.losses(seed, "" if losses is None else losses_key(losses)).values())
 
 
 def calibration_step(study: Study) -> Step:
@@ -55,44 +57,43 @@ def calibration_step(study: Study) -> Step:
                 [study.paths.calibrated])
 
 
-def _files(folder: Path, seed: int) -> dict[str, Path]:
-    return {state: folder / f"losses_{state}_seed-{seed}.csv" for state in STATES}
-
-
 def _measured(calibrated: Mapping[str, LossConfiguration]) -> dict[str, LossConfiguration]:
     """Plain MSE stands first, so that its column is there."""
     return {"mse": presets.paper()["mse"]} | dict(calibrated)
 
 
-def pair_losses(study: Study, seed: int | None = None) -> dict[str, pd.DataFrame]:
+def pair_losses(study: Study, seed: int | None = None,
+                losses: Mapping[str, LossConfiguration] | None = None) -> dict[str, pd.DataFrame]:
     """Losses of every training pair of a seed, by default the first, in both states of f_theta, computed once and kept.
 
     'untrained' is Algorithm 2 as printed; 'pilot' is a network trained with MSE alone. By state, a row per pair: mse, the
-    perceptual loss of each of ``study.calibrated``, and '<experiment> pixel' where its pixel term is not the plain MSE.
-    Raises StageError if the pilot has not been trained.
+    perceptual loss of each of ``losses`` (:meth:`lib.study.grid.Grid.measured`), by default ``study.calibrated``, and
+    '<experiment> pixel' where its pixel term is not the plain MSE. Raises StageError if the pilot has not been trained.
     """
     seed = study.seed if seed is None else seed
-    step, files = losses_step(study, seed), _files(study.paths.calibration, seed)
+    step = losses_step(study, seed, losses)
+    files = dict(zip(STATES, step.outputs, strict=True))
     if not step.is_current():
         repeatable(seed)
         with step.making(seed=seed):
-            for state, losses in _measure(study, seed).items():
-                write_csv(files[state], losses)
+            for state, found in _measure(study, seed, losses).items():
+                write_csv(files[state], found)
     return {state: pd.read_csv(path) for state, path in files.items()}
 
 
-def _measure(study: Study, seed: int) -> dict[str, pd.DataFrame]:
+def _measure(study: Study, seed: int, losses: Mapping[str, LossConfiguration] | None) -> dict[str, pd.DataFrame]:
     """The pass over the training set: one U-Net pass for each state, one encoder pass for each encoding and state; the
-    targets' features come from disk where they are kept."""
-    patches, chosen = inputs.patches(study, "train", seed), _measured(study.calibrated)
+    targets' features of the study's own losses come from disk where they are kept."""
+    own, patches = losses is None, inputs.patches(study, "train", seed)
+    chosen = _measured(study.calibrated if losses is None else losses)
     layers = balance.encodings(chosen.values())
-    known = {encoding: target_features(study, encoding, patches, seed) for encoding in layers}
+    known = {encoding: target_features(study, encoding, patches, seed) if own else {} for encoding in layers}
 
     def encoder(encoding, names) -> keras.Model | None:
         return inputs.encoder(study.weights, encoding, *names) if names else None
 
     networks = new_unet(study.unet, seed, patches), load_unet(study.unet, study.paths.weights(study.pilot_of(seed)))
-    losses = balance.pair_losses(
+    measure = balance.pair_losses(
         [accelerated(network) for network in networks], list(chosen.values()),
         {encoding: encoder(encoding, names) for encoding, names in layers.items()},
         {encoding: encoder(encoding, [name for name in names if name not in known[encoding]])
@@ -101,7 +102,7 @@ def _measure(study: Study, seed: int) -> dict[str, pd.DataFrame]:
     for ldct, ndct in tqdm(patches.dataset(BATCH, drop_remainder=False), desc="calibration", unit="batch", mininterval=1.0,
                            delay=2):
         stop = start + len(ndct)
-        values.append(losses(ldct, ndct, [
+        values.append(measure(ldct, ndct, [
             [known[encoding][name].read(start, stop) if name in known[encoding] else None for name in names]
             for encoding, names in layers.items()]).numpy())
         start = stop

@@ -68,7 +68,8 @@ def target_features(study: Study, encoding: Encoding, patches: Patches, seed: in
     """
     every = kept_in(study.chosen.values(), study.training, len(patches))
     size = {name: each for (of, name), each in every.items() if of == encoding}
-    folder, stem = study.paths.features / f"seed-{seed}", digest(encoding)[:12]
+    folder = study.paths.features / f"seed-{seed}"
+    stem = digest([encoding, [*size], patches.digest])[:12]  # trainings of other settings go on beside this one
     files = {name: folder / f"{stem}_{name}.npy" for name in size}
     step = Step(f"features, {encoding.weights}", folder / f"{stem}.json", {"lib.stages.feature_cache"},
                 {"layers": list(files), "encoding": encoding, "patch_size": study.training.patch_size},

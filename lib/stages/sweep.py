@@ -16,13 +16,29 @@ from lib.study.runs import Run
 MEANS: Final = ("ssim", "psnr", "nrmse", "ssim_window", "psnr_window", "ssim_body", "bias_liver_hu", "noise_liver_hu")
 
 
-def train_arm(study: Study, grid: Grid, arm: Arm, run: Run) -> None:
-    """Train and score one run of a grid: its lambda is calibrated, if its rule says so, on the pairs of the study's own
-    loss that it changes. What is done already is kept."""
+def calibrate_grid(study: Study, grid: Grid) -> None:
+    """Measure, on the pairs and networks of the study's calibration (02), the losses of a grid that 02 does not measure."""
+    pair_losses(study, losses=grid.measured(study))
+
+
+def arm_lambda(study: Study, grid: Grid, arm: Arm) -> float:
+    """The lambda at which an arm starts: by its rule, a number, or calibrated on the losses of the study's training pairs
+    where these terms were measured, by 02 or by :func:`calibrate_grid`. What is not there yet is measured now."""
     swept = grid.of(study)
-    rule = swept.lambda_rule(swept.configurations[arm.name])
-    lambda_ = chosen_lambda(arm.loss, rule, pair_losses(study) if rule.calibrated else {})
-    train(swept, run, lambda_)
+    loss = swept.configurations[arm.name]
+    rule, new = swept.lambda_rule(loss), grid.measured(study)
+    if not rule.calibrated or rule.state == "published":
+        unchanged = arm.loss in study.configurations and study.configurations[arm.loss].terms == loss.terms
+        return chosen_lambda(arm.loss if unchanged else arm.name, rule, {})
+    names = {each.terms: name for name, each in (study.calibrated | new).items()}
+    name = names[loss.terms]
+    return chosen_lambda(name, rule, pair_losses(study, losses=new) if name in new else pair_losses(study))
+
+
+def train_arm(study: Study, grid: Grid, arm: Arm, run: Run) -> None:
+    """Train and score one run of a grid, from its :func:`arm_lambda`. What is done already is kept."""
+    swept = grid.of(study)
+    train(swept, run, arm_lambda(study, grid, arm))
     evaluate(swept, run)
 
 

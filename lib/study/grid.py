@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import Field, ValidationError
 
+from lib.artifacts.cache import digest
 from lib.errors import StudyError
+from lib.perceptual.configuration import LossConfiguration
 from lib.study.config import Study
 from lib.study.runs import Run
 from lib.study.sections import Section, Seed
@@ -73,6 +75,17 @@ class Grid(Section):
                 losses[arm.name] = _merged(known[arm.loss].as_dict(), self.changes[arm.change])
         return self._study(study, losses, tuple(arm.name for arm in self.all_arms()))
 
+    def measured(self, study: Study) -> dict[str, LossConfiguration]:
+        """What is calibrated for this grid: losses that the study's own calibration does not measure, apart from their
+        lambda, by the name of the first arm that has each."""
+        swept, found = self.of(study), {}
+        known = {loss.terms for loss in study.calibrated.values()}
+        for name, loss in swept.chosen.items():
+            rule = swept.lambda_rule(loss)
+            if rule.calibrated and rule.state != "published" and loss.terms not in known:
+                found.setdefault(loss.terms, name)
+        return {name: loss for loss, name in found.items()}
+
     def _study(self, study: Study, losses: dict[str, dict], experiments: tuple[str, ...]) -> Study:
         try:
             return Study.model_validate(study.model_dump() | {
@@ -87,6 +100,11 @@ class Grid(Section):
     def runs(self, study: Study) -> list[tuple[Arm, Run]]:
         """Every training."""
         return [(arm, Run(arm.name, seed)) for arm in self.all_arms() for seed in self.seeds or study.seeds]
+
+
+def losses_key(losses: Mapping[str, LossConfiguration]) -> str:
+    """Short digest of some losses, apart from their lambda, for the names of files."""
+    return digest({name: loss.as_dict() | {"lambda": None} for name, loss in losses.items()})[:12]
 
 
 def grid_of(study: Study, name: str) -> Grid:

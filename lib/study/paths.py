@@ -7,6 +7,7 @@ from lib import REPOSITORY
 from lib.errors import StudyError
 from lib.study.runs import Run
 
+STATES = ("untrained", "pilot")  # of the network whose losses 02 measures
 PROFILES = Path(__file__).resolve().parent / "profiles"
 NOTEBOOKS = REPOSITORY / "notebooks"
 
@@ -52,6 +53,12 @@ class Paths:
             return cls(Path(given).expanduser().resolve(), profile)
         except (RuntimeError, OSError, ValueError) as error:  # no such user, too long, a null character
             raise StudyError(f"OUTPUT={given} is no folder ({error})", remedy="pass the path of one") from None
+
+    def losses(self, seed: int, of: str = "") -> dict[str, Path]:
+        """Losses of the training pairs of a seed by state of the network: of the study's losses, or of those ``of`` a grid
+        (:func:`lib.study.grid.losses_key`)."""
+        name = f"losses-{of}" if of else "losses"
+        return {state: self.calibration / f"{name}_{state}_seed-{seed}.csv" for state in STATES}
 
     def training(self, run: Run) -> Path:
         """A run's folder: weights, history, log, checkpoints, stamp."""

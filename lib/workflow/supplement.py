@@ -1,18 +1,21 @@
 """The stages of ``make supplement``: the analyses beyond the paper, after those of the paper."""
 
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from lib.study.config import Study
-from lib.study.grid import Grid, grid_of
+from lib.study.grid import Grid, grid_of, losses_key
+from lib.study.runs import Run
 from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, stages
 
 
 class Analysis(NamedTuple):
-    """The stages of one section: trainings of its own, which nothing else needs, and the notebook that reads them."""
+    """The stages of one section: trainings of its own, which nothing else needs, in waves (:func:`trainings`), and the
+    notebook that reads them."""
 
-    trainings: list[Stage]
+    trainings: list[list[Stage]]
     notebook: Stage
 
 
@@ -24,22 +27,33 @@ def supplement(study: Study) -> list[list[Stage]]:
     found = [analysis for section in ANALYSES if (analysis := section(StagesOf(study)))]
     last = _target(StagesOf(study), [output for each in found for output in each.notebook.outputs
                                      if output.name.startswith("claims_") and output.suffix == ".csv"])
-    every = [stage for each in [*found, last] for stage in each.trainings]
-    waves = [every, [each.notebook for each in found], [last.notebook]]
+    trained = zip_longest(*(each.trainings for each in [*found, last]), fillvalue=())
+    waves = [*([stage for wave in together for stage in wave] for together in trained),
+             [each.notebook for each in found], [last.notebook]]
     return [*stages(study), *[wave for wave in waves if wave]]
 
 
-def trainings(new: StagesOf, grid: Grid, name: str) -> list[Stage]:
-    """A stage for each training of a grid, with its scores; ``name``: what their own begin with."""
+def trainings(new: StagesOf, grid: Grid, name: str) -> list[list[Stage]]:
+    """The stages of a grid in waves: the calibration of its losses, where 02 does not measure them all, then each training
+    with its scores; ``name``: what their own begin with."""
     study, swept, found = new.study, StagesOf(grid.of(new.study)), []
+    paths, measured = study.paths, grid.measured(study)
+    files = [*paths.losses(study.seed, losses_key(measured)).values()] if measured else []
     for arm, run in grid.runs(study):
         stage = swept.function(f"{name}_{run.file}", "lib.stages.sweep:train_arm", [*NETWORK, "calibration", "evaluation"],
-                               [study.paths.manifest, study.paths.calibrated, *swept.start(run), *swept.encoder(run)],
-                               [study.paths.weights(run), study.paths.history(run), swept.scores(run)],
+                               [paths.manifest, paths.calibrated, *files, *swept.start(run), *swept.encoder(run)],
+                               [paths.weights(run), paths.history(run), swept.scores(run)],
                                study=study, grid=grid, arm=arm, run=run)
         stage.config["loss"] = swept.study.configurations[run.experiment].as_dict()
         found.append(stage)
-    return found
+    if not measured:
+        return [found]
+    encoders = {path for loss in measured for path in swept.encoder(Run(loss, study.seed))}
+    inputs = [paths.manifest, paths.calibrated, paths.weights(study.pilot_run), *sorted(encoders)]
+    calibration = swept.function(f"{name}_calibrate", "lib.stages.sweep:calibrate_grid", [*NETWORK, "calibration"], inputs,
+                                 files, study=study, grid=grid)
+    calibration.config["losses"] = losses_key(measured)
+    return [[calibration], found]
 
 
 def _networks(new: StagesOf) -> list:

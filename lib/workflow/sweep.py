@@ -22,7 +22,7 @@ def stages_of(study: Study, grid: Grid) -> list[list[Stage]]:
             break
     further = study.model_copy(update={"seeds": tuple(seed for seed in grid.seeds or () if seed not in study.seeds)})
     pilots = [StagesOf(further).pilot(run) for run in further.pilots()]
-    return [*waves, *([pilots] if pilots else []), trainings(StagesOf(study), grid, "sweep")]
+    return [*waves, *([pilots] if pilots else []), *trainings(StagesOf(study), grid, "sweep")]
 
 
 def run(study: Study, grid: Grid, waves: Sequence[Sequence[Stage]], jobs: int = 1, scheduler: str | None = None) -> str:
