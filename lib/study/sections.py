@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_valid
 from lib.data.doses import LARGEST_I0
 from lib.data.patch_index import PatchPlan
 from lib.data.patients import ALIASES, SUBSETS
+from lib.perceptual.presets import CONVOLUTIONS, layers
 from lib.perceptual.psi import TARGET_PSI
 
 Positive = Annotated[int, Field(gt=0, lt=2**31)]
@@ -222,9 +223,22 @@ class Supplement(Section):
     """What the analyses beyond the paper measure. ``pairs``: of training patches, of whose losses gradients are computed.
 
     ``seeds``, ``training``, ``arms``: of the trainings of a grid: from how many of the study's seeds, fields of ``training``
-    that differ, and how many arms of a loss (None: all; to try the way in little time)."""
+    that differ, and how many arms of a loss (None: all; to try the way in little time).
+
+    ``atlas_pairs``, ``atlas_layers``: of the atlas: of how many training patches, and at which of the VGGs' convolutions
+    (Keras names; None: all)."""
 
     pairs: Positive = 64
+    atlas_pairs: Positive = 32
+    atlas_layers: tuple[str, ...] | None = None
     seeds: Positive = 2
     training: dict[str, Any] = Field(default_factory=dict)
     arms: Positive | None = None
+
+    @model_validator(mode="after")
+    def _layers(self) -> "Supplement":
+        known = {name for encoder in CONVOLUTIONS for loss in layers(encoder).values() for name in loss.layer_names}
+        if self.atlas_layers is not None and (not self.atlas_layers or set(self.atlas_layers) - known):
+            raise ValueError(f"atlas_layers: {', '.join(self.atlas_layers) or 'none'}, expected Keras names of a VGG's "
+                             "convolutions, for example block3_conv2")
+        return self
