@@ -21,6 +21,7 @@ from lib.artifacts.files import atomic
 from lib.data.features import Features
 from lib.data.patches import Patches
 from lib.errors import StudyError
+from lib.networks import any_network
 from lib.perceptual import balance, encoders
 from lib.perceptual.configuration import Encoding, LossConfiguration
 from lib.perceptual.losses import as_list
@@ -38,14 +39,16 @@ def sizes(needed: Mapping[Encoding, tuple[str, ...]], patches: int, side: int) -
     Raises StudyError for a layer that a network lacks."""
     found = {}
     for encoding, names in needed.items():
-        network = encoders.network(encoding.encoder)
+        whole = encoding.encoder == encoders.FILE  # else what matters here does not hang on the weights
+        network = any_network.network(encoders.FILE, encoding.weights) if whole else encoders.network(encoding.encoder)
         try:
             encoders.check_layers(network, names)
         except ValueError as error:
             raise StudyError(str(error), where="losses") from None
-        for name in names:
-            layer = keras.Model(network.inputs, network.get_layer(name).output)
-            found[encoding, name] = 4 * patches * int(np.prod(layer.compute_output_shape((1, side, side, 3))))
+        image = (1, side, side, encoders.image_channels(network))
+        for name, output in zip(names, encoders.outputs_of(network, names), strict=True):
+            layer = keras.Model(network.inputs, output)
+            found[encoding, name] = 4 * patches * int(np.prod(layer.compute_output_shape(image)))
     return found
 
 
@@ -69,7 +72,7 @@ def target_features(study: Study, encoding: Encoding, patches: Patches, seed: in
     every = kept_in(study.chosen.values(), study.training, len(patches))
     size = {name: each for (of, name), each in every.items() if of == encoding}
     folder, stem = study.paths.features / f"seed-{seed}", digest(encoding)[:12]
-    files = {name: folder / f"{stem}_{name}.npy" for name in size}
+    files = {name: folder / f"{stem}_{name.replace(':', '-')}.npy" for name in size}
     step = Step(f"features, {encoding.weights}", folder / f"{stem}.json", {"lib.stages.feature_cache"},
                 {"layers": list(files), "encoding": encoding, "patch_size": study.training.patch_size},
                 {"manifest": study.paths.manifest, "patches": patches.digest}

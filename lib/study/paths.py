@@ -39,6 +39,9 @@ class Paths:
         self.real_anatomy = self.artifacts / "real_anatomy"  # what this profile's networks make of those scans
         self.supplement = self.figures / "supplement"  # tables and figures beyond the paper
         self.exchange = self.artifacts / "exchange"  # losses and gradients of training pairs, files for each seed
+        self.autoencoder = self.artifacts / "autoencoder"  # SACNN's, trained here: weights of its encoder, history, stamp
+        self.autoencoder_weights = self.autoencoder / "encoder.weights.h5"
+        self.presets = self.artifacts / "presets"  # S3: losses and gradients of pairs with the losses of the literature
         self.stages = self.artifacts / "stages"
         self.executed = self.artifacts / "notebooks"  # the notebooks as they ran, with outputs
         self.log = self.artifacts / "paper.log"
