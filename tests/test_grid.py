@@ -29,7 +29,8 @@ def test_every_combination_is_an_arm_once(grid):
     names = [arm.name for arm in grid.all_arms()]
     assert names == ["E1-held", "E1-sums", "E1-psi=0.1-distance=mse", "E1-psi=0.1-distance=l1", "E1-psi=0.9-distance=mse",
                      "E1-psi=0.9-distance=l1"]
-    assert len(Grid(losses=("E1", "E2"), arms={"a": {}}).all_arms()) == 2 and Grid(losses=("E1",)).all_arms() == []
+    assert [arm.name for arm in Grid(losses=("E1", "E2"), arms={"a": {}}).all_arms()] == ["E1-a", "E2-a"]
+    assert [arm.name for arm in Grid(losses=("E1",)).all_arms()] == ["E1"]
 
 
 def test_an_arm_is_its_loss_with_the_change(study, grid):
@@ -45,7 +46,7 @@ def test_an_arm_is_its_loss_with_the_change(study, grid):
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("losses: [E9]\narms: {a: {}}", "losses: E9 is no loss of this study, choose from .*E1"),
+    ("losses: [E9]\narms: {a: {}}", "losses: E9 is no loss of this study or grid, choose from .*E1"),
     ("losses: [E1]\narms: {a/b: {}}", "arms: a/b is no name for files"),
     ("losses: [E1]\narms: {a: {distance: l3}}", "losses.E1-a.distance: 'l3', choose one of mse, l1"),
     ("losses: [E1]\narms: {a: {lambda: {moves: {rule: held, target: 2}}}}", "losses.E1-a.lambda.moves.target: 2"),
@@ -58,6 +59,17 @@ def test_a_wrong_grid_is_one_line(study, tmp_path, text, says):
     with pytest.raises(StudyError, match=says) as error:
         read_grid(tmp_path / "grid.yaml").of(study)
     assert "GRID" in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+def test_a_grid_has_losses_and_a_training_of_its_own(study):
+    new = {"encoder": "vgg16", "weights": "ImageNet", "layers": ["block4_conv1"], "lambda": 0.3}
+    swept = Grid(losses=("new", "E1"), configurations={"new": new}, training={"epochs": 7}).of(study)
+    assert swept.experiments == ("new", "E1") and swept.configurations["new"].lambda_.value == 0.3
+    assert swept.training == study.training.model_copy(update={"epochs": 7}) and swept.pilot == study.pilot
+    changed = Grid(losses=("new",), configurations={"new": new}, arms={"sums": {"reduction": "sum"}}).of(study)
+    assert changed.experiments == ("new-sums",) and changed.configurations["new-sums"].layer_names == ("block4_conv1",)
+    with pytest.raises(StudyError, match="training.epochs: .*greater than 0"):
+        Grid(losses=("E1",), training={"epochs": 0}).of(study)
 
 
 def test_the_table_is_complete_or_says_what_is_missing():

@@ -100,7 +100,7 @@ def test_a_study_without_a_perceptual_term_has_no_exchange_rate(study):
     plain = study.model_copy(update={"experiments": ("mse",)})
     assert [[stage.name for stage in wave] for wave in supplement(plain)] == [
         [stage.name for stage in wave] for wave in stages(plain)]  # fmt: skip
-    assert supplement(study)[-1][0].name == "S1_exchange"
+    assert "S1_exchange" in [stage.name for stage in supplement(study)[-2]]
 
 
 def test_what_one_reads_has_ranges_over_seeds(study, tmp_path):

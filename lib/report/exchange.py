@@ -9,18 +9,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
-from numpy.typing import ArrayLike
 
 from lib.report.curves import CONTEXTS, DEPTHS, OTHER
 from lib.report.figures import STYLE, legend_columns, new_figure, save_figure
 from lib.report.influence_tables import spread
 from lib.report.labels import FURTHER_COLOURS, UNLEARNT, Labels
+from lib.report.odds import SPARSE, odds, shares_on
 from lib.report.tables import save_table
 from lib.report.words import number
 from lib.stages.exchange import BATCH
 
-SHARES: Final = (0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)  # ticks of an axis of odds
 RANGE: Final = (0.004, 0.99996)
 WHERE: Final = {"output": "the output", "weights": "all weights"}
 
@@ -86,11 +84,6 @@ def rates(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {state: means.loc[state] for state in one["state"].unique()}
 
 
-def odds(share: ArrayLike) -> np.ndarray:
-    """The odds of shares, share / (1 - share)."""
-    return np.asarray(share, float) / (1 - np.asarray(share, float))
-
-
 def _shares(panel: Axes, rate: Mapping[_Loss, float], target: float) -> None:
     ends = odds(RANGE)
     panel.plot(ends, ends, color="0.4", linewidth=0.8, linestyle=":")
@@ -100,9 +93,7 @@ def _shares(panel: Axes, rate: Mapping[_Loss, float], target: float) -> None:
         panel.plot(odds(target), value * odds(target), "o", color=loss.colour, markersize=3.5)
     panel.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     for axis in (panel.xaxis, panel.yaxis):
-        axis.set_major_locator(FixedLocator(odds(SHARES)))
-        axis.set_major_formatter(FixedFormatter([f"{share:g}" for share in SHARES]))
-        axis.set_minor_locator(NullLocator())
+        shares_on(axis, SPARSE)
     panel.tick_params(axis="x", rotation=90)
 
 

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Final
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from lib.report.figures import STYLE, legend_columns, new_figure, save_figure
 from lib.report.influence_tables import spread
 from lib.report.labels import FURTHER_COLOURS, Labels
+from lib.report.odds import odds, shares_on
 from lib.report.tables import save_table
 from lib.report.verdicts import compared, frame, row
 from lib.report.words import number
@@ -28,27 +31,31 @@ def _colours(changes: Sequence[str]) -> dict[str, str]:
 
 
 @mpl.rc_context(STYLE)
-def figure_rules(labels: Labels, table: pd.DataFrame, logs: Mapping[tuple[str, str, int], pd.DataFrame]) -> Path:
-    """A row for each loss: lambda relative to where it starts, Psi and Gamma (means over the epoch so far) along the steps,
-    a line for each seed; and the mean SSIM over the test slices, a point for each seed.
+def figure_rules(labels: Labels, table: pd.DataFrame, logs: Mapping[tuple[str, str, int], pd.DataFrame],
+                 margin: float) -> Path:
+    """A row for each loss: lambda relative to the fixed one of the seed, Psi and Gamma (means over the epoch so far, on axes
+    of odds) along the steps, a line for each seed; and the mean SSIM over the test slices beside the fixed lambda's of the
+    same seed, a point for each seed, with a band where two count as equal.
 
     Parameters
     ----------
     table : DataFrame, of :func:`lib.stages.sweep.sweep_table`
     logs : mapping, by configuration, change and seed: ``log.csv`` of the training
+    margin : float, in SSIM
     """
     losses, colours = list(dict.fromkeys(table["configuration"])), _colours(list(dict.fromkeys(table["change"])))
     figure = new_figure(labels, 0.9 + 1.75 * len(losses))
-    axes = figure.subplots(len(losses), 4, squeeze=False, width_ratios=(1, 1, 1, 0.9))
+    axes = figure.subplots(len(losses), 4, squeeze=False, width_ratios=(1, 1, 1, 1.1))
     for line, loss in zip(axes, losses, strict=True):
-        for (name, change, _), log in logs.items():
+        for (name, change, seed), log in logs.items():
             if name == loss:
-                relative = log["lambda"] / log["lambda"].iloc[-1 if change == "ramp" else 0]
-                for panel, values in zip(line, (relative, log["psi"], log["gamma"]), strict=False):
+                fixed = logs[loss, FIXED, seed]["lambda"].iloc[0]
+                for panel, values in zip(line, (log["lambda"] / fixed, odds(log["psi"]), odds(log["gamma"])), strict=False):
                     panel.plot(log["step"], values, color=colours[change], linewidth=0.9)
-        line[0].set(yscale="log", ylabel=loss)
-        _scores(line[3], table[table["configuration"] == loss], colours)
-    for panel, title in zip(axes[0], ("λ / its first value", "Ψ", "Γ at the output", "SSIM"), strict=True):
+        _limits(line)
+        line[0].set_ylabel(loss)
+        _scores(line[3], table[table["configuration"] == loss], colours, margin)
+    for panel, title in zip(axes[0], ("λ / fixed λ", "Ψ", "Γ at the output", "SSIM - that of the fixed λ"), strict=True):
         panel.set_title(title)
     for panel in axes[-1, :3]:
         panel.set_xlabel("step")
@@ -57,12 +64,29 @@ def figure_rules(labels: Labels, table: pd.DataFrame, logs: Mapping[tuple[str, s
     return save_figure(labels, figure, "rules")
 
 
-def _scores(panel: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> None:
+def _limits(line: Sequence[Axes]) -> None:
+    """At least a factor of ten on the axis of lambda, of twenty in odds: what moves less is steady."""
+    for panel, least in zip(line[:3], (10, 20, 20), strict=True):
+        panel.set_yscale("log")
+        low, high = panel.get_ylim()
+        wider = max(1.0, np.sqrt(least * low / high))
+        panel.set_ylim(low / wider, high * wider)
+    line[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    line[0].yaxis.set_minor_formatter(NullFormatter())
+    line[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for panel in line[1:3]:
+        shares_on(panel.yaxis)
+
+
+def _scores(panel: Axes, table: pd.DataFrame, colours: Mapping[str, str], margin: float) -> None:
+    scores = table.pivot_table("ssim", "seed", "change")
+    panel.axhspan(-margin, margin, color="0.9", linewidth=0)
     for place, (change, colour) in enumerate(colours.items()):
-        values = table.loc[table["change"] == change, "ssim"]
-        panel.plot([place] * len(values), values, "o", color=colour, markersize=3.5)
-        panel.hlines(values.mean(), place - 0.3, place + 0.3, color=colour, linewidth=1.2)
-    panel.set_xticks([])
+        if change in scores and FIXED in scores:
+            values = scores[change] - scores[FIXED]
+            panel.plot([place] * len(values), values, "o", color=colour, markersize=3.5)
+            panel.hlines(values.mean(), place - 0.3, place + 0.3, color=colour, linewidth=1.2)
+    panel.set(xticks=[], ylim=(min(panel.get_ylim()[0], -2 * margin), max(panel.get_ylim()[1], 2 * margin)))
 
 
 def rules_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:

@@ -97,7 +97,7 @@ def table4(metrics: pd.DataFrame, margin: float) -> pd.DataFrame:
         raise ValueError("metrics: the experiments were evaluated on different slices; evaluate all of them again")
     seeds = metrics.loc[metrics["experiment"] == best, "seed"].nunique()
     patients = scores.index.get_level_values("patient").nunique()
-    rows = [_of_slices(scores, best, name) | _of_patients(metrics, best, name, margin) for name in others]
+    rows = [_of_slices(scores, best, name) | of_patients(metrics, best, name, margin) for name in others]
     table = pd.DataFrame(rows, columns=[*COLUMNS, "note"])
     notes = table.pop("note")
     table = table.rename(columns={"ssim_reference": "ssim_e1"} if best == BEST else {})
@@ -118,7 +118,8 @@ def _of_slices(scores: pd.DataFrame, best: str, name: str) -> dict:
             "log10_p": log10_p}
 
 
-def _of_patients(metrics: pd.DataFrame, best: str, name: str, margin: float) -> dict:
+def of_patients(metrics: pd.DataFrame, best: str, name: str, margin: float) -> dict:
+    """What holds for patients and seeds of one comparison by SSIM: those of ``COLUMNS`` from 'difference' on, but p_holm."""
     table = differences(metrics, best, name, "ssim")
     mean = over_patients_and_seeds(table.to_numpy())
     low, high = mean.interval()

@@ -14,6 +14,7 @@ from lib.study.config import Study
 from lib.study.runs import Run
 from lib.study.sections import Section, Seed
 
+_NAME = re.compile(r"[A-Za-z0-9][\w.+=-]*")
 GRIDS = Path(__file__).resolve().parent / "grids"
 
 
@@ -35,6 +36,7 @@ class Grid(Section):
     ('lambda.psi', 'reduction'), every combination of which is an arm more. ``seeds``: by default the study's.
     ``training``: fields of the study's that differ."""
 
+    name: str = "sweep"  # of its table
     losses: tuple[str, ...]
     configurations: dict[str, dict[str, Any]] = Field(default_factory=dict)
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -64,7 +66,7 @@ class Grid(Section):
             if arm.loss not in known:
                 raise StudyError(f"losses: {arm.loss} is no loss of this study or grid, choose from {', '.join(known)}",
                                  where="GRID")
-            if not re.fullmatch(r"[A-Za-z0-9][\w.+=-]*", arm.name):
+            if not _NAME.fullmatch(arm.name):
                 raise StudyError(f"arms: {arm.change} is no name for files and tables, use letters, digits and . + - _ =",
                                  where="GRID")
             if arm.change:
@@ -77,7 +79,10 @@ class Grid(Section):
                 "jobs": study.jobs, "losses": study.losses | losses, "training": study.training.model_dump() | self.training,
                 "experiments": experiments or study.experiments, "seeds": self.seeds or study.seeds})
         except ValidationError as error:
-            raise StudyError(error.errors()[0]["msg"].removeprefix("Value error, "), where="GRID") from None
+            first = error.errors()[0]
+            fields = "".join(f"{name}." for name in first["loc"]).rstrip(".")
+            raise StudyError(f"{fields}: {first['msg']}".removeprefix(": ").removeprefix("Value error, "),
+                             where="GRID") from None
 
     def runs(self, study: Study) -> list[tuple[Arm, Run]]:
         """Every training."""
@@ -85,10 +90,11 @@ class Grid(Section):
 
 
 def grid_of(study: Study, name: str) -> Grid:
-    """A grid of this package (a file in ``grids``): of its losses those that the study trains, and what ``study.supplement``
-    says of seeds, training and arms."""
+    """A grid of this package (a file in ``grids``), of its losses those that the study trains, or, where it trains none of
+    them, of its first two with a perceptual term; and what ``study.supplement`` says of seeds, training and arms."""
     grid, settings = read_grid(GRIDS / f"{name}.yaml"), study.supplement
-    losses = tuple(loss for loss in grid.losses if loss in study.calibrated and loss in study.chosen)
+    trained = [loss for loss in study.chosen if study.chosen[loss].encoder is not None]
+    losses = tuple(loss for loss in grid.losses if loss in trained) or tuple(trained[:2])
     return grid.model_copy(update={"losses": losses, "arms": dict(list(grid.arms.items())[: settings.arms]),
                                    "seeds": study.seeds[: settings.seeds], "training": settings.training})
 
@@ -97,14 +103,20 @@ def read_grid(path: Path) -> Grid:
     """A grid from a YAML file. Raises StudyError."""
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError:
+        raise StudyError(f"GRID={path} does not exist", remedy="pass a file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"not YAML ({' '.join(str(error).split()):.120})", where=f"GRID={path}") from None
     try:
-        return Grid.model_validate(given)
+        grid = Grid.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise StudyError(f"{field}: {first['msg']}", where=f"GRID={path}", remedy="README, Sweeps, has an example") from None
+        text = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+        raise StudyError(text, where=f"GRID={path}", remedy="README, Sweeps, has an example") from None
+    if not _NAME.fullmatch(grid.name):
+        raise StudyError(f"name: {grid.name} is no name for a table, use letters, digits and . + - _ =",
+                         where=f"GRID={path}")
+    return grid
 
 
 def _nested(given: Mapping[str, Any]) -> dict[str, Any]:

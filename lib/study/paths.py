@@ -38,6 +38,7 @@ class Paths:
         self.real_data = root / "artifacts" / "real-data"  # of `make real-data`, for every profile
         self.real_anatomy = self.artifacts / "real_anatomy"  # what this profile's networks make of those scans
         self.supplement = self.figures / "supplement"  # tables and figures beyond the paper
+        self.sweeps = self.figures / "sweeps"  # tables of `make sweep`
         self.exchange = self.artifacts / "exchange"  # losses and gradients of training pairs, files for each seed
         self.autoencoder = self.artifacts / "autoencoder"  # SACNN's, trained here: weights of its encoder, history, stamp
         self.autoencoder_weights = self.autoencoder / "encoder.weights.h5"

@@ -65,8 +65,7 @@ def stages(study: Study) -> list[list[Stage]]:
         *first,
         [new.notebook("01_preprocess", ["cohort", "training.patch_size", "evaluation"], [scans],
                       [paths.manifest, *new.figure("fig1")])],
-        [new.notebook(f"03_train_{run.file}", ["cohort.division", "unet", "training", "pilot", "compute"], [paths.manifest],
-                      [paths.weights(run), paths.history(run)], "03_train_Ek", run) for run in study.pilots()],
+        [new.pilot(run) for run in study.pilots()],
         [new.notebook("02_calibrate_psi", [*NETWORK, "calibration", *EXPERIMENTS],
                       [paths.manifest, *map(paths.weights, study.pilots()), *brought],
                       [paths.calibrated, *new.table("table1"), *new.table("table2"),
@@ -117,6 +116,12 @@ class StagesOf:
                  **parameters: Any) -> Stage:
         return Stage(name, self._stamp(name), {function.partition(":")[0]}, self._config(settings), self._by_name(inputs),
                      outputs, function=function, parameters=parameters)
+
+    def pilot(self, run: Run) -> Stage:
+        """The training from which those of a seed start."""
+        paths = self.study.paths
+        return self.notebook(f"03_train_{run.file}", ["cohort.division", "unet", "training", "pilot", "compute"],
+                             [paths.manifest], [paths.weights(run), paths.history(run)], "03_train_Ek", run)
 
     def figure(self, name: str, folder: Path | None = None) -> list[Path]:
         return [(folder or self.study.paths.figures) / f"{name}{ending}" for ending in (".png", ".pdf")]

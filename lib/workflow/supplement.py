@@ -1,6 +1,7 @@
 """The stages of ``make supplement``: the analyses beyond the paper, after those of the paper."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from lib.study.config import Study
@@ -16,12 +17,15 @@ class Analysis(NamedTuple):
 
 
 def supplement(study: Study) -> list[list[Stage]]:
-    """All stages of a study, the paper's first, in waves: every further training, then the notebooks. Without a perceptual
-    term there is nothing more."""
+    """All stages of a study, the paper's first, in waves: every further training, then the notebooks, last the one that has
+    all claims. Without a perceptual term there is nothing more."""
     if not study.calibrated:
         return stages(study)
     found = [analysis for section in ANALYSES if (analysis := section(StagesOf(study)))]
-    waves = [[stage for each in found for stage in each.trainings], [each.notebook for each in found]]
+    last = _target(StagesOf(study), [output for each in found for output in each.notebook.outputs
+                                     if output.name.startswith("claims_") and output.suffix == ".csv"])
+    every = [stage for each in [*found, last] for stage in each.trainings]
+    waves = [every, [each.notebook for each in found], [last.notebook]]
     return [*stages(study), *[wave for wave in waves if wave]]
 
 
@@ -52,16 +56,26 @@ def _exchange(new: StagesOf) -> Analysis:
         "supplement/S1_exchange"))
 
 
-def _rules(new: StagesOf) -> Analysis | None:
+def _rules(new: StagesOf) -> Analysis:
     study, grid = new.study, grid_of(new.study, "rules")
-    if not grid.losses:
-        return None
     paths, folder, arms = study.paths, study.paths.supplement, [run for _, run in grid.runs(study)]
     return Analysis(trainings(new, grid, "S2"), new.notebook(
         "S2_rules", [*NETWORK, "calibration", "evaluation", "statistics", "supplement", *EXPERIMENTS],
         [*_networks(new), *map(paths.weights, arms), *map(paths.history, arms), *map(new.scores, arms)],
         [*new.table("rules", folder), *new.table("claims_S2", folder), *new.figure("rules", folder)],
         "supplement/S2_rules"))
+
+
+def _target(new: StagesOf, claims: list[Path]) -> Analysis:
+    study, grid = new.study, grid_of(new.study, "target")
+    paths, folder, arms = study.paths, study.paths.supplement, [run for _, run in grid.runs(study)]
+    return Analysis(trainings(new, grid, "S7"), new.notebook(
+        "S7_target", [*NETWORK, "calibration", "evaluation", "statistics", "supplement", *EXPERIMENTS],
+        [*_networks(new), *map(paths.weights, arms), *map(paths.history, arms), *map(new.scores, arms),
+         paths.figures / "claims.csv", *claims],
+        [path for name in ("psi_target_sweep", "target_tests", "power", "claims_S7", "claims")
+         for path in new.table(name, folder)] + new.figure("psi_target_sweep", folder),
+        "supplement/S7_target"))
 
 
 ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (_exchange, _rules)

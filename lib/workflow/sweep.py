@@ -1,0 +1,42 @@
+"""The stages of ``make sweep``: what every training needs, then each training of a grid, scored."""
+
+from collections.abc import Sequence
+
+from lib.errors import StageError
+from lib.study.config import Study
+from lib.study.grid import Grid
+from lib.workflow import make
+from lib.workflow.stages import Stage, StagesOf, stages
+from lib.workflow.supplement import trainings
+
+LAST = "02_calibrate_psi"  # of the paper's stages: what follows is its own experiments
+
+
+def stages_of(study: Study, grid: Grid) -> list[list[Stage]]:
+    """All stages that a grid needs, in waves; the last one has its trainings, in the order of ``grid.runs(study)``. Raises
+    StudyError for a grid that does not fit the study."""
+    waves = []
+    for wave in stages(study):
+        waves.append(wave)
+        if any(stage.name == LAST for stage in wave):
+            break
+    further = study.model_copy(update={"seeds": tuple(seed for seed in grid.seeds or () if seed not in study.seeds)})
+    pilots = [StagesOf(further).pilot(run) for run in further.pilots()]
+    return [*waves, *([pilots] if pilots else []), trainings(StagesOf(study), grid, "sweep")]
+
+
+def run(study: Study, grid: Grid, waves: Sequence[Sequence[Stage]], jobs: int = 1, scheduler: str | None = None) -> str:
+    """Bring them up to date as :func:`lib.workflow.make.make` does, and write the grid's table, which has every training: of
+    those that are not there it says so. Returns what there is, in words. Raises as ``make`` does, after the table."""
+    def table() -> str:
+        from lib.report.sweeps import save_sweep  # TensorFlow
+
+        done = {stage.parameters["run"] for stage in waves[-1] if stage.is_current()}
+        return f"{len(done)} of {len(waves[-1])} trainings: {save_sweep(study, grid, grid.runs(study), done)}"
+
+    try:
+        make.make(study, waves, jobs, scheduler)
+    except StageError as error:
+        error.remedy = "; ".join(filter(None, [error.remedy, table()]))
+        raise
+    return table()
