@@ -92,7 +92,9 @@ def saved_model(folder: Path) -> keras.Model:
                            remedy="export one with model.export(folder)") from None
     called = layers.TFSMLayer(str(folder), call_endpoint="serving_default", name="saved_model")
     x = keras.Input(tuple(image.shape[1:]), name="image")
-    outputs = {name: layers.Identity(name=name)(each) for name, each in sorted(called(x).items())}
+    made, names = called(x), sorted(signature.structured_outputs)
+    made = made if isinstance(made, dict) else {names[0]: made}  # Keras hands on a dictionary of one as it likes
+    outputs = {name: layers.Identity(name=name)(made[name]) for name in names}
     model = keras.Model(x, list(outputs.values()), name=folder.name)
     encoders.image_channels(model)
     return model

@@ -61,6 +61,8 @@ def kept(sizes: Mapping[tuple[Encoding, str], int], limit: float) -> dict[tuple[
 
 def kept_in(losses: Iterable[LossConfiguration], settings: Training, patches: int) -> dict[tuple[Encoding, str], int]:
     """Bytes of the features that are kept for so many training patches, by encoding and layer."""
+    if not settings.features_gib:
+        return {}
     return kept(sizes(balance.encodings(losses), patches, settings.patch_size), settings.features_gib * 1024**3)
 
 

@@ -218,13 +218,27 @@ class Statistics(Section):
     margin: Annotated[float, Field(gt=0)] = 0.002
 
 
+class Autoencoder(Section):
+    """Training of the encoder of SACNN's loss: ``steps`` of ``batch`` NDCT patches; ``lr`` falls to zero as a cosine."""
+
+    patch_size: Annotated[int, Field(gt=0, multiple_of=4)] = 64  # the encoder halves it twice
+    batch: Positive = 8
+    steps: Positive = 150
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+
+
 class Supplement(Section):
     """What the analyses beyond the paper measure. ``pairs``: of training patches, of whose losses gradients are computed.
 
     ``seeds``, ``training``, ``arms``: of the trainings of a grid: from how many of the study's seeds, fields of ``training``
-    that differ, and how many arms of a loss (None: all; to try the way in little time)."""
+    that differ, and how many arms of a loss (None: all; to try the way in little time).
+
+    ``autoencoder``: of SACNN's loss. ``networks``: weights of torchvision's networks that the user brings (.npz or
+    .safetensors), for the losses of the literature that have them; without, another network stands in."""
 
     pairs: Positive = 64
     seeds: Positive = 2
     training: dict[str, Any] = Field(default_factory=dict)
     arms: Positive | None = None
+    autoencoder: Autoencoder = Autoencoder()
+    networks: dict[Literal["torchvision_resnet50", "torchvision_vgg19"], Path] = Field(default_factory=dict)
