@@ -298,7 +298,7 @@ def test_the_papers_losses_are_six_values():
     ({"layers": "a", "lambda": {"psi": 1.5}}, "lambda.psi: 1.5"), ({"layers": "a", "lambda": {"phi": 1}}, "lambda: .*psi"),
     ({"layers": "a", "input_range": [1, 0]}, "input_range: .*two rising numbers"),
     ({"layer": "a"}, "layer: no field of a loss"),
-    ({"encoder": None, "layers": "a"}, "encoder: a loss without one"), ({"layers": "a", "pixel": "ssim"}, "pixel: 'ssim'"),
+    ({"encoder": None, "layers": "a"}, "encoder: a loss without one"), ({"layers": "a", "pixel": "psnr"}, "pixel: 'psnr'"),
     ({"layers": "a", "pixel_weight": -1}, "pixel_weight: -1"), ({"layers": {"a": "much"}}, "layers: .*expected names"),
 ])
 def test_a_wrong_configuration_names_the_field(fields, message):

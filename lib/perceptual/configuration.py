@@ -6,16 +6,18 @@ Eq. 2 and 3 write squared norms. The paper's published numbers come from *means*
 here: its lambdas make sense with means only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 from . import rules
+from .fields import one_of, rising, weighted_names
 from .rules import Fixed, from_dict
 
 Distance = Literal["mse", "l1"]
-Reduction = Literal["mean", "sum"]
-Preprocessing = Literal["none", "caffe", "torch"]
+Pixel = Literal["mse", "l1", "huber", "charbonnier", "ssim"]
+Reduction = Literal["mean", "sum", "positions"]
+Features = Literal["plain", "unit"]
 Rounding = Literal["exact", "decade"]
 
 
@@ -38,7 +40,7 @@ class LambdaRule:
             raise ValueError("lambda: give a number or what to calibrate, not both")
         if self.psi is not None and not 0 < self.psi < 1:
             raise ValueError(f"lambda.psi: {self.psi}, expected a share between 0 and 1")
-        _one_of("lambda.rounding", self.rounding, (None, *get_args(Rounding)))
+        one_of("lambda.rounding", self.rounding, (None, *get_args(Rounding)))
 
     @property
     def calibrated(self) -> bool:
@@ -54,6 +56,24 @@ class LambdaRule:
         return said.get("value", said or "calibrated")
 
 
+class Standardised(NamedTuple):
+    """A preprocessing: minus a mean, by a standard deviation, both in units of the input range and of all channels."""
+
+    mean: float
+    sd: float
+
+
+Preprocessing = Literal["none", "caffe", "torch"] | Standardised
+
+
+class PixelPart(NamedTuple):
+    """What stands beside the perceptual term: losses of which it is equal share it."""
+
+    terms: tuple[tuple[Pixel, float], ...]  # with their weights; none: no pixel term
+    huber_delta: float
+    charbonnier_epsilon: float
+
+
 class Encoding(NamedTuple):
     """Which network sees an image, and how; the fields are those of :class:`LossConfiguration`."""
 
@@ -67,38 +87,62 @@ class Encoding(NamedTuple):
 class LossConfiguration:
     """Eq. 4 as data; equal ones are the same loss. A wrong value is a ValueError that begins with the field's name."""
 
-    encoder: str | None = "vgg19"  # E's architecture, a key of encoders.ARCHITECTURES; None: no perceptual term
+    # E's architecture, a key of encoders.ARCHITECTURES, or 'file': the network that ``weights`` is; None: no perceptual term
+    encoder: str | None = "vgg19"
     weights: str | None = "ImageNet"  # E's context c: 'ImageNet', a name that the caller knows ('Medical'), or a file
-    # Keras layers with their weights, or names alone (weight 1); Keras's blockX_convY is the output after the ReLU
+    # Keras layers with their weights, or names alone (weight 1); Keras's blockX_convY is the output after the ReLU,
+    # blockX_convY:before what the ReLU takes
     layers: tuple[tuple[str, float], ...] = ()
     input_range: tuple[float, float] = (0.0, 255.0)  # what the image's 0 and 1 become before the encoder
-    preprocessing: Preprocessing = "none"  # then nothing (the paper), BGR minus means (Keras), or mean and SD (torchvision)
+    # then nothing (the paper), BGR minus means (Keras), mean and SD (torchvision), or one's own, {mean: 0.2, sd: 0.1}
+    preprocessing: Preprocessing = "none"
     distance: Distance = "mse"  # between features, element by element
-    reduction: Reduction = "mean"  # over the elements of one image's features
-    pixel: Distance | None = "mse"  # the term beside the perceptual one, a mean over pixels
+    # over the elements of one image's features; positions: summed over channels, mean over positions
+    reduction: Reduction = "mean"
+    pixel: Pixel | None = "mse"  # the term beside the perceptual one, a mean over pixels; ssim: 1 - SSIM
     pixel_weight: float = 1.0
     lambda_: LambdaRule = field(default_factory=LambdaRule)  # or a number, a mapping, 'calibrated'
+    features: Features = "plain"  # unit: at each position of unit length over channels (Zhang et al. 2018, LPIPS)
+    pixel_more: tuple[tuple[Pixel, float], ...] = ()  # further pixel terms with their weights, {charbonnier: 0.5}
+    huber_delta: float = 1.0  # in [0, 1] of the image: where squares become absolute differences
+    charbonnier_epsilon: float = 1e-3  # in [0, 1] of the image: sqrt(difference^2 + epsilon^2)
 
     def __post_init__(self):
         set_field = object.__setattr__
-        set_field(self, "layers", _layers(self.layers))
+        set_field(self, "layers", weighted_names(self.layers))
         set_field(self, "lambda_", _rule(self.lambda_))
-        set_field(self, "input_range", _range(self.input_range))
+        set_field(self, "input_range", rising(self.input_range))
+        set_field(self, "preprocessing", _preprocessing(self.preprocessing))
+        set_field(self, "pixel_more", weighted_names(self.pixel_more, "pixel_more"))
         for name, allowed in (
-            ("preprocessing", get_args(Preprocessing)),
             ("distance", get_args(Distance)),
             ("reduction", get_args(Reduction)),
-            ("pixel", (None, *get_args(Distance))),
+            ("features", get_args(Features)),
+            ("pixel", (None, *get_args(Pixel))),
         ):
-            _one_of(name, getattr(self, name), allowed)
+            one_of(name, getattr(self, name), allowed)
+        self._check_pixel()
         if self.encoder is None:
             set_field(self, "weights", None)
             if self.layers or self.lambda_.value != 0:
                 raise ValueError("encoder: a loss without one has no layers, and lambda 0")
         elif not self.layers:
             raise ValueError("layers: name at least one layer of the encoder, for example block3_conv2")
+
+    def _check_pixel(self) -> None:
+        kinds = [self.pixel, *(kind for kind, _ in self.pixel_more)]
+        for kind in kinds[1:]:
+            one_of("pixel_more", kind, get_args(Pixel))
+        if self.pixel_more and (self.pixel is None or len(set(kinds)) < len(kinds)):
+            raise ValueError(f"pixel_more: {dict(self.pixel_more)} beside {self.pixel}, expected further terms, each once")
         if not self.pixel_weight >= 0:
             raise ValueError(f"pixel_weight: {self.pixel_weight}, expected 0 or a positive number")
+        for name, kind in (("huber_delta", "huber"), ("charbonnier_epsilon", "charbonnier")):
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name}: {value}, expected a positive number")
+            if kind not in kinds and value != getattr(type(self), name):
+                raise ValueError(f"{name}: {value}, but no pixel term is {kind}")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "LossConfiguration":
@@ -112,7 +156,13 @@ class LossConfiguration:
         """Plain data from which :meth:`from_dict` makes the same configuration."""
         data = asdict(self)
         del data["lambda_"]
-        return data | {"layers": dict(self.layers), "input_range": list(self.input_range), "lambda": self.lambda_.as_data()}
+        return data | {
+            "layers": dict(self.layers),
+            "input_range": list(self.input_range),
+            "preprocessing": own._asdict() if isinstance(own := self.preprocessing, Standardised) else own,
+            "pixel_more": dict(self.pixel_more),
+            "lambda": self.lambda_.as_data(),
+        }
 
     @property
     def encoding(self) -> "Encoding":
@@ -125,26 +175,15 @@ class LossConfiguration:
         return self if self.encoder is None else replace(self, lambda_=LambdaRule())
 
     @property
+    def pixel_part(self) -> PixelPart:
+        """The terms beside the perceptual one."""
+        terms = () if self.pixel is None else ((self.pixel, self.pixel_weight), *self.pixel_more)
+        return PixelPart(terms, self.huber_delta, self.charbonnier_epsilon)
+
+    @property
     def layer_names(self) -> tuple[str, ...]:
         """The layers without their weights."""
         return tuple(name for name, _ in self.layers)
-
-
-def _layers(value: Any) -> tuple[tuple[str, float], ...]:
-    if isinstance(value, str):
-        value = [value]
-    pairs = (
-        list(value.items())
-        if isinstance(value, Mapping)
-        else [(each, 1.0) if isinstance(each, str) else tuple(each) for each in value]
-    )
-    try:
-        found = tuple((str(name), float(weight)) for name, weight in pairs)
-    except (TypeError, ValueError):
-        raise ValueError(f"layers: {value!r}, expected names, or names with weights as {{block3_conv2: 1}}") from None
-    if len({name for name, _ in found}) < len(found) or not all(weight > 0 for _, weight in found):
-        raise ValueError(f"layers: {dict(found)}, expected each layer once with a positive weight")
-    return found
 
 
 def _rule(value: Any) -> LambdaRule:
@@ -165,16 +204,14 @@ def _rule(value: Any) -> LambdaRule:
     raise ValueError(f"lambda: {value!r}, expected a number, 'calibrated' or what to calibrate as {{psi: 0.95}}")
 
 
-def _range(value: Sequence[float]) -> tuple[float, float]:
+def _preprocessing(value: Any) -> Preprocessing:
+    if value in ("none", "caffe", "torch"):
+        return value
     try:
-        low, high = map(float, value)
+        found = Standardised(**value) if isinstance(value, Mapping) else Standardised(*value)
+        mean, sd = map(float, found)
     except (TypeError, ValueError):
-        low, high = 0.0, 0.0
-    if not low < high:
-        raise ValueError(f"input_range: {value!r}, expected two rising numbers, for example [0, 255]")
-    return low, high
-
-
-def _one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}: {value!r}, choose one of {', '.join(map(str, allowed))}")
+        mean, sd = 0.0, -1.0
+    if not (abs(mean) < float("inf") and 0 < sd < float("inf")):
+        raise ValueError(f"preprocessing: {value!r}, choose one of none, caffe, torch, or give {{mean: 0.2, sd: 0.1}}")
+    return Standardised(mean, sd)

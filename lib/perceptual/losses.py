@@ -11,6 +11,9 @@ from keras import ops
 
 from .configuration import Distance, LossConfiguration, Reduction
 from .encoders import encoder as build_encoder
+from .structure import structural_gradient, structural_term
+
+LENGTH = 1e-10  # added to the squared length of features that become of unit length: those of a dark position are all 0
 
 
 def distance(a, b, kind: Distance = "mse", reduction: Reduction = "mean"):
@@ -20,7 +23,8 @@ def distance(a, b, kind: Distance = "mse", reduction: Reduction = "mean"):
     ----------
     a, b : tensors, shape (batch, rows, columns, channels)
     kind : {'mse', 'l1'}
-    reduction : {'mean', 'sum'}, over all elements of an image. The paper's numbers are means.
+    reduction : {'mean', 'sum', 'positions'}
+        Over all elements of an image (the paper's numbers are means), or summed over channels, mean over positions.
 
     Returns
     -------
@@ -28,7 +32,16 @@ def distance(a, b, kind: Distance = "mse", reduction: Reduction = "mean"):
     """
     difference = ops.cast(a, "float32") - ops.cast(b, "float32")
     elements = ops.square(difference) if kind == "mse" else ops.abs(difference)
+    if reduction == "positions":
+        return ops.mean(ops.sum(elements, axis=3), axis=(1, 2))
     return (ops.mean if reduction == "mean" else ops.sum)(elements, axis=(1, 2, 3))
+
+
+def of_unit_length(features):
+    """Features of length 1 over channels at each position, (batch, rows, columns, channels): what LPIPS compares (Zhang et
+    al. 2018, Eq. 1)."""
+    features = ops.cast(features, "float32")
+    return features * ops.rsqrt(ops.sum(ops.square(features), axis=-1, keepdims=True) + LENGTH)
 
 
 class Parts(NamedTuple):
@@ -138,23 +151,57 @@ class TotalLoss(keras.losses.Loss):
 
 
 def pixel_term(configuration: LossConfiguration, ndct, prediction):
-    """The term beside the perceptual one, with its multiplier, shape (batch,); zero where there is none."""
-    if configuration.pixel is None:
+    """The terms beside the perceptual one, with their multipliers, shape (batch,); zero where there is none.
+
+    Of a difference d, mean over pixels: d^2; |d|; Huber's d^2 / 2 up to delta, delta |d| - delta^2 / 2 beyond; Charbonnier's
+    sqrt(d^2 + epsilon^2), which is never 0. 'ssim' is 1 - SSIM.
+    """
+    part = configuration.pixel_part
+    if not part.terms:
         return ops.zeros_like(distance(prediction, ndct))
-    term = distance(prediction, ndct, configuration.pixel)
-    return term if configuration.pixel_weight == 1 else configuration.pixel_weight * term
+    terms = []
+    for kind, weight in part.terms:
+        if kind in ("mse", "l1"):
+            term = distance(prediction, ndct, kind)
+        elif kind == "ssim":
+            term = structural_term(prediction, ndct)
+        else:
+            difference = ops.cast(prediction, "float32") - ops.cast(ndct, "float32")
+            if kind == "huber":
+                inside = ops.minimum(ops.abs(difference), part.huber_delta)
+                elements = inside * (ops.abs(difference) - 0.5 * inside)
+            else:
+                elements = ops.sqrt(ops.square(difference) + part.charbonnier_epsilon**2)
+            term = ops.mean(elements, axis=(1, 2, 3))
+        terms.append(term if weight == 1 else weight * term)
+    return sum(terms[1:], terms[0])
 
 
 def pixel_gradient(configuration: LossConfiguration, ndct, prediction):
     """The gradient of :func:`pixel_term` at the prediction, of each image's own, in closed form: float32, its shape."""
-    difference = ops.cast(prediction, "float32") - ops.cast(ndct, "float32")
-    slope = 2.0 * difference if configuration.pixel == "mse" else ops.sign(difference)
-    weight = 0.0 if configuration.pixel is None else configuration.pixel_weight
-    return weight * slope / ops.cast(ops.prod(ops.shape(prediction)[1:]), "float32")
+    part, prediction, ndct = configuration.pixel_part, ops.cast(prediction, "float32"), ops.cast(ndct, "float32")
+    difference, count = prediction - ndct, ops.cast(ops.prod(ops.shape(prediction)[1:]), "float32")
+    terms = []
+    for kind, weight in part.terms or (("mse", 0.0),):
+        if kind == "ssim":
+            terms.append(weight * structural_gradient(prediction, ndct))
+            continue
+        if kind == "mse":
+            slope = 2.0 * difference
+        elif kind == "l1":
+            slope = ops.sign(difference)
+        elif kind == "huber":
+            slope = ops.clip(difference, -part.huber_delta, part.huber_delta)
+        else:
+            slope = difference * ops.rsqrt(ops.square(difference) + part.charbonnier_epsilon**2)
+        terms.append(weight * slope / count)
+    return sum(terms[1:], terms[0])
 
 
 def layered_distance(configuration: LossConfiguration, features: Sequence, targets: Sequence):
     """The perceptual term from features of ``configuration.layers``, in their order, shape (batch,)."""
+    if configuration.features == "unit":
+        features, targets = ([of_unit_length(each) for each in some] for some in (features, targets))
     terms = [
         distance(found, target, configuration.distance, configuration.reduction)
         if weight == 1

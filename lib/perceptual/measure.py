@@ -73,7 +73,7 @@ def terms(configurations: Sequence[LossConfiguration], encoder: keras.Model) -> 
     """
     first = configurations[0]
     ((_, names),) = encodings(configurations).items()
-    if len({(each.pixel, each.pixel_weight) for each in configurations}) > 1:
+    if len({each.pixel_part for each in configurations}) > 1:
         raise ValueError("configurations: they have several pixel terms, measure those of one at a time")
 
     def losses(targets: Any, predictions: Any) -> list:

@@ -28,7 +28,8 @@ STYLES: Final = {
     "E2": ("#56b4e9", "s"), "E3": ("#d55e00", "^"), "E4": ("#cc79a7", "D"),
     "ImageNet middle": ("#003f6b", "8"), "Medical middle": ("#7a3600", "X"),
 }
-PIXEL: Final = {"mse": "MSE", "l1": "L1", None: "no pixel term"}
+PIXEL: Final = {"mse": "MSE", "l1": "L1", "huber": "Huber", "charbonnier": "Charbonnier", "ssim": "1 − SSIM",
+                None: "no pixel term"}
 # For a user's own experiments: what Okabe-Ito has left, then Tol's muted scheme.
 FURTHER_COLOURS: Final = ("#009e73", "#332288", "#882255", "#999933", "#44aa99", "#661100", "#117733", "#aa4499")
 FURTHER_MARKERS: Final = ("*", "p", "<", "h", ">", "d", "H")
@@ -121,7 +122,7 @@ def _experiments(losses: Mapping[str, LossConfiguration], contexts: Mapping[str,
             context += UNLEARNT
         style = STYLES.get(name) or tuple(each[own.index(name) % len(each)] for each in (FURTHER_COLOURS, FURTHER_MARKERS))
         names = PLAIN.get(name) or (experiment_label(name, loss, context), name)
-        found[name] = ExperimentLabel(*names, *style, context, loss.layer_names, PIXEL[loss.pixel],
+        found[name] = ExperimentLabel(*names, *style, context, loss.layer_names, pixel_label(loss),
                                       rules.get(name, ""))
     return found
 
@@ -130,11 +131,17 @@ def experiment_label(name: str, loss: LossConfiguration, context: str) -> str:
     """'E1: block3_conv2, ImageNet*', and what differs from the paper: 'mine: block2_conv2 + block4_conv3, ImageNet*, L1'."""
     parts = [" + ".join(loss.layer_names), context] if loss.encoder else []
     parts += ["L1"] * (loss.distance == "l1") + ["sum"] * (loss.reduction == "sum")
-    if not loss.encoder or loss.pixel != "mse":
-        parts.append("pixel " * bool(loss.pixel) + PIXEL[loss.pixel])
+    parts += ["unit features"] * (loss.features == "unit")
+    if not loss.encoder or loss.pixel != "mse" or loss.pixel_more:
+        parts.append("pixel " * bool(loss.pixel) + pixel_label(loss))
     if loss.lambda_.psi:
         parts.append(f"Ψ = {loss.lambda_.psi:g}")
     return f"{name}: {', '.join(parts)}"
+
+
+def pixel_label(loss: LossConfiguration) -> str:
+    """'MSE'; of several terms 'Huber + Charbonnier'; weights that are not 1 stand in the loss alone."""
+    return " + ".join(PIXEL[kind] for kind, _ in loss.pixel_part.terms) or PIXEL[None]
 
 
 def rule_label(rule: LambdaRule) -> str:

@@ -115,7 +115,7 @@ def _columns(chosen: dict[str, LossConfiguration], measured: np.ndarray) -> dict
     found = {"mse": measured[:, 0, 0]}
     for place, (name, loss) in enumerate(chosen.items()):
         if loss.encoder is not None:
-            plain = (loss.pixel, loss.pixel_weight) == ("mse", 1.0)
+            plain = loss.pixel_part.terms == (("mse", 1.0),)
             found |= ({} if plain else {f"{name} pixel": measured[:, place, 0]}) | {name: measured[:, place, 1]}
     return found
 

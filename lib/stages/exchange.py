@@ -123,7 +123,7 @@ def _together(losses: Mapping[str, LossConfiguration]) -> list[list[str]]:
     """Names of losses that one pass of one encoder measures."""
     found: dict[tuple, list[str]] = {}
     for name, loss in losses.items():
-        found.setdefault((loss.encoding, loss.pixel, loss.pixel_weight), []).append(name)
+        found.setdefault((loss.encoding, loss.pixel_part), []).append(name)
     return list(found.values())
 
 

@@ -21,6 +21,7 @@ from lib.artifacts.files import atomic
 from lib.data.features import Features
 from lib.data.patches import Patches
 from lib.errors import StudyError
+from lib.networks import any_network
 from lib.perceptual import balance, encoders
 from lib.perceptual.configuration import Encoding, LossConfiguration
 from lib.perceptual.losses import as_list
@@ -38,14 +39,16 @@ def sizes(needed: Mapping[Encoding, tuple[str, ...]], patches: int, side: int) -
     Raises StudyError for a layer that a network lacks."""
     found = {}
     for encoding, names in needed.items():
-        network = encoders.network(encoding.encoder)
+        whole = encoding.encoder == encoders.FILE  # else what matters here does not hang on the weights
+        network = any_network.network(encoders.FILE, encoding.weights) if whole else encoders.network(encoding.encoder)
         try:
             encoders.check_layers(network, names)
         except ValueError as error:
             raise StudyError(str(error), where="losses") from None
-        for name in names:
-            layer = keras.Model(network.inputs, network.get_layer(name).output)
-            found[encoding, name] = 4 * patches * int(np.prod(layer.compute_output_shape((1, side, side, 3))))
+        image = (1, side, side, encoders.image_channels(network))
+        for name, output in zip(names, encoders.outputs_of(network, names), strict=True):
+            layer = keras.Model(network.inputs, output)
+            found[encoding, name] = 4 * patches * int(np.prod(layer.compute_output_shape(image)))
     return found
 
 
@@ -58,6 +61,8 @@ def kept(sizes: Mapping[tuple[Encoding, str], int], limit: float) -> dict[tuple[
 
 def kept_in(losses: Iterable[LossConfiguration], settings: Training, patches: int) -> dict[tuple[Encoding, str], int]:
     """Bytes of the features that are kept for so many training patches, by encoding and layer."""
+    if not settings.features_gib:
+        return {}
     return kept(sizes(balance.encodings(losses), patches, settings.patch_size), settings.features_gib * 1024**3)
 
 
@@ -70,7 +75,7 @@ def target_features(study: Study, encoding: Encoding, patches: Patches, seed: in
     size = {name: each for (of, name), each in every.items() if of == encoding}
     folder = study.paths.features / f"seed-{seed}"
     stem = digest([encoding, [*size], patches.digest])[:12]  # trainings of other settings go on beside this one
-    files = {name: folder / f"{stem}_{name}.npy" for name in size}
+    files = {name: folder / f"{stem}_{name.replace(':', '-')}.npy" for name in size}
     step = Step(f"features, {encoding.weights}", folder / f"{stem}.json", {"lib.stages.feature_cache"},
                 {"layers": list(files), "encoding": encoding, "patch_size": study.training.patch_size},
                 {"manifest": study.paths.manifest, "patches": patches.digest}

@@ -9,7 +9,7 @@ import pandas as pd
 from lib.data import split
 from lib.data.patches import Patches
 from lib.errors import StudyError
-from lib.networks import vgg
+from lib.networks import any_network
 from lib.networks.winograd import accelerated
 from lib.perceptual import encoders
 from lib.perceptual.configuration import Encoding
@@ -35,7 +35,7 @@ def patches(study: Study, subset: str, seed: int, settings: Training | None = No
 def encoder(weights: Weights, encoding: Encoding, *layers: str, gradient: bool = False) -> keras.Model:
     """A frozen encoder, by Winograd's convolutions where they are faster; ``gradient``: for a loss that trains. Raises
     StudyError for a layer that it lacks, WeightsError or WheelError for weights."""
-    network = vgg.trunk(encoding.encoder, weights(encoding.weights))
+    network = any_network.network(encoding.encoder, weights(encoding.weights))
     try:
         features = encoders.encoder(encoding, layers, network)
     except ValueError as error:
@@ -44,5 +44,12 @@ def encoder(weights: Weights, encoding: Encoding, *layers: str, gradient: bool =
 
 
 def weights_files(weights: Weights, encodings: Iterable[Encoding]) -> dict[str, Path | str]:
-    """The weights file of each context, or its checksum, for cache keys."""
-    return {each.weights: vgg.weights_key(each.encoder, weights(each.weights)) for each in encodings}
+    """The weights file of each context, or its checksum, for cache keys; of a further network of one context with the
+    network's name."""
+    found: dict[str, Path | str] = {}
+    networks: dict[str | None, str | None] = {}
+    for each in encodings:
+        first = networks.setdefault(each.weights, each.encoder) == each.encoder
+        name = each.weights if first else f"{each.weights}, {each.encoder}"
+        found[name] = any_network.weights_key(each.encoder, weights(each.weights))
+    return found

@@ -36,6 +36,8 @@ from lib.study.sections import (
 
 PILOT = "pilot"
 EDGE, RANDOM = "edge", "random"  # contexts of the atlas beside those of experiments
+SACNN = "SACNN"  # the context of the autoencoder that is trained here
+KERAS_IMAGENET = ("vgg16", "vgg19", "resnet50")  # whose weights keras.applications has
 ARCHITECTURE_NAMES = {"vgg16": "VGG-16", "vgg19": "VGG-19"}
 
 
@@ -90,9 +92,11 @@ class Study(Section):
         for name, loss in known.items():
             if loss.encoder is not None and not loss.weights:
                 raise ValueError(f"losses.{name}.weights: expected ImageNet, Medical or a file")
-            if loss.weights in ("ImageNet", "Medical") and loss.encoder != self.encoder.architecture:
+            of_keras = loss.weights == "ImageNet" and self.encoder.weights == "keras" and loss.encoder in KERAS_IMAGENET
+            own = {"ImageNet": self.encoder.architecture, "Medical": self.encoder.architecture, SACNN: "sacnn"}
+            if not of_keras and loss.encoder != own.get(loss.weights, loss.encoder):
                 raise ValueError(f"losses.{name}.encoder: {loss.encoder} with {loss.weights} weights, which this study has "
-                                 f"of {self.encoder.architecture}: choose that, or name a weights file")
+                                 f"of {own[loss.weights]}: choose that, or name a weights file")
         for name in self.losses:
             if name in presets.paper() or name in ("ldct", PILOT):
                 raise ValueError(f"losses.{name}: that name is taken, choose another")
@@ -202,12 +206,14 @@ class Study(Section):
         return any(loss.weights == weights for loss in self.chosen.values())
 
     def weights(self, name: str | None) -> str | Path:
-        """What 'ImageNet', 'Medical' and 'edge' stand for here: 'package', 'keras', 'edge' or a file; another name is a
-        file's."""
+        """What 'ImageNet', 'Medical', 'SACNN' and 'edge' stand for here: 'package', 'keras', 'edge' or a file; another name
+        is a file's."""
         if name == "ImageNet":
             return self.encoder.weights
         if name == "Medical":
             return self.medical.weights or self.paths.medical_weights
+        if name == SACNN:
+            return self.paths.autoencoder_weights
         return EDGE if name == EDGE else Path(name or "")
 
     def runs(self) -> list[Run]:

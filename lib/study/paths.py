@@ -42,6 +42,9 @@ class Paths:
         self.sweeps = self.figures / "sweeps"  # tables of `make sweep`
         self.exchange = self.artifacts / "exchange"  # losses and gradients of training pairs, files for each seed
         self.atlas = self.artifacts / "atlas"  # the same at every layer of every encoder at hand
+        self.autoencoder = self.artifacts / "autoencoder"  # SACNN's, trained here: weights of its encoder, history, stamp
+        self.autoencoder_weights = self.autoencoder / "encoder.weights.h5"
+        self.presets = self.artifacts / "presets"  # S3: losses and gradients of pairs with the losses of the literature
         self.stages = self.artifacts / "stages"
         self.executed = self.artifacts / "notebooks"  # the notebooks as they ran, with outputs
         self.log = self.artifacts / "paper.log"

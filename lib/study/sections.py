@@ -219,6 +219,15 @@ class Statistics(Section):
     margin: Annotated[float, Field(gt=0)] = 0.002
 
 
+class Autoencoder(Section):
+    """Training of the encoder of SACNN's loss: ``steps`` of ``batch`` NDCT patches; ``lr`` falls to zero as a cosine."""
+
+    patch_size: Annotated[int, Field(gt=0, multiple_of=4)] = 64  # the encoder halves it twice
+    batch: Positive = 8
+    steps: Positive = 150
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+
+
 class Supplement(Section):
     """What the analyses beyond the paper measure. ``pairs``: of training patches, of whose losses gradients are computed.
 
@@ -226,7 +235,10 @@ class Supplement(Section):
     that differ, and how many arms of a loss (None: all; to try the way in little time).
 
     ``atlas_pairs``, ``atlas_layers``: of the atlas: of how many training patches, and at which of the VGGs' convolutions
-    (Keras names; None: all)."""
+    (Keras names; None: all).
+
+    ``autoencoder``: of SACNN's loss. ``networks``: weights of torchvision's networks that the user brings (.npz or
+    .safetensors), for the losses of the literature that have them; without, another network stands in."""
 
     pairs: Positive = 64
     atlas_pairs: Positive = 32
@@ -234,6 +246,8 @@ class Supplement(Section):
     seeds: Positive = 2
     training: dict[str, Any] = Field(default_factory=dict)
     arms: Positive | None = None
+    autoencoder: Autoencoder = Autoencoder()
+    networks: dict[Literal["torchvision_resnet50", "torchvision_vgg19"], Path] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _layers(self) -> "Supplement":

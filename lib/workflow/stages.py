@@ -16,7 +16,7 @@ from typing import Any
 from lib.artifacts.cache import Step
 from lib.artifacts.code import imports
 from lib.simulation.contents import INSERTION_REPORT, SIMULATED_CONTENTS
-from lib.study.config import Study
+from lib.study.config import SACNN, Study
 from lib.study.paths import NOTEBOOKS
 from lib.study.runs import Run
 
@@ -141,6 +141,8 @@ class StagesOf:
         weights = self.study.configurations[run.experiment].weights
         if weights == "Medical":
             return [self.study.paths.medical_weights]
+        if weights == SACNN:
+            return [self.study.paths.autoencoder_weights]
         return [Path(weights)] if weights and Path(weights).is_file() else []
 
     def _stamp(self, name: str) -> Path:

@@ -1,12 +1,13 @@
 """The stages of ``make supplement``: the analyses beyond the paper, after those of the paper."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from lib.study.config import Study
+from lib.study.config import SACNN, Study
 from lib.study.grid import Grid, grid_of, losses_key
+from lib.study.preset_grid import preset_grid
 from lib.study.runs import Run
 from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, stages
 
@@ -17,18 +18,20 @@ class Analysis(NamedTuple):
 
     trainings: list[list[Stage]]
     notebook: Stage
+    first: Sequence[Stage] = ()  # what several of the trainings need
 
 
 def supplement(study: Study) -> list[list[Stage]]:
-    """All stages of a study, the paper's first, in waves: every further training, then the notebooks, last the one that has
-    all claims. Without a perceptual term there is nothing more."""
+    """All stages of a study, the paper's first, in waves: what further trainings share, every further training, then the
+    notebooks, last the one that has all claims. Without a perceptual term there is nothing more."""
     if not study.calibrated:
         return stages(study)
     found = [analysis for section in ANALYSES if (analysis := section(StagesOf(study)))]
     last = _target(StagesOf(study), [output for each in found for output in each.notebook.outputs
                                      if output.name.startswith("claims_") and output.suffix == ".csv"])
     trained = zip_longest(*(each.trainings for each in [*found, last]), fillvalue=())
-    waves = [*([stage for wave in together for stage in wave] for together in trained),
+    first = [stage for each in found for stage in each.first]
+    waves = [first, *([stage for wave in together for stage in wave] for together in trained),
              [each.notebook for each in found], [last.notebook]]
     return [*stages(study), *[wave for wave in waves if wave]]
 
@@ -92,4 +95,20 @@ def _target(new: StagesOf, claims: list[Path]) -> Analysis:
         "supplement/S7_target"))
 
 
-ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (_exchange, _rules)
+def _presets(new: StagesOf) -> Analysis:
+    study, presets = new.study, preset_grid(new.study)
+    paths, folder, grid = study.paths, study.paths.supplement, presets.grid
+    arms = [run for _, run in grid.runs(study)]
+    own = any(row.loss.weights == SACNN for row in presets.rows.values())
+    first = [new.function("S3_autoencoder", "lib.stages.autoencoder:train_autoencoder",
+                          ["cohort.division", "supplement.autoencoder", "compute", "seeds"], [paths.manifest],
+                          [paths.autoencoder_weights], study=study)] if own else []
+    return Analysis(trainings(new, grid, "S3"), new.notebook(
+        "S3_presets", [*NETWORK, "calibration", "evaluation", "statistics", "supplement", *EXPERIMENTS],
+        [*_networks(new), *([paths.autoencoder_weights] if own else []), *map(paths.weights, arms),
+         *map(paths.history, arms), *map(new.scores, arms)],
+        [*new.table("presets", folder), *new.table("claims_S3", folder), *new.figure("presets", folder)],
+        "supplement/S3_presets"), first)
+
+
+ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (_exchange, _rules, _presets)

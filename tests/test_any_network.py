@@ -1,0 +1,239 @@
+"""Encoders that are no VGG of Keras's: torchvision's form, files that a user brings, and files that are refused."""
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.signal import correlate
+
+from lib.errors import WeightsError
+from lib.networks import any_network
+from lib.perceptual import LossConfiguration, encoders, torch_weights
+from lib.perceptual.architectures import torchvision_resnet
+
+RNG = np.random.default_rng(5)
+BLOCKS, WIDTH = (1, 2), 2
+
+
+def torch_state() -> dict[str, np.ndarray]:
+    """A tiny ResNet's state as torchvision would save it: two stages of 1 and 2 bottlenecks, 2 channels."""
+    state: dict[str, np.ndarray] = {}
+
+    def convolution(name: str, out: int, into: int, size: int, norm: str) -> None:
+        state[f"{name}.weight"] = RNG.normal(0, (into * size**2) ** -0.5, (out, into, size, size)).astype(np.float32)
+        for part, low, high in (("weight", 0.5, 1.5), ("bias", -0.5, 0.5), ("running_mean", -0.5, 0.5),
+                                ("running_var", 0.5, 2.0)):
+            state[f"{norm}.{part}"] = RNG.uniform(low, high, out).astype(np.float32)
+        state[f"{norm}.num_batches_tracked"] = np.array(7)
+
+    convolution("conv1", WIDTH, 3, 7, "bn1")
+    into = WIDTH
+    for stage, count in enumerate(BLOCKS, start=1):
+        inner = WIDTH * 2 ** (stage - 1)
+        for block in range(count):
+            name = f"layer{stage}.{block}"
+            for number, (out, size) in enumerate(((inner, 1), (inner, 3), (4 * inner, 1)), start=1):
+                convolution(f"{name}.conv{number}", out, (into, inner, inner)[number - 1], size, f"{name}.bn{number}")
+            if block == 0:
+                convolution(f"{name}.downsample.0", 4 * inner, into, 1, f"{name}.downsample.1")
+            into = 4 * inner
+    state["fc.weight"] = np.zeros((10, into), np.float32)
+    return state
+
+
+def by_hand(state: dict[str, np.ndarray], image: np.ndarray) -> list[np.ndarray]:
+    """The outputs of the stages of torchvision's network, (channels, rows, columns), by SciPy's correlation."""
+    def convolved(x: np.ndarray, name: str, norm: str, stride: int = 1) -> np.ndarray:
+        kernel = state[f"{name}.weight"].astype(float)
+        edge = kernel.shape[-1] // 2
+        padded = np.pad(x, ((0, 0), (edge, edge), (edge, edge)))
+        y = np.stack([correlate(padded, each, "valid")[0] for each in kernel])[:, ::stride, ::stride]
+        scale, shift, mean, variance = (state[f"{norm}.{part}"].astype(float)[:, None, None]
+                                        for part in ("weight", "bias", "running_mean", "running_var"))
+        return (y - mean) / np.sqrt(variance + 1e-5) * scale + shift
+
+    x = np.maximum(convolved(image, "conv1", "bn1", 2), 0)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
+    x, found = windows[:, ::2, ::2].max((-2, -1)), []
+    for stage, count in enumerate(BLOCKS, start=1):
+        for block in range(count):
+            name, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            y = np.maximum(convolved(x, f"{name}.conv1", f"{name}.bn1"), 0)
+            y = np.maximum(convolved(y, f"{name}.conv2", f"{name}.bn2", stride), 0)
+            y = convolved(y, f"{name}.conv3", f"{name}.bn3")
+            short = convolved(x, f"{name}.downsample.0", f"{name}.downsample.1", stride) if block == 0 else x
+            x = np.maximum(y + short, 0)
+        found.append(x)
+    return found
+
+
+def safetensors(path: Path, state: dict[str, np.ndarray]) -> None:
+    """As the format's own description says."""
+    header, content = {"__metadata__": {"format": "pt"}}, b""
+    for name, each in state.items():
+        kind = {"float32": "F32", "int64": "I64"}[str(each.dtype)]
+        header[name] = {"dtype": kind, "shape": list(each.shape), "data_offsets": [len(content), len(content) + each.nbytes]}
+        content += each.tobytes()
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content)
+
+
+@pytest.mark.parametrize("ending", [".npz", ".safetensors"])
+def test_a_torchvision_state_gives_the_networks_features(tmp_path, ending):
+    state, path = torch_state(), tmp_path / f"state{ending}"
+    np.savez(path, **state) if ending == ".npz" else safetensors(path, state)
+    network = torchvision_resnet(BLOCKS, WIDTH)
+    encoders.load_weights(network, path)
+    loss = LossConfiguration("torchvision_resnet50", str(path), {"layer1": 0.5, "layer2": 0.5}, input_range=(0, 1))
+    image = RNG.uniform(0, 1, (1, 29, 36, 1)).astype(np.float32)  # odd sides: torch's padding is symmetric
+    found = encoders.encoder(loss, model=network)(image)
+    for one, other in zip(found, by_hand(state, np.repeat(image[0].transpose(2, 0, 1), 3, axis=0)), strict=True):
+        np.testing.assert_allclose(one[0], other.transpose(1, 2, 0), rtol=1e-3, atol=1e-4)
+
+
+def test_a_torchvision_vgg_has_kerass_layers_in_another_order(tmp_path):
+    network, other = (encoders.network("vgg16") for _ in range(2))
+    convolutions = [each for each in network.layers if "conv" in each.name]
+    numbers = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]  # torchvision's of VGG-16
+    state = {}
+    for number, layer in zip(numbers, convolutions, strict=True):
+        kernel, bias = layer.get_weights()
+        state |= {f"features.{number}.weight": kernel.transpose(3, 2, 0, 1), f"features.{number}.bias": bias}
+    np.savez(tmp_path / "vgg.npz", **state)
+    encoders.load_weights(other, tmp_path / "vgg.npz")
+    for one, two in zip(network.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_resnet50_of_torchvision_is_complete():
+    """25,557,032 parameters, less the classifier's 2,049,000; batch norms' moving values are no parameters in torch."""
+    network = encoders.network("torchvision_resnet50")
+    moving = sum(int(np.prod(each.shape)) for each in network.weights if "moving" in each.path)
+    assert network.count_params() - moving == 25_557_032 - 2_049_000
+    assert [network.get_layer(f"layer{n}").output.shape[-1] for n in (1, 2, 3, 4)] == [256, 512, 1024, 2048]
+
+
+@pytest.mark.parametrize(("damage", "says"), [
+    (lambda state: state.pop("layer1.0.conv2.weight"), "layer1_0_conv2: layer1.0.conv2.weight"),
+    (lambda state: state.update({"conv1.weight": np.zeros((2, 3, 3, 3), np.float32)}), "conv1: "),
+])  # fmt: skip
+def test_a_state_of_another_network_is_refused(tmp_path, damage, says):
+    state = torch_state()
+    damage(state)
+    np.savez(tmp_path / "a.npz", **state)
+    with pytest.raises(ValueError, match=says) as error:
+        encoders.load_weights(torchvision_resnet(BLOCKS, WIDTH), tmp_path / "a.npz")
+    assert len(str(error.value).splitlines()) == 1
+
+
+SHORT = b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 40, (3).to_bytes(8, "little") + b"{}x" + bytes(9),
+                                     len(SHORT).to_bytes(8, "little") + SHORT])
+def test_a_damaged_file_of_arrays_is_refused(tmp_path, content):
+    for ending in torch_weights.ENDINGS:
+        (tmp_path / f"a{ending}").write_bytes(content)
+        with pytest.raises(ValueError, match=f"a{ending} is no {ending} file of arrays"):
+            torch_weights.read(tmp_path / f"a{ending}")
+
+
+def test_an_array_of_objects_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", **{"conv1.weight": np.array([print], dtype=object)})
+    with pytest.raises(ValueError, match=r"a\.npz is no \.npz file of arrays"):
+        torch_weights.read(tmp_path / "a.npz")
+
+
+@pytest.fixture(scope="module")
+def brought() -> keras.Model:
+    """Of one channel, without a chain: what a user may bring."""
+    keras.utils.set_random_seed(2)
+    image = keras.Input((None, None, 1))
+    x = keras.layers.Conv2D(3, 3, padding="same", name="first")(image)
+    y = keras.layers.ReLU(name="act")(x)
+    return keras.Model(image, keras.layers.Add(name="sum")([x, y]))
+
+
+def test_a_keras_model_that_a_user_brings(brought, tmp_path):
+    brought.save(tmp_path / "mine.keras")
+    loss = LossConfiguration("file", str(tmp_path / "mine.keras"), {"sum": 1.0, "act:before": 1.0}, input_range=(0, 2))
+    image = RNG.uniform(0, 1, (2, 9, 7, 1)).astype(np.float32)
+    both = encoders.encoder(loss)(image)
+    np.testing.assert_allclose(both[0], brought(2 * image), rtol=1e-5)
+    np.testing.assert_allclose(both[1] + np.maximum(both[1], 0), both[0], rtol=1e-5)
+
+
+def test_code_in_a_keras_file_is_refused(tmp_path):
+    image = keras.Input((None, None, 3))
+    keras.Model(image, keras.layers.Lambda(lambda x: 2 * x)(image)).save(tmp_path / "mine.keras")
+    for name in ("mine.keras", "none.keras", "mine.h5"):
+        with pytest.raises(ValueError, match="weights: .*(without running code|is no .keras file)") as error:
+            encoders.network("file", tmp_path / name)
+        assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_network_of_another_kind_is_refused(tmp_path):
+    vector = keras.Input((8,))
+    keras.Model(vector, keras.layers.Dense(2)(vector)).save(tmp_path / "mine.keras")
+    with pytest.raises(WeightsError, match=r"takes \[\(None, 8\)\], expected one image"):
+        any_network.network("file", tmp_path / "mine.keras")
+
+
+def test_a_saved_model_is_differentiable(brought, tmp_path):
+    brought.export(tmp_path / "saved", verbose=False)
+    network = any_network.network("file", tmp_path / "saved")
+    (name,) = [each.name for each in network.layers[2:]]
+    loss = LossConfiguration("file", str(tmp_path / "saved"), (name,), input_range=(0, 2))
+    encoder = encoders.encoder(loss, model=network)
+    image = tf.constant(RNG.uniform(0, 1, (2, 9, 7, 1)).astype(np.float32))
+    gradients = []
+    for function in (encoder, lambda x: brought(2 * x)):
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            value = tf.reduce_sum(tf.square(function(image)))
+        gradients.append(tape.gradient(value, image))
+    np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-4)
+
+
+def test_a_saved_model_that_runs_code_is_refused(tmp_path):
+    class Spy(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+        def __call__(self, image):
+            tf.io.write_file(str(tmp_path / "written"), "x")
+            return {"y": image}
+
+    spy = Spy()
+    tf.saved_model.save(spy, str(tmp_path / "saved"), signatures=spy.__call__)
+    (tmp_path / "written").unlink(missing_ok=True)
+    with pytest.raises(WeightsError, match="operations that run code or touch files: WriteFile"):
+        any_network.network("file", tmp_path / "saved")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WeightsError, match="no SavedModel with a signature"):
+        any_network.network("file", tmp_path / "empty")
+    assert not (tmp_path / "written").exists()
+
+
+def test_an_onnx_file_goes_through_the_command_that_converts_it(brought, tmp_path, monkeypatch):
+    (tmp_path / "mine.onnx").write_bytes(b"a network")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(WeightsError, match="needs the command onnx2tf, which is not installed.*pip install onnx2tf"):
+        any_network.network("file", tmp_path / "mine.onnx")
+    brought.export(tmp_path / "saved", verbose=False)
+    command = tmp_path / "bin" / "onnx2tf"
+    command.parent.mkdir()
+    command.write_text(f"#!{sys.executable}\nimport shutil, sys\nassert sys.argv[1:3] == ['-osd', '-i']\n"
+                       f"shutil.copytree({str(tmp_path / 'saved')!r}, sys.argv[5])\n", encoding="utf-8")
+    command.chmod(0o755)
+    for _ in range(2):  # the second time without the command
+        network = any_network.network("file", tmp_path / "mine.onnx")
+        assert encoders.image_channels(network) == 1
+        command.write_text(f"#!{sys.executable}\nraise SystemExit('cannot')\n", encoding="utf-8")
+    (tmp_path / "mine.onnx").write_bytes(b"another")
+    with pytest.raises(WeightsError, match=r"onnx2tf cannot convert it \(cannot\)"):
+        any_network.network("file", tmp_path / "mine.onnx")
