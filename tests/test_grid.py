@@ -1,8 +1,11 @@
 """Grids of configurations: every combination once, as data, and what is wrong with one in a line."""
 
+import re
+
 import pandas as pd
 import pytest
 
+from lib import REPOSITORY
 from lib.errors import StudyError
 from lib.perceptual.rules import Held
 from lib.stages import sweep
@@ -156,3 +159,12 @@ def test_new_losses_are_calibrated_before_they_are_trained(study, new):
     assert calibration.name == "X1_calibrate" and len(arms) == len(new.runs(study)) and len(files) == 2
     assert all(files <= set(stage.inputs.values()) for stage in arms)
     assert [len(wave) for wave in trainings(of, Grid(losses=("E1",), arms={"a": {}}), "X1")] == [len(study.seeds)]
+
+
+def test_the_readmes_grid_is_one(study, tmp_path):
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "grid.yaml").write_text(re.search(r"^### Sweeps\n.*?^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1],
+                                        encoding="utf-8")
+    grid = read_grid(tmp_path / "grid.yaml")
+    assert grid.name == "distances" and len(grid.runs(study)) == 20
+    assert list(grid.measured(study)) == ["E1-distance=l1-psi=0.5", "mine-held", "mine-distance=l1-psi=0.5"]
