@@ -17,7 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from lib import REPOSITORY
-from lib.networks import packaged
+from lib.networks.vgg import CARRIED
 from lib.study.paths import NOTEBOOKS
 from tests.environment_yml import environment_yml, pins
 from tests.readme_tables import readme
@@ -94,7 +94,8 @@ def test_requirements_are_pinned_hashed_and_name_no_host():
 def test_wheels_of_data_are_pinned_hashed_and_not_installed():
     text = (REPOSITORY / "requirements-wheels.txt").read_text(encoding="utf-8")
     pinned = dict(re.findall(r"^([\w-]+)==([\w.]+) \\\n +--hash=sha256:[0-9a-f]{64}$", text, re.MULTILINE))
-    assert pinned[packaged.NAME] == packaged.VERSION and len(pinned) == text.count("==") and "://" not in text
+    assert pinned == {each.NAME: each.VERSION for each in CARRIED.values()}
+    assert len(pinned) == text.count("==") and "://" not in text
     assert not [name for name in pinned if find_spec(name.replace("-", "_"))]
 
 
@@ -120,7 +121,8 @@ def test_notebooks_are_thin_and_committed_without_outputs(path):
 
 def test_the_notebooks_are_the_papers_five_real_anatomy_and_the_supplement():
     assert [path.stem for path in BOOKS] == ["01_preprocess", "02_calibrate_psi", "03_train_Ek", "04_evaluate", "05_stats",
-                                             "06_real_anatomy", "S1_exchange", "S2_rules", "S7_target"]
+                                             "06_real_anatomy", "S1_exchange", "S2_rules", "S3_presets", "S4_atlas",
+                                             "S5_passport", "S6_image_quality", "S7_target", "S8_other_images"]
 
 
 @identified(ALL)

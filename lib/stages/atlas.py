@@ -175,7 +175,7 @@ def by_patient(found: Mapping[int, Measured], target: float = TARGET_PSI) -> pd.
         tables.append(pd.DataFrame({
             "lambda": np.log10(target / (1 - target) * ratio),
             "rate": np.log10(sums["perceptual_gradient"] / sums["pixel_gradient"] * ratio), "seed": seed}))
-    return pd.concat(tables).set_index("seed", append=True)
+    return pd.concat(tables).set_index("seed", append=True).sort_index()
 
 
 def convention_factors(found: Mapping[int, Measured], by: Sequence[str] = ()) -> pd.DataFrame:

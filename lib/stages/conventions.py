@@ -32,7 +32,8 @@ class Conventions(NamedTuple):
 
     losses: dict[tuple[str, str], LossConfiguration]
     measure: Callable  # of lib.perceptual.balance.pair_losses
-    features: keras.Model  # under the paper's convention, of all layers
+    features: keras.Model  # under the paper's convention, and the names of its layers
+    names: tuple[str, ...]
 
     @classmethod
     def of(cls, models: Sequence[keras.Model], trunk: keras.Model, atlas: Sequence[LossConfiguration]) -> "Conventions":
@@ -45,18 +46,18 @@ class Conventions(NamedTuple):
             losses[ONE, layer] = replace(loss, weights=ONE)
         both = with_linear(trunk)
         networks = {atlas[0].weights: both, ONE: first_channel(both)}
+        needed = balance.encodings(losses.values())
         built = {encoding: encoders.encoder(encoding, names, networks[encoding.weights])
-                 for encoding, names in balance.encodings(losses.values()).items()}
-        features = encoders.encoder(atlas[0], [loss.layer_names[0] for loss in atlas], both)
-        return cls(losses, balance.pair_losses(models, list(losses.values()), built), features)
+                 for encoding, names in needed.items()}
+        papers = atlas[0].encoding
+        return cls(losses, balance.pair_losses(models, list(losses.values()), built), built[papers], needed[papers])
 
     def table(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], states: Sequence[str]) -> pd.DataFrame:
         """A row per state (one for each model), convention, layer and pair, with the pair's number: pixel and perceptual
         term, and ``algebra``: by how much lambda* differs from the paper's as far as that is known without measuring: 1 by
         the number of elements for a sum; 255 squared for [0, 1], where a network has no biases."""
         shapes = as_list(self.features.compute_output_shape((1, *pairs[0][1].shape[1:])))
-        known = {(SUM, name): 1 / np.prod(shape[1:])
-                 for name, shape in zip(dict.fromkeys(name for _, name in self.losses), shapes, strict=True)}
+        known = {(SUM, name): 1 / np.prod(shape[1:]) for name, shape in zip(self.names, shapes, strict=True)}
         found = np.concatenate([ops.convert_to_numpy(self.measure(*each)) for each in pairs], axis=1).astype(float)
         return pd.concat([pd.DataFrame(found[place, :, number], columns=TERMS).assign(
             state=state, convention=convention, layer=layer, pair=np.arange(found.shape[1]),

@@ -111,4 +111,14 @@ def _presets(new: StagesOf) -> Analysis:
         "supplement/S3_presets"), first)
 
 
-ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (_exchange, _rules, _presets)
+def _atlas(new: StagesOf) -> Analysis:
+    study, folder = new.study, new.study.paths.supplement
+    pilots = [study.paths.weights(study.pilot_of(seed)) for seed in study.measured_seeds]
+    return Analysis([], new.notebook(
+        "S4_atlas", [*NETWORK, "calibration", "supplement", *EXPERIMENTS],
+        [study.paths.manifest, study.paths.calibrated, *pilots],
+        [*new.table("psi_atlas", folder), *new.figure("psi_atlas", folder), *new.table("conventions", folder),
+         *new.figure("conventions", folder), *new.table("claims_S4", folder)], "supplement/S4_atlas"))
+
+
+ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (_exchange, _rules, _presets, _atlas)
