@@ -40,6 +40,7 @@ class Paths:
         self.real_anatomy = self.artifacts / "real_anatomy"  # what this profile's networks make of those scans
         self.supplement = self.figures / "supplement"  # tables and figures beyond the paper
         self.exchange = self.artifacts / "exchange"  # losses and gradients of training pairs, files for each seed
+        self.passport = self.artifacts / "passport"  # what each layer charges for each degradation of some test slices
         self.stages = self.artifacts / "stages"
         self.executed = self.artifacts / "notebooks"  # the notebooks as they ran, with outputs
         self.log = self.artifacts / "paper.log"

@@ -220,11 +220,14 @@ class Statistics(Section):
 
 class Supplement(Section):
     """What the analyses beyond the paper measure. ``pairs``: of training patches, of whose losses gradients are computed.
+    ``passport_patients``: test patients, of each of whom a window of ``passport_side`` pixels is degraded.
 
     ``seeds``, ``training``, ``arms``: of the trainings of a grid: from how many of the study's seeds, fields of ``training``
     that differ, and how many arms of a loss (None: all; to try the way in little time)."""
 
     pairs: Positive = 64
+    passport_patients: Positive = 8
+    passport_side: Annotated[int, Field(ge=64, multiple_of=16)] = 256
     seeds: Positive = 2
     training: dict[str, Any] = Field(default_factory=dict)
     arms: Positive | None = None

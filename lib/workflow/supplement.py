@@ -4,8 +4,9 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import Final, NamedTuple
 
+from lib.simulation.contents import SIMULATED_CONTENTS
 from lib.study.config import Study
-from lib.study.grid import Grid, grid_of, losses_key
+from lib.study.grid import Grid, grid_of, layers_grid, losses_key
 from lib.study.runs import Run
 from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, stages
 
@@ -78,4 +79,19 @@ def _rules(new: StagesOf) -> Analysis | None:
         "supplement/S2_rules"))
 
 
-ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (_exchange, _rules)
+def _passport(new: StagesOf) -> Analysis | None:
+    study = new.study
+    if not study.uses("ImageNet"):
+        return None
+    grid, paths, folder = layers_grid(study), study.paths, study.paths.supplement
+    scans = [study.data / SIMULATED_CONTENTS] if study.simulated else []
+    medical = [paths.medical_weights] if study.uses("Medical") and study.medical.weights is None else []
+    made = [file for _, run in grid.runs(study) for file in (paths.weights(run), new.scores(run))]
+    return Analysis(trainings(new, grid, "S5"), new.notebook(
+        "S5_passport", [*NETWORK, "calibration", "evaluation", "supplement", *EXPERIMENTS],
+        [paths.manifest, *scans, *medical, *made],
+        [*new.table("passport", folder), *new.table("claims_S5", folder), *new.table("passport_errors", folder),
+         *new.figure("passport", folder), *new.figure("passport_errors", folder)], "supplement/S5_passport"))
+
+
+ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (_exchange, _rules, _passport)
