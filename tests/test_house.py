@@ -30,7 +30,7 @@ ALL = [*MODULES, *sorted((REPOSITORY / "benchmarks").rglob("*.py"))]
 FLOW = ["private", "errors", "log", "artifacts", "paper", "perceptual", "data", "networks", "metrics", "simulation",
         "denoiser", "study", "stages", "report", "check", "workflow", "arguments", "benchmarks", "__main__"]
 KNOW_THE_STUDY = {"study", "stages", "report", "check", "workflow", "benchmarks", "__main__"}
-TAKE_A_STUDY = 30, 3  # functions, at most: for the paper, and more for each notebook of the supplement
+TAKE_A_STUDY = 35, 3  # functions, at most: for the paper and grids, and more for each notebook of the supplement
 LINES = 250  # of a module, at most
 HEART_MAY_USE = {"numpy", "keras", *sys.stdlib_module_names}
 BACKENDS = {"tensorflow", "torch", "jax"}  # Keras's: one module of the heart knows them

@@ -8,6 +8,9 @@ CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 LAST_CONVOLUTION = {"vgg16": "block5_conv3", "vgg19": "block5_conv4"}
 """The deep layer phi; on another VGG its own last convolution stands in."""
 
+CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+"""Of each block of a VGG."""
+
 SHALLOW = "block3_conv2"
 MIDDLE = "block4_conv3"
 """Of every VGG; a depth between the paper's two, which no experiment trains."""
@@ -36,6 +39,11 @@ def paper(encoder: str = "vgg19") -> dict[str, LossConfiguration]:
         "E3": LossConfiguration(encoder, "Medical", shallow),
         "E4": LossConfiguration(encoder, "Medical", deep),
     }
+
+
+def convolutions(encoder: str = "vgg19") -> list[str]:
+    """Keras's names of all convolutions of a VGG, from the first to the last."""
+    return [f"block{b}_conv{c}" for b, count in enumerate(CONVOLUTIONS[encoder], 1) for c in range(1, count + 1)]
 
 
 def middle(encoder: str = "vgg19") -> dict[str, LossConfiguration]:

@@ -11,12 +11,14 @@ from pydantic import Field, ValidationError
 
 from lib.artifacts.cache import digest
 from lib.errors import StudyError
+from lib.perceptual import presets
 from lib.perceptual.configuration import LossConfiguration
 from lib.study.config import Study
 from lib.study.runs import Run
 from lib.study.sections import Section, Seed
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+=-]*")
+LAYER = "layer-"  # with a convolution's name, the loss of that layer
 GRIDS = Path(__file__).resolve().parent / "grids"
 
 
@@ -115,6 +117,18 @@ def grid_of(study: Study, name: str) -> Grid:
     losses = tuple(loss for loss in grid.losses if loss in trained) or tuple(trained[:2])
     return grid.model_copy(update={"losses": losses, "arms": dict(list(grid.arms.items())[: settings.arms]),
                                    "seeds": study.seeds[: settings.seeds], "training": settings.training})
+
+
+def layers_grid(study: Study) -> Grid:
+    """A training with the loss of each convolution of ImageNet's encoder, from the first seed, at the lambda whose Psi is
+    the study's target with the pilot; ``study.supplement`` says how long, and of how many layers (``arms``), evenly
+    spaced."""
+    layers, settings = presets.convolutions(study.encoder.architecture), study.supplement
+    count = min(settings.arms or len(layers), len(layers))
+    some = [layers[round(place * (len(layers) - 1) / max(1, count - 1))] for place in range(count)]
+    rule = {"psi": study.calibration.target_psi, "state": "pilot", "rounding": "exact"}
+    losses = {f"{LAYER}{name}": {"weights": "ImageNet", "layers": [name], "lambda": rule} for name in some}
+    return Grid(losses=tuple(losses), configurations=losses, seeds=study.seeds[:1], training=settings.training)
 
 
 def read_grid(path: Path) -> Grid:

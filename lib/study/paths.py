@@ -45,6 +45,7 @@ class Paths:
         self.autoencoder = self.artifacts / "autoencoder"  # SACNN's, trained here: weights of its encoder, history, stamp
         self.autoencoder_weights = self.autoencoder / "encoder.weights.h5"
         self.presets = self.artifacts / "presets"  # S3: losses and gradients of pairs with the losses of the literature
+        self.passport = self.artifacts / "passport"  # what each layer charges for each degradation of some test slices
         self.stages = self.artifacts / "stages"
         self.executed = self.artifacts / "notebooks"  # the notebooks as they ran, with outputs
         self.log = self.artifacts / "paper.log"

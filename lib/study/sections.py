@@ -230,6 +230,7 @@ class Autoencoder(Section):
 
 class Supplement(Section):
     """What the analyses beyond the paper measure. ``pairs``: of training patches, of whose losses gradients are computed.
+    ``passport_patients``: test patients, of each of whom a window of ``passport_side`` pixels is degraded.
 
     ``seeds``, ``training``, ``arms``: of the trainings of a grid: from how many of the study's seeds, fields of ``training``
     that differ, and how many arms of a loss (None: all; to try the way in little time).
@@ -243,6 +244,8 @@ class Supplement(Section):
     pairs: Positive = 64
     atlas_pairs: Positive = 32
     atlas_layers: tuple[str, ...] | None = None
+    passport_patients: Positive = 8
+    passport_side: Annotated[int, Field(ge=64, multiple_of=16)] = 256
     seeds: Positive = 2
     training: dict[str, Any] = Field(default_factory=dict)
     arms: Positive | None = None

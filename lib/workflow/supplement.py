@@ -5,8 +5,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from lib.simulation.contents import SIMULATED_CONTENTS
 from lib.study.config import SACNN, Study
-from lib.study.grid import Grid, grid_of, losses_key
+from lib.study.grid import Grid, grid_of, layers_grid, losses_key
 from lib.study.preset_grid import preset_grid
 from lib.study.runs import Run
 from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, stages
@@ -121,4 +122,20 @@ def _atlas(new: StagesOf) -> Analysis:
          *new.figure("conventions", folder), *new.table("claims_S4", folder)], "supplement/S4_atlas"))
 
 
-ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (_exchange, _rules, _presets, _atlas)
+def _passport(new: StagesOf) -> Analysis | None:
+    study = new.study
+    if not study.uses("ImageNet"):
+        return None
+    grid, paths, folder = layers_grid(study), study.paths, study.paths.supplement
+    scans = [study.data / SIMULATED_CONTENTS] if study.simulated else []
+    medical = [paths.medical_weights] if study.uses("Medical") and study.medical.weights is None else []
+    made = [file for _, run in grid.runs(study) for file in (paths.weights(run), new.scores(run))]
+    return Analysis(trainings(new, grid, "S5"), new.notebook(
+        "S5_passport", [*NETWORK, "calibration", "evaluation", "supplement", *EXPERIMENTS],
+        [paths.manifest, *scans, *medical, *made],
+        [*new.table("passport", folder), *new.table("claims_S5", folder), *new.table("passport_errors", folder),
+         *new.figure("passport", folder), *new.figure("passport_errors", folder)], "supplement/S5_passport"))
+
+
+ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (
+    _exchange, _rules, _presets, _atlas, _passport)

@@ -1,0 +1,175 @@
+"""S5: the passport of each loss as a table and a map, and whether it predicts what trained networks get wrong."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, LogNorm
+from matplotlib.ticker import FixedFormatter, FixedLocator
+
+from lib.metrics.degradations import BLUR, CHECKERBOARD, LESION, ORGAN_SHIFT, PERIODS, SHIFT, WHITE_NOISE
+from lib.metrics.rank_correlation import RankCorrelation, rank_correlation
+from lib.report.figures import STYLE, new_figure, save_figure
+from lib.report.labels import FURTHER_COLOURS, UNLEARNT, Labels
+from lib.report.tables import save_table
+from lib.report.verdicts import NOTHING, frame, row, weakest
+from lib.report.words import counted, number
+from lib.stages.passport import MSE, PIXEL, RANDOM
+
+SHOWN: Final = {
+    WHITE_NOISE: "white noise", BLUR: "blur", SHIFT: "shift", CHECKERBOARD: "checkerboard",
+    **{f"grating {period}": f"grating, {period} pixels" for period in PERIODS}, ORGAN_SHIFT: "liver shift",
+    LESION: "lesion lost", f"{ORGAN_SHIFT}, 10 HU": "liver shift, 10 HU", f"{ORGAN_SHIFT}, 40 HU": "liver shift, 40 HU",
+    f"{LESION}, 20 HU": "lesion lost, 20 HU",
+}
+"""Columns of the map: at one MSE, then in one organ at the size that they have in practice."""
+
+PRACTICAL: Final = 3  # of these, the last ones
+LIMITS: Final = (0.01, 100.0)  # colours of prices
+BLOCKS: Final = ("o", "s", "^", "D", "v")  # markers
+CHEAP: Final = {SHIFT: "a shift of HU", CHECKERBOARD: "a checkerboard of period 2", ORGAN_SHIFT: "a shift of the liver"}
+
+
+def contexts(labels: Labels, table: pd.DataFrame) -> dict[str, str]:
+    """Names of the contexts as the study's labels have them, with an asterisk for a substitute."""
+    known = {name.removesuffix(UNLEARNT).rstrip("*"): name for each in labels.experiments.values() if (name := each.context)}
+    own = {PIXEL: "no encoder", RANDOM: "random weights"}
+    return {name: own.get(name) or known.get(name, name) for name in table["context"].unique()}
+
+
+@mpl.rc_context(STYLE)
+def figure_passport(labels: Labels, table: pd.DataFrame) -> Path:
+    """A panel for each context: rows are layers, columns degradations, the number and colour is the price.
+
+    ``table``: of :func:`lib.stages.passport.prices`.
+    """
+    wide = table.pivot_table(index=["context", "layer"], columns="degradation", values="price", sort=False)
+    wide = wide[[name for name in SHOWN if name in wide]]
+    names = contexts(labels, table)
+    counts = [len(wide.loc[name]) for name in names]
+    figure = new_figure(labels, 1.5 + 0.155 * sum(counts) + 0.2 * len(counts))
+    axes = figure.subplots(len(names), 1, squeeze=False, height_ratios=counts, sharex=True)[:, 0]
+    norm, colours = LogNorm(*LIMITS), mpl.colormaps["RdBu_r"]
+    for panel, (name, title) in zip(axes, names.items(), strict=True):
+        _map(panel, wide.loc[name], norm, colours)
+        panel.set_title(title, loc="left")
+    equal = len(wide.columns) - sum("," in name for name in wide)
+    titles = [SHOWN[name] for name in wide]
+    axes[0].set_xticks(range(len(titles)), titles, rotation=50, ha="left", rotation_mode="anchor")
+    axes[0].tick_params(axis="x", labeltop=True, labelbottom=False)
+    for panel in axes:
+        panel.axvline(equal - 0.5, color="black", linewidth=1.5)
+    bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, orientation="horizontal", aspect=60, pad=0.01,
+                          extend="both", label="price: perceptual term by that of low-dose noise of the same MSE")
+    ticks = (0.01, 0.1, 1, 10, 100)
+    bar.ax.xaxis.set_major_locator(FixedLocator(ticks))
+    bar.ax.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
+    return save_figure(labels, figure, "passport")
+
+
+def _map(panel: Axes, prices: pd.DataFrame, norm: LogNorm, colours: Colormap) -> None:
+    values = prices.to_numpy(float)
+    panel.imshow(values, norm=norm, cmap=colours, aspect="auto", interpolation="nearest")
+    panel.set_yticks(range(len(prices)), prices.index)
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+    for (line, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            dark = abs(np.log10(value)) > 1.3
+            panel.text(column, line, _short(value), size=7, ha="center", va="center", color="white" if dark else "black")
+
+
+def _short(value: float) -> str:
+    """At most five characters: '0.002', '0.31', '1.2', '14'."""
+    return f"{value:.3f}" if value < 0.0995 else f"{value:.2f}" if value < 9.95 else f"{value:.0f}"
+
+
+def passport_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
+    """Save ``passport.csv`` and return what one reads of it: a row per context and layer, the price of each degradation."""
+    names, rows = contexts(labels, table), []
+    for (context, layer), some in table.groupby(["context", "layer"], sort=False):
+        prices = some.set_index("degradation")["price"]
+        rows.append({"Context": names[context], "Layer": layer} | {
+            title: number(prices[name]) for name, title in SHOWN.items() if name in prices})
+    return save_table(labels, table, "passport", "What a loss charges: the perceptual term of an image with one thing wrong "
+                      f"by that of low-dose noise of the same MSE ({MSE:g} of images in [0, 1]; with a size in HU: at that "
+                      "size, the noise's term taken to its MSE). What is degraded is noise-free where scans are simulated, "
+                      "else the NDCT. Geometric means over test patients, a window of one slice each; the CSV has "
+                      "intervals, sizes, and the price in the total loss", pd.DataFrame(rows).fillna("–"))
+
+
+def correlations(predicted: pd.DataFrame) -> dict[str, RankCorrelation]:
+    """By degradation, the rank correlation over layers of its price and the error of the network."""
+    return {name: rank_correlation(some["price"].to_numpy(), some["error"].to_numpy())
+            for name, some in predicted.groupby("degradation", sort=False)}
+
+
+@mpl.rc_context(STYLE)
+def figure_errors(labels: Labels, predicted: pd.DataFrame) -> Path:
+    """A panel for each degradation: what the trained network gets wrong against the price, a point for each layer, whose
+    colour and marker are its block's.
+
+    ``predicted``: of :func:`lib.stages.passport.predictions`.
+    """
+    found = correlations(predicted)
+    lines = -(-len(found) // 4)
+    figure = new_figure(labels, 0.5 + 1.9 * lines)
+    axes = figure.subplots(lines, 4, squeeze=False).flat
+    for panel in axes:
+        panel.set_axis_off()
+    for panel, (name, correlation) in zip(axes, found.items(), strict=False):
+        some = predicted[predicted["degradation"] == name]
+        panel.set_axis_on()
+        for place, (block, points) in enumerate(some.groupby(some["layer"].str.split("_").str[0])):
+            panel.plot(points["price"], points["error"], BLOCKS[place % len(BLOCKS)], color=FURTHER_COLOURS[place],
+                       markersize=4, label=block)
+        panel.set(xscale="log", title=f"{SHOWN[name]}\nρ = {correlation.estimate:+.2f}", ylabel=some["measured"].iloc[0],
+                  xlabel="price")
+    handles, texts = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside lower center", ncols=5)
+    return save_figure(labels, figure, "passport_errors")
+
+
+def passport_claims(labels: Labels, table: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
+    """Whether every layer charges less for what CT cannot do without than for noise; and whether a lower price goes with a
+    larger error of the network that was trained with it."""
+    names = contexts(labels, table)
+    rows = [_cheap(names[context], words, some[some["degradation"] == name])
+            for context, some in table.groupby("context", sort=False) if context != PIXEL
+            for name, words in CHEAP.items() if name in set(some["degradation"])]
+    for name, found in correlations(predicted).items():
+        measured = predicted.loc[predicted["degradation"] == name, "measured"].iloc[0]
+        note = f"{found.pairs} layers, one seed" + (f", permutation p {number(found.p)}" if np.isfinite(found.p) else
+                                                    ": too few for an interval, or all alike")
+        rows.append(row(f"Over the layers, the lower the price of {SHOWN[name]}, the larger is {measured}", "S5", "ρ",
+                        (found.estimate, found.low, found.high), above=(-found.estimate, -found.high, -found.low),
+                        seeds=1, note=note))
+    return frame(rows)
+
+
+def _cheap(context: str, words: str, prices: pd.DataFrame) -> dict:
+    """The dearest layer decides."""
+    claim = f"At every layer of {context}, {words} costs less than low-dose noise of the same MSE"
+    dearest = prices.loc[prices["price"].idxmax()]
+    patients = int(dearest["patients"])
+    logs = [(-np.log(each.price), -np.log(each.high), -np.log(each.low)) for each in prices.itertuples()]
+    above = weakest(logs) if np.isfinite(logs).all() else (-np.log(dearest["price"]), *NOTHING[1:])
+    few = "" if np.isfinite(dearest["low"]) else f"; no interval from {counted(patients, 'patient')}"
+    return row(claim, "S5", "price", (dearest["price"], dearest["low"], dearest["high"]), above=above, patients=patients,
+               note=f"the dearest: {dearest['layer']}{few}")
+
+
+def summary(labels: Labels, table: pd.DataFrame) -> Mapping[str, str]:
+    """For each context, what its layers charge least and most for, in words."""
+    found = {}
+    for context, title in contexts(labels, table).items():
+        some = table[(table["context"] == context) & table["degradation"].isin(list(SHOWN)[: len(SHOWN) - PRACTICAL])]
+        middle = np.exp(np.log(some["price"]).groupby(some["degradation"]).mean()).sort_values()
+        ends = [f"{SHOWN[name]} {number(middle[name])}" for name in (middle.index[0], middle.index[-1])]
+        found[context] = f"{title}: of one MSE, {ends[0]} is the cheapest and {ends[1]} the dearest (mean over the layers)."
+    return found
