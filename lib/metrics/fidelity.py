@@ -3,7 +3,7 @@
 from typing import Final
 
 import numpy as np
-from scipy import signal
+from scipy import ndimage, signal
 
 from lib.data.hu import WINDOW
 
@@ -17,10 +17,13 @@ def vif(image_hu: np.ndarray, reference_hu: np.ndarray, window: tuple[float, flo
     (rows, columns) in HU with sides of at least 41, clipped to a window and scaled to [0, 255].
 
     1 for the reference itself, towards 0 as information is lost; above 1 where contrast is enhanced without noise. NaN where
-    the reference shows one grey only. The same numbers as the package sewar gives.
+    the reference shows one grey only. A reference's own noise counts as information. The same numbers as the package sewar
+    gives.
     """
     low, high = window
-    ours, other = ((np.clip(each.astype(np.float64), low, high) - low) * 255 / (high - low) for each in (image_hu, reference_hu))
+    ours, other = (
+        (np.clip(each.astype(np.float64), low, high) - low) * 255 / (high - low) for each in (image_hu, reference_hu)
+    )
     seen, whole = 0.0, 0.0
     for scale in range(SCALES):
         side = 2 ** (SCALES - scale) + 1
@@ -35,7 +38,9 @@ def vif(image_hu: np.ndarray, reference_hu: np.ndarray, window: tuple[float, flo
 
 def _smooth(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """The image under the kernel wherever it fits in as a whole."""
-    return signal.oaconvolve(signal.oaconvolve(image, kernel[:, None], "valid"), kernel[None, :], "valid")
+    half = len(kernel) // 2
+    smooth = ndimage.correlate1d(ndimage.correlate1d(image, kernel, 0), kernel, 1)
+    return smooth[half : len(smooth) - half, half : smooth.shape[1] - half]
 
 
 def _information(image: np.ndarray, reference: np.ndarray, kernel: np.ndarray) -> tuple[float, float]:

@@ -6,8 +6,8 @@ import numpy as np
 
 ORIENTATIONS: Final = 5
 CYCLES: Final = (0.68, 1.36)
-"""Centre frequencies of the channels in cycles a diameter of the lesion, an octave each: for one of 14.5 pixels those are the
-passbands 1/32 to 1/16 and 1/16 to 1/8 cycles a pixel of Wunderlich et al., between which its spectrum falls off."""
+"""Centre frequencies of the channels in cycles a diameter of the lesion, an octave each: for one of 14.5 pixels those are
+the passbands 1/32 to 1/16 and 1/16 to 1/8 cycles a pixel of Wunderlich et al., between which its spectrum falls off."""
 
 OCTAVE: Final = 2 * np.log(2) / np.pi * 3  # cycles in the full width at half maximum of a Gabor function one octave wide
 RESAMPLES: Final = 1000
@@ -95,12 +95,19 @@ def _above(absent: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def detected(absent: np.ndarray, present: np.ndarray, rng: np.random.Generator) -> Detected:
-    """The AUC, mean over backgrounds, of ratings (backgrounds, images), and its 95 % percentile interval over pairs, drawn
-    again within each background. How the template would change with other training images does not count."""
-    above = np.stack([_above(*each) for each in zip(absent, present, strict=True)])
-    pairs = absent.shape[1]
+    """The AUC, mean over backgrounds and seeds, with its 95 % percentile interval over pairs, which are drawn again within
+    each background (and are the same for all seeds). That other training images give another template does not count.
+
+    Parameters
+    ----------
+    absent, present : array, (seeds, backgrounds, images), of :func:`ratings`
+    """
+    above = np.stack(
+        [[_above(*each) for each in zip(*both, strict=True)] for both in zip(absent, present, strict=True)]
+    ).mean(axis=0)
+    pairs = above.shape[-1]
     drawn = rng.multinomial(pairs, np.full(pairs, 1 / pairs), (RESAMPLES, len(above))).astype(float)
-    sums = np.einsum("rbi,bij,rbj->rb", drawn, above, drawn, optimize=True)
+    sums = np.einsum("rbi,rbi->rb", np.einsum("rbi,bij->rbj", drawn, above, optimize=True), drawn)
     others = pairs**2 - (drawn**2).sum(axis=2)  # of two draws of one pair nothing is known
     low, high = np.quantile((sums / np.maximum(others, 1)).mean(axis=1), (0.025, 0.975))
-    return Detected(float(np.mean([auc(*each) for each in zip(absent, present, strict=True)])), float(low), float(high))
+    return Detected(float(above.sum(axis=(1, 2)).mean() / (pairs * (pairs - 1))), float(low), float(high))

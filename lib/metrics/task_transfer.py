@@ -21,8 +21,8 @@ class Profile(NamedTuple):
 
 
 def disc(side: int, pixel_mm: float, centre: tuple[float, float], diameter_mm: float) -> np.ndarray:
-    """A disc of height 1, (side, side), whose edge pixels have the share that it covers (of 8 x 8 points); ``centre``: row and
-    column."""
+    """A disc of height 1, (side, side), whose edge pixels have the share that it covers (of 8 x 8 points); ``centre``: row
+    and column."""
     fine = (np.arange(8) - 3.5) / 8
     rows, columns = (np.add.outer(np.arange(side) - at, fine).ravel() for at in centre)
     inside = np.hypot(rows[:, None], columns[None, :]) * pixel_mm <= diameter_mm / 2
@@ -46,7 +46,7 @@ def from_front(image_hu: np.ndarray, body: np.ndarray, pixel_mm: float, reach_mm
     if not contours:
         return distance
     surface = max(contours, key=len)
-    middle = surface[:, 0].mean()
+    middle = (surface[:, 0].min() + surface[:, 0].max()) / 2
     edge = np.hypot(surface[-1, 0] - surface[0, 0], surface[-1, 1] - surface[0, 1])
     line = _dense(surface if edge > 2 else np.vstack([surface, surface[:1]]))
     near = ndimage.binary_dilation(_drawn(line, image_hu.shape), iterations=int(np.ceil(reach_mm / pixel_mm)) + 1)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,13 +53,18 @@ class Acquisition(NamedTuple):
         """Of the patient's anatomy and photons."""
         return self.seed * 1000 + self.number
 
+    @property
+    def z_mm(self) -> np.ndarray:
+        """Positions of the thin slices, mm, of all slabs."""
+        return positions(self.number, self.slabs, self.slices).ravel()
+
     def scanner(self, threads: int = 2) -> Scanner:
         """The one that scanned the patient."""
         return Scanner(size=self.size, threads=threads)
 
     def thin(self, z_mm: float, thickness_mm: float) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of the thin slices, mm, that a slice at ``z_mm`` is the mean of, and their weights (:mod:`series`): those
-        of one slab. ValueError where the patient has no such slice."""
+        """Positions of the thin slices, mm, that a slice at ``z_mm`` is the mean of, and their weights, as
+        :func:`lib.simulation.series.thicken` has them. ValueError where the patient has no such slice."""
         slabs = positions(self.number, self.slabs, self.slices)
         if thickness_mm <= 1.0:
             nearest = slabs.ravel()[np.abs(slabs - z_mm).argmin()]
@@ -74,7 +80,26 @@ class Acquisition(NamedTuple):
         return slab[weights > 0], weights[weights > 0] / weights.sum()
 
 
-def noise_free(made: Acquisition, z_mm: float, kernel: str, thickness_mm: float, scanner: Scanner | None = None) -> Slice:
+def noise_free(cohort: Path, patient: str, z_mm: float, kernel: str) -> tuple[np.ndarray, np.ndarray]:
+    """A thin slice of a simulated patient as its series would be without noise, HU, float32, and its organ labels, uint8
+    (:data:`lib.simulation.anatomy.ORGANS`); both (size, size). Drawn again from what the cohort's folder keeps.
+
+    Parameters
+    ----------
+    cohort : Path, folder that :func:`lib.simulation.cohort.simulate` wrote
+    patient : str, 'SIM01'
+    z_mm, kernel : place and kernel of the slice; ValueError for another
+
+    Raises
+    ------
+    CohortError : the cohort does not say how the patient was made
+    """
+    found = noise_free_slice(Acquisition.of(cohort, patient), z_mm, kernel, 1.0)
+    return found.hu, found.labels
+
+
+def noise_free_slice(made: Acquisition, z_mm: float, kernel: str, thickness_mm: float,
+                     scanner: Scanner | None = None) -> Slice:
     """A slice of a simulated patient as it would be with infinitely many photons. Takes about a second a thin slice.
 
     Parameters
@@ -84,10 +109,15 @@ def noise_free(made: Acquisition, z_mm: float, kernel: str, thickness_mm: float,
     """
     scanner = scanner or made.scanner()
     places, weights = made.thin(z_mm, thickness_mm)
-    hu, labels = draw(Abdomen.random(made.own_seed), places, made.size)
-    thick = np.tensordot(weights, hu, 1).astype(np.float32)
+    thick, labels = _drawn(made, tuple(places), tuple(weights))
     shown = scanner.reconstruct(scanner.project(thick[None]), SHARP)
-    return Slice(_with(scanner, shown, kernel)[0], thick, labels[len(labels) // 2])
+    return Slice(_with(scanner, shown, kernel)[0], thick, labels)
+
+
+@lru_cache(maxsize=2)  # of two thicknesses: kernels share them
+def _drawn(made: Acquisition, places: tuple[float, ...], weights: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    hu, labels = draw(Abdomen.random(made.own_seed), np.array(places), made.size)
+    return np.tensordot(weights, hu, 1).astype(np.float32), labels[len(labels) // 2]
 
 
 def realisations(made: Acquisition, object_hu: np.ndarray, kernel: str, count: int, seed: list[int],
@@ -97,7 +127,7 @@ def realisations(made: Acquisition, object_hu: np.ndarray, kernel: str, count: i
 
     Parameters
     ----------
-    object_hu : array, (size, size), the slice of :func:`noise_free`
+    object_hu : array, (size, size), the slice of :func:`noise_free_slice`
     seed : of the noise
     """
     scanner = scanner or made.scanner()

@@ -39,6 +39,8 @@ class Paths:
         self.real_anatomy = self.artifacts / "real_anatomy"  # what this profile's networks make of those scans
         self.supplement = self.figures / "supplement"  # tables and figures beyond the paper
         self.exchange = self.artifacts / "exchange"  # losses and gradients of training pairs, files for each seed
+        self.scenes = self.artifacts / "scenes"  # test slices without noise, lesions with many realisations of it: S6
+        self.image_quality = self.artifacts / "image_quality"  # what S6 measures, files for each run
         self.stages = self.artifacts / "stages"
         self.executed = self.artifacts / "notebooks"  # the notebooks as they ran, with outputs
         self.log = self.artifacts / "paper.log"

@@ -222,9 +222,13 @@ class Supplement(Section):
     """What the analyses beyond the paper measure. ``pairs``: of training patches, of whose losses gradients are computed.
 
     ``seeds``, ``training``, ``arms``: of the trainings of a grid: from how many of the study's seeds, fields of ``training``
-    that differ, and how many arms of a loss (None: all; to try the way in little time)."""
+    that differ, and how many arms of a loss (None: all; to try the way in little time).
+
+    ``observer_pairs``: images with and without a lesion, of all test patients together, that the observer of S6 rates, and
+    from which the noise's spectrum and a lesion's transfer are measured."""
 
     pairs: Positive = 64
     seeds: Positive = 2
     training: dict[str, Any] = Field(default_factory=dict)
     arms: Positive | None = None
+    observer_pairs: Positive = 200

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from lib.simulation.contents import SIMULATED_CONTENTS
 from lib.study.config import Study
 from lib.study.grid import Grid, grid_of
 from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, stages
@@ -64,4 +65,15 @@ def _rules(new: StagesOf) -> Analysis | None:
         "supplement/S2_rules"))
 
 
-ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (_exchange, _rules)
+def _image_quality(new: StagesOf) -> Analysis:
+    study, paths = new.study, new.study.paths
+    masks = [study.data / SIMULATED_CONTENTS] if study.simulated else []  # of the organs: it lists them
+    return Analysis([], new.notebook(
+        "S6_image_quality", [*NETWORK, "calibration", "evaluation", "supplement", *EXPERIMENTS],
+        [*masks, paths.manifest, paths.metrics, paths.calibrated, *map(paths.weights, study.runs())],
+        [*new.table("image_quality", paths.supplement), *new.table("claims_S6", paths.supplement),
+         *new.figure("residuals", paths.supplement), *new.figure("transfer", paths.supplement)],
+        "supplement/S6_image_quality"))
+
+
+ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (_exchange, _rules, _image_quality)
