@@ -46,6 +46,8 @@ class Paths:
         self.autoencoder_weights = self.autoencoder / "encoder.weights.h5"
         self.presets = self.artifacts / "presets"  # S3: losses and gradients of pairs with the losses of the literature
         self.passport = self.artifacts / "passport"  # what each layer charges for each degradation of some test slices
+        self.scenes = self.artifacts / "scenes"  # test slices without noise, lesions with many realisations of it: S6
+        self.image_quality = self.artifacts / "image_quality"  # what S6 measures, files for each run
         self.stages = self.artifacts / "stages"
         self.executed = self.artifacts / "notebooks"  # the notebooks as they ran, with outputs
         self.log = self.artifacts / "paper.log"

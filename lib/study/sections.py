@@ -238,6 +238,9 @@ class Supplement(Section):
     ``atlas_pairs``, ``atlas_layers``: of the atlas: of how many training patches, and at which of the VGGs' convolutions
     (Keras names; None: all).
 
+    ``observer_pairs``: images with and without a lesion, of all test patients together, that the observer of S6 rates, and
+    from which the noise's spectrum and a lesion's transfer are measured.
+
     ``autoencoder``: of SACNN's loss. ``networks``: weights of torchvision's networks that the user brings (.npz or
     .safetensors), for the losses of the literature that have them; without, another network stands in."""
 
@@ -249,6 +252,7 @@ class Supplement(Section):
     seeds: Positive = 2
     training: dict[str, Any] = Field(default_factory=dict)
     arms: Positive | None = None
+    observer_pairs: Positive = 200
     autoencoder: Autoencoder = Autoencoder()
     networks: dict[Literal["torchvision_resnet50", "torchvision_vgg19"], Path] = Field(default_factory=dict)
 

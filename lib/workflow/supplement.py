@@ -137,5 +137,16 @@ def _passport(new: StagesOf) -> Analysis | None:
          *new.figure("passport", folder), *new.figure("passport_errors", folder)], "supplement/S5_passport"))
 
 
+def _image_quality(new: StagesOf) -> Analysis:
+    study, paths = new.study, new.study.paths
+    masks = [study.data / SIMULATED_CONTENTS] if study.simulated else []  # of the organs: it lists them
+    return Analysis([], new.notebook(
+        "S6_image_quality", [*NETWORK, "calibration", "evaluation", "supplement", *EXPERIMENTS],
+        [*masks, paths.manifest, paths.metrics, paths.calibrated, *map(paths.weights, study.runs())],
+        [*new.table("image_quality", paths.supplement), *new.table("claims_S6", paths.supplement),
+         *new.figure("residuals", paths.supplement), *new.figure("transfer", paths.supplement)],
+        "supplement/S6_image_quality"))
+
+
 ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (
-    _exchange, _rules, _presets, _atlas, _passport)
+    _exchange, _rules, _presets, _atlas, _passport, _image_quality)

@@ -1,0 +1,163 @@
+"""S6: residuals and their spectra; transfer of a lesion's edge, and how well the lesion is detected."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from scipy import fft
+
+from lib.metrics import noise_power
+from lib.metrics.regions import structured_window
+from lib.metrics.task_transfer import FREQUENCIES
+from lib.report.figures import SLICES_DPI, STYLE, legend_columns, new_figure, picture, save_figure, symmetric_limits
+from lib.report.image_quality import Found, name_of
+from lib.report.labels import Labels
+from lib.stages.image_quality import LESION_HU, NDCT
+from lib.stages.scenes import LESION_MM, SERIES
+
+ACROSS: Final = 4
+WINDOW: Final = 160  # pixels, side of what is shown of a slice, or as much as there is
+TARGET: Final = ("#009e73", "*")  # the NDCT's colour and marker
+FLOOR: Final = 1e-3  # of the shown 2-D spectra, relative to the highest
+
+
+def _style(labels: Labels, name: str) -> dict:
+    """Colour, width and line of an experiment's curve: solid for networks, dashed for what no network made."""
+    colour = TARGET[0] if name == NDCT else labels.experiments[name].colour
+    return {"color": colour, "linestyle": "--" if name in (NDCT, "ldct") else "-"}
+
+
+def _mean_power(found: Found, name: str) -> np.ndarray:
+    return np.mean([one.lesions.power for (each, _), one in found.items() if each == name and one.lesions], axis=(0, 1))
+
+
+@mpl.rc_context(STYLE)
+def figure_noise(labels: Labels, found: Found, residuals: Mapping[str, np.ndarray], reference_hu: np.ndarray, where: str,
+                 pixel_mm: float) -> Path:
+    """What is left of the noise: the residual of one slice after each network, in the window with most structure, the 2-D
+    noise power spectrum in its corner; below the radial spectra, and the same relative to their own integral (texture).
+
+    Parameters
+    ----------
+    found : mapping, of :func:`lib.stages.image_quality.measured`
+    residuals : mapping, by experiment ('ndct' and 'ldct' among them): image less noise-free slice (without one: less NDCT),
+        (rows, columns), HU
+    reference_hu : array, (rows, columns), by which the window is chosen
+    where, pixel_mm : what slice it is; of the spectra
+    """
+    names = [name for name in dict.fromkeys(each for each, _ in found) if name in residuals]
+    spectra = {name: _mean_power(found, name) for name in names if any(
+        one.lesions for (each, _), one in found.items() if each == name)}
+    side = min(WINDOW, *reference_hu.shape)
+    top, left = structured_window(reference_hu, (side, side))
+    limits = symmetric_limits(residuals.get("ldct", residuals[names[-1]])[top : top + side, left : left + side])
+    rows = -(-len(names) // ACROSS)
+    figure = new_figure(labels, 1.95 * rows + (2.6 if spectra else 0.3))
+    above, below = figure.subfigures(2, 1, height_ratios=(1.95 * rows, 2.4)) if spectra else (figure, None)
+    panels = above.subplots(rows, ACROSS, squeeze=False)
+    for panel in panels.flat:
+        panel.set_axis_off()
+    for panel, name in zip(panels.flat, names, strict=False):
+        shown = residuals[name][top : top + side, left : left + side]
+        drawn = picture(panel, shown, limits, f"{name_of(labels, name)}: SD {shown.std():.0f} HU", "RdBu_r", "nearest")
+        if name in spectra:
+            _corner(panel, spectra[name])
+    above.colorbar(drawn, ax=panels, shrink=0.7, aspect=30, label="residual (HU)", extend="both")
+    figure.suptitle(where)
+    if below is not None:
+        _radial(labels, below.subplots(1, 2), spectra, pixel_mm)
+        handles = [Line2D([], [], label=name_of(labels, name), **_style(labels, name)) for name in spectra]
+        below.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
+    return save_figure(labels, figure, "residuals", dpi=SLICES_DPI)
+
+
+def _corner(panel: Axes, power: np.ndarray) -> None:
+    """A 2-D spectrum, its logarithm relative to its own highest value, zero frequency in the middle."""
+    inset = panel.inset_axes([0.70, 0.70, 0.30, 0.30])
+    shown = np.log10(np.maximum(fft.fftshift(power) / power.max(), FLOOR))
+    picture(inset, shown, (np.log10(FLOOR), 0.0), cmap="gray", interpolation="nearest")
+
+
+def _radial(labels: Labels, panels: Iterable[Axes], spectra: Mapping[str, np.ndarray], pixel_mm: float) -> None:
+    first, second = panels
+    for name, power in spectra.items():
+        frequency, rings = noise_power.radial(power, pixel_mm)
+        first.plot(frequency, rings, **_style(labels, name))
+        second.plot(frequency, rings / (rings.sum() * (frequency[1] - frequency[0])), **_style(labels, name))
+        second.plot(noise_power.summary(power, pixel_mm).mean, 0, "^", color=_style(labels, name)["color"], markersize=5,
+                    clip_on=False, zorder=5)
+    series = f"{SERIES[0]}, {SERIES[1]:g} mm"
+    first.set(yscale="log", xlabel="frequency (1/mm)", ylabel="NPS (HU² mm²)", title=f"noise alone, {series}")
+    top = max(float(noise_power.radial(power, pixel_mm)[1].max()) for power in spectra.values())
+    first.set_ylim(top * 1e-4, top * 2)
+    second.set(xlabel="frequency (1/mm)", ylabel="NPS / its integral (mm)", ylim=(0, None),
+               title="the same, relative: texture (triangle: mean frequency)")
+
+
+@mpl.rc_context(STYLE)
+def figure_transfer(labels: Labels, found: Found, table: pd.DataFrame, detected: pd.DataFrame) -> Path:
+    """Task transfer at the patient's surface and at the edge of a low-contrast lesion, means over patients and seeds; what
+    is left of the noise and of the organ's texture; the observer's AUC, with its bootstrap interval."""
+    names = list(dict.fromkeys(name for name, _ in found))
+    lesions = len(detected) > 0
+    figure = new_figure(labels, 5.0 if lesions else 2.8)
+    panels = figure.subplots(2, 2) if lesions else np.array([[figure.subplots()]])
+    nyquist = 0.5 / float(table["pixel_mm"].min())
+    surface = [one.slices["patient"].notna() & (one.slices["kernel"] == one.slices["kernel"].iloc[0])
+               & (one.slices["thickness_mm"] == one.slices["thickness_mm"].min()) for one in found.values()]
+    for name in names:
+        edges = [one.edges[chosen.to_numpy()] for chosen, ((each, _), one) in zip(surface, found.items(), strict=True)
+                 if each == name]
+        _curve(panels[0, 0], np.mean(edges, axis=(0, 1)), nyquist, _style(labels, name))
+        if lesions:
+            curves = [one.lesions.transfer for (each, _), one in found.items() if each == name and one.lesions]
+            _curve(panels[0, 1], np.mean(curves, axis=(0, 1)), nyquist, _style(labels, name))
+    first = next(iter(found.values())).slices
+    panels[0, 0].set_title(f"patient's surface, {first['kernel'].iloc[0]}, {first['thickness_mm'].min():g} mm")
+    if lesions:
+        panels[0, 1].set_title(f"edge of a lesion of {LESION_HU:g} HU, {LESION_MM:g} mm, at the low dose".replace("-", "−"))
+        _kept(labels, panels[1, 0], table, names)
+        _auc(labels, panels[1, 1], table, detected)
+    for panel in panels[0]:
+        panel.axhline(0.5, color="0.8", linewidth=0.6, zorder=0)
+        panel.set(xlabel="frequency (1/mm)", ylabel="task transfer", ylim=(0, 1.3), xlim=(0, nyquist))
+    handles = [Line2D([], [], label=name_of(labels, name), **_style(labels, name)) for name in names]
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(len(handles), legend_columns(handles)))
+    return save_figure(labels, figure, "transfer")
+
+
+def _curve(panel: Axes, transfer: np.ndarray, nyquist: float, style: dict) -> None:
+    within = nyquist >= FREQUENCIES
+    panel.plot(FREQUENCIES[within], transfer[within], **style)
+
+
+def _kept(labels: Labels, panel: Axes, table: pd.DataFrame, names: list[str]) -> None:
+    """A small point for each patient and seed, a large one for their mean."""
+    rows = table[table["auc"].notna()]
+    for name in names:
+        some, colour = rows[rows["experiment"] == name], _style(labels, name)["color"]
+        marker = TARGET[1] if name == NDCT else labels.experiments[name].marker
+        panel.plot(100 * some["noise_left"], 100 * some["texture"], ".", color=colour, markersize=2.5, alpha=0.5)
+        panel.plot(100 * some["noise_left"].mean(), 100 * some["texture"].mean(), marker, color=colour, markersize=6.5)
+    low, high = 0, 100 * max(1.05, float(rows["noise_left"].max()))
+    panel.plot([low, high], [low, high], color="0.8", linewidth=0.6, zorder=0)
+    panel.set(xlabel="noise left (% of LDCT's SD)", ylabel="texture left (%)", title="noise taken, texture taken",
+              xlim=(low, high))
+
+
+def _auc(labels: Labels, panel: Axes, table: pd.DataFrame, detected: pd.DataFrame) -> None:
+    """A point for each patient (mean over seeds), the mean with its interval."""
+    rows = table[table["auc"].notna()].groupby(["experiment", "patient"])["auc"].mean()
+    for place, row in enumerate(detected.itertuples()):
+        own, colour = rows.loc[row.experiment], _style(labels, row.experiment)["color"]
+        panel.plot([place - 0.18] * len(own), own, ".", color=colour, markersize=3)
+        panel.errorbar(place + 0.1, row.auc, [[row.auc - row.auc_low], [row.auc_high - row.auc]], fmt="o", color=colour,
+                       markersize=4, capsize=2.5, linewidth=1.0)
+    panel.axhline(0.5, color="0.8", linewidth=0.6, zorder=0)
+    panel.set_xticks(range(len(detected)), [name_of(labels, name) for name in detected["experiment"]], rotation=40)
+    panel.set(ylabel="AUC", title="lesion detected (dots: patients)")
