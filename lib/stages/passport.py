@@ -32,8 +32,8 @@ from lib.simulation.anatomy import LABEL
 from lib.simulation.contents import SIMULATED_CONTENTS
 from lib.simulation.truth import noise_free
 from lib.stages import inputs
+from lib.study.beyond import Supplement
 from lib.study.config import Study
-from lib.study.sections import Supplement
 
 MSE: Final = 1e-4  # of images in [0, 1]: a root mean square of 41 HU, near that of the demo's low dose
 BATCH: Final = 4  # images a pass: larger ones gain nothing on a CPU

@@ -16,6 +16,7 @@ from lib.perceptual import presets
 from lib.perceptual.configuration import LambdaRule, LossConfiguration
 from lib.simulation.contents import is_simulation
 from lib.study import choices
+from lib.study.beyond import Supplement
 from lib.study.paths import PROFILES, Paths
 from lib.study.runs import Run
 from lib.study.sections import (
@@ -29,14 +30,13 @@ from lib.study.sections import (
     Section,
     Seed,
     Statistics,
-    Supplement,
     Training,
     UNet,
+    first_of,
 )
 
 PILOT = "pilot"
-EDGE, RANDOM = "edge", "random"  # contexts of the atlas beside those of experiments
-SACNN = "SACNN"  # the context of the autoencoder that is trained here
+EDGE, RANDOM, SACNN = "edge", "random", "SACNN"  # further contexts: of the atlas, and an autoencoder that is trained here
 KERAS_IMAGENET = ("vgg16", "vgg19", "resnet50")  # whose weights keras.applications has
 ARCHITECTURE_NAMES = {"vgg16": "VGG-16", "vgg19": "VGG-19"}
 
@@ -119,9 +119,7 @@ class Study(Section):
         try:
             return Training.model_validate(self.training.model_dump() | {"start": "scratch"} | self.pilot)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            raise ValueError(f"pilot.{field}: {first['msg']} (got {first['input']!r:.80})") from None
+            raise ValueError("pilot." + ": ".join(first_of(error))) from None
 
     @cached_property
     def configurations(self) -> dict[str, LossConfiguration]:
@@ -248,8 +246,5 @@ def load_study(profile: str | None = None) -> Study:
     try:
         return Study(profile=profile, **settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        if not first["loc"]:  # what does not fit together: the message names the field
-            raise StudyError(first["msg"].removeprefix("Value error, "), where=f"profile {profile}") from None
-        field = ".".join(map(str, first["loc"]))
-        raise StudyError(f"{first['msg']} (got {first['input']!r:.80})", where=f"profile {profile}, field {field}") from None
+        field, text = first_of(error)
+        raise StudyError(text, where=f"profile {profile}" + f", field {field}" * bool(field)) from None

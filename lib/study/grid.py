@@ -15,7 +15,7 @@ from lib.perceptual import presets
 from lib.perceptual.configuration import LossConfiguration
 from lib.study.config import Study
 from lib.study.runs import Run
-from lib.study.sections import Section, Seed
+from lib.study.sections import Section, Seed, first_of
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+=-]*")
 LAYER = "layer-"  # with a convolution's name, the loss of that layer
@@ -94,10 +94,7 @@ class Grid(Section):
                 "jobs": study.jobs, "losses": study.losses | losses, "training": study.training.model_dump() | self.training,
                 "experiments": experiments or study.experiments, "seeds": self.seeds or study.seeds})
         except ValidationError as error:
-            first = error.errors()[0]
-            fields = "".join(f"{name}." for name in first["loc"]).rstrip(".")
-            raise StudyError(f"{fields}: {first['msg']}".removeprefix(": ").removeprefix("Value error, "),
-                             where="GRID") from None
+            raise StudyError(": ".join(filter(None, first_of(error))), where="GRID") from None
 
     def runs(self, study: Study) -> list[tuple[Arm, Run]]:
         """Every training."""
@@ -142,9 +139,8 @@ def read_grid(path: Path) -> Grid:
     try:
         grid = Grid.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        text = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
-        raise StudyError(text, where=f"GRID={path}", remedy="README, Sweeps, has an example") from None
+        raise StudyError(": ".join(filter(None, first_of(error))), where=f"GRID={path}",
+                         remedy="README, Sweeps, has an example") from None
     if not _NAME.fullmatch(grid.name):
         raise StudyError(f"name: {grid.name} is no name for a table, use letters, digits and . + - _ =",
                          where=f"GRID={path}")
