@@ -108,7 +108,7 @@ def _heat(panel: Axes, grid: pd.DataFrame, names: Mapping[str, str], norm: Norma
             panel.text(column, row, text(value).replace("-", "−"), ha="center", va="center", size=7,
                        color="black" if light else "white")
     panel.set_xticks(range(grid.shape[1]), [str(each).replace("_", "\n") for each in grid.columns], size=7)
-    panel.set_yticks(range(grid.shape[0]), [textwrap.fill(names[str(each)], 18) for each in grid.index])
+    panel.set_yticks(range(grid.shape[0]), [textwrap.fill(names[str(each)], 24) for each in grid.index], size=7)
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
     return drawn
