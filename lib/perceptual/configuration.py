@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, get_args
 
 from . import rules
+from .adversarial import Adversarial
 from .fields import one_of, rising, weighted_names
 from .rules import Fixed, from_dict
 
@@ -106,6 +107,7 @@ class LossConfiguration:
     pixel_more: tuple[tuple[Pixel, float], ...] = ()  # further pixel terms with their weights, {charbonnier: 0.5}
     huber_delta: float = 1.0  # in [0, 1] of the image: where squares become absolute differences
     charbonnier_epsilon: float = 1e-3  # in [0, 1] of the image: sqrt(difference^2 + epsilon^2)
+    adversarial: Adversarial | None = None  # or a mapping of its fields: a critic beside Eq. 4, off by default
 
     def __post_init__(self):
         set_field = object.__setattr__
@@ -122,6 +124,12 @@ class LossConfiguration:
         ):
             one_of(name, getattr(self, name), allowed)
         self._check_pixel()
+        given: Any = self.adversarial
+        if isinstance(given, Mapping):
+            try:
+                set_field(self, "adversarial", Adversarial.from_dict(given))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"adversarial.{error}") from None
         if self.encoder is None:
             set_field(self, "weights", None)
             if self.layers or self.lambda_.value != 0:

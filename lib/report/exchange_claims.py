@@ -43,7 +43,7 @@ def _at_weights(table: pd.DataFrame, state: str, name: str) -> np.ndarray:
     return np.log(one["rate_weights"].to_numpy(float))[None]
 
 
-def _bounds(logs: np.ndarray) -> tuple[Bounds, dict]:
+def bounds_of(logs: np.ndarray) -> tuple[Bounds, dict]:
     """Mean of logarithms, (patients, seeds), with its interval where there is one, and what it rests on."""
     patients, seeds = logs.shape
     mean = of_independent(logs[0]) if patients == 1 else over_patients_and_seeds(logs)
@@ -57,7 +57,7 @@ def _bounds(logs: np.ndarray) -> tuple[Bounds, dict]:
 def _same(state: str, logs: Mapping[str, np.ndarray]) -> dict:
     """Whether losses of one Psi have one Gamma: the highest rate against the lowest."""
     highest, lowest = (pick(logs, key=lambda name: logs[name].mean()) for pick in (max, min))
-    bounds, rests = _bounds(logs[highest] - logs[lowest])
+    bounds, rests = bounds_of(logs[highest] - logs[lowest])
     rests["note"] = "; ".join(filter(None, [f"{highest} against {lowest}", rests["note"]]))
     claim = f"With {STATES[state]}, losses of one Ψ have one Γ at the output (odds within a factor of {FACTOR:g})"
     return row(claim, "S1", UNIT, _factors(bounds), above=_below(bounds), **rests)
@@ -66,7 +66,7 @@ def _same(state: str, logs: Mapping[str, np.ndarray]) -> dict:
 def _one(state: str, where: str, logs: Mapping[str, np.ndarray]) -> dict:
     """Whether Gamma is Psi for every loss: the rate that is furthest from 1."""
     name = max(logs, key=lambda name: abs(logs[name].mean()))
-    bounds, rests = _bounds(logs[name])
+    bounds, rests = bounds_of(logs[name])
     rests["note"] = "; ".join(filter(None, [name, rests["note"]]))
     sign = np.sign(bounds[0]) or 1.0
     ends = sorted(sign * np.array(bounds[1:]))

@@ -41,14 +41,17 @@ def preset_grid(study: Study) -> PresetGrid:
     """Every preset as this study can run it, then the paper's experiments that the study has, and the control MSE.
 
     ``study.supplement`` says from how many seeds, with which training, how many of the literature's and of the paper's, and
-    which files of torchvision's networks there are.
+    which files of torchvision's networks there are, and whether critics train with those whose adversarial term is known.
     """
     settings, medical = study.supplement, study.uses("Medical")
     names = [CONTROL, *(name for name in study.chosen if name in presets.paper() and name != CONTROL)][: settings.arms]
     rows: dict[str, Row] = {}
     arms: dict[LossConfiguration, Arm] = {study.configurations[name]: Arm(name, EQUAL) for name in reversed(names)}
-    for name, preset in list(literature().items())[: settings.arms]:
+    for name, published in list(literature().items())[: settings.arms]:
+        preset = published._replace(left_out="") if settings.adversarial and published.adversarial else published
         loss, standing = here(preset.loss, study.encoder, medical, settings.networks)
+        if not preset.left_out:
+            loss = replace(loss, adversarial=preset.adversarial)
         rows[name] = Row(preset, loss, standing, arms.setdefault(loss, Arm(name, EQUAL)))
     originals = presets.paper()
     for name in names:

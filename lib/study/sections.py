@@ -234,11 +234,13 @@ class Supplement(Section):
     that differ, and how many arms of a loss (None: all; to try the way in little time).
 
     ``autoencoder``: of SACNN's loss. ``networks``: weights of torchvision's networks that the user brings (.npz or
-    .safetensors), for the losses of the literature that have them; without, another network stands in."""
+    .safetensors), for the losses of the literature that have them; without, another network stands in. ``adversarial``:
+    whether a critic trains with the losses of the literature whose adversarial term is known (three times the work)."""
 
     pairs: Positive = 64
     seeds: Positive = 2
     training: dict[str, Any] = Field(default_factory=dict)
     arms: Positive | None = None
     autoencoder: Autoencoder = Autoencoder()
+    adversarial: bool = False
     networks: dict[Literal["torchvision_resnet50", "torchvision_vgg19"], Path] = Field(default_factory=dict)
