@@ -126,10 +126,9 @@ def exchange_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
         here, half = at[target], at["gamma 0.5"]
         rows.append({
             "Loss": labels.experiments[name].label, "Network": state, "λ for the Ψ": _over_seeds(here["lambda"]),
-            "Γ there": _over_seeds(here["gamma_output"], share_text),
-            "Γ of the weights": _over_seeds(here["gamma_weights"], share_text),
-            "Ψ of equal gradients": _over_seeds(half["psi_alg2"], share_text),
-            "Rate, output": _over_seeds(some["rate_output"]),
+            "Γ there": _over_seeds(here["gamma_output"], _share),
+            "Γ of the weights": _over_seeds(here["gamma_weights"], _share),
+            "Ψ of equal gradients": _over_seeds(half["psi_alg2"], _share), "Rate, output": _over_seeds(some["rate_output"]),
             "Rate, weights": _over_seeds(some["rate_weights"]), "VQGAN's λ": _over_seeds(at["vqgan"]["lambda"])})
     return save_table(labels, table, "exchange", "What a weight is worth: λ at which Ψ (Algorithm 2) is "
                       f"{labels.target_psi:g}, the perceptual share Γ of the gradient there, at the output (EnCodec's "
@@ -142,7 +141,7 @@ def _over_seeds(values: pd.Series, text: Callable[[float], str] = number) -> str
     return spread(values.mean(), values.min(), values.max(), text)
 
 
-def share_text(value: float) -> str:
+def _share(value: float) -> str:
     """Three digits of what is left to 0 or 1: '0.9983', '0.0512'."""
     if not 0 < value < 1:
         return f"{value:g}"

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from lib.perceptual import TARGET_PSI
-from lib.report.exchange import share_text
 from lib.report.figures import STYLE, new_figure, save_figure
 from lib.report.labels import Labels
 from lib.report.odds import odds, shares_on
@@ -107,6 +106,13 @@ def presets_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
 def _from_to(table: pd.DataFrame, share: str) -> list[str]:
     return [f"{share_text(start)} to {share_text(end)}" if start != end else share_text(start)
             for start, end in table[[f"{share}_start", f"{share}_end"]].itertuples(index=False)]
+
+
+def share_text(share: float) -> str:
+    """Three digits of what is left to 0 or 1: '0.91', '2.3e-7', '1 − 4e-6'."""
+    if 1e-3 <= share <= 0.999 or share in (0, 1):
+        return f"{share:.3g}"
+    return number(share) if share < 0.5 else f"1 − {number(1 - share)}"
 
 
 def _notes(table: pd.DataFrame, columns: tuple[str, ...], words: tuple[str, ...]) -> list[str]:

@@ -170,6 +170,8 @@ def _of_seed(row: Row, found: pd.DataFrame, trained: Trained, seed: int) -> dict
 def _mean(column: str, values: pd.Series) -> float:
     """Over seeds: of shares by their odds, of weights geometric."""
     values = values.to_numpy(float)
+    if (values == values[0]).all():
+        return float(values[0])
     if column.startswith(("psi_", "gamma_")):
         if not ((values > 0) & (values < 1)).all():
             return float(values.mean())

@@ -112,12 +112,16 @@ def _standing(theirs: LossConfiguration, ours: LossConfiguration, encoder: Encod
     """In words what stood in for a loss's own encoder, weights and layers; empty if nothing did."""
     if ours.encoder is None:
         return ""
-    own = theirs.encoder == ours.encoder and theirs.layer_names == ours.layer_names
+    own = (theirs.encoder, theirs.weights, theirs.layer_names) == (ours.encoder, ours.weights, ours.layer_names)
     tuned = "the Medical encoder of this study" if ours.weights == "Medical" else ""
     origin = tuned or {"package": "the packaged trunk", "keras": "ImageNet (Keras)"}.get(str(encoder.weights), "a file")
     if own and not tuned and encoder.weights != "package":
         return ""
     at = "" if theirs.layer_names == ours.layer_names else f" at {', '.join(ours.layer_names)}"
     of = "" if theirs.layer_names == ours.layer_names else f" at {', '.join(theirs.layer_names)}"
-    why = "whose weights are not public" if theirs.weights == "Medical" else "whose weights cannot be had offline"
+    why = "whose weights cannot be had offline"
+    if theirs.weights == "Medical":
+        why = "whose weights are not public"
+    elif theirs.encoder.startswith("torchvision"):
+        why = "of which no file was brought"
     return f"{ours.encoder} ({origin}){at} for {theirs.encoder}{of}, {why}"
