@@ -93,7 +93,7 @@ def presets() -> dict[str, Preset]:
             ADVERSARIAL,
         ),
         "Mahmoud-2023-ssl": Preset(
-            "Mahmoud et al. [8], structurally sensitive",
+            "Mahmoud et al. [8], with SSL",
             "Comput. Mater. Contin. 75(2), 2023; the term: You et al. 2018, doi:10.1109/ACCESS.2018.2858196",
             _vgg(pixel="l1", pixel_weight=0.11, pixel_more={"ssim": 0.89}),
             "abstract",

@@ -46,10 +46,10 @@ def figure_presets(labels: Labels, table: pd.DataFrame, margin: float) -> Path:
     axes[2].axvline(0, color="0.5", linewidth=0.7, zorder=0)
     axes[2].scatter(shown["ssim"] - control, shown.index, c=_colours(shown), marker="D", s=16, edgecolors="0.25",
                     linewidths=0.4)
-    axes[2].set_title("SSIM − that of MSE alone")
+    axes[2].set_title("SSIM − that of\nMSE alone")
     papers = shown["reference"].str.startswith(PAPERS)
     names = shown["reference"].where(~papers, shown["preset"] + ", this paper")
-    axes[0].set_yticks(shown.index, names)
+    axes[0].set_yticks(shown.index, names + ", λ " + shown["lambda_used"].map(number))
     axes[0].set_ylim(len(shown) - 0.5, -0.5)
     for panel in axes:
         panel.grid(axis="y", color="0.93", linewidth=0.6)
