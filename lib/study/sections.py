@@ -235,7 +235,8 @@ class Supplement(Section):
 
     ``autoencoder``: of SACNN's loss. ``networks``: weights of torchvision's networks that the user brings (.npz or
     .safetensors), for the losses of the literature that have them; without, another network stands in. ``adversarial``:
-    whether a critic trains with the losses of the literature whose adversarial term is known (three times the work)."""
+    whether a critic trains with the losses of the literature whose adversarial term is known (three times the work).
+    ``preset_seeds``: from how many seeds these losses are trained (None: ``seeds``)."""
 
     pairs: Positive = 64
     seeds: Positive = 2
@@ -243,4 +244,5 @@ class Supplement(Section):
     arms: Positive | None = None
     autoencoder: Autoencoder = Autoencoder()
     adversarial: bool = False
+    preset_seeds: Positive | None = None
     networks: dict[Literal["torchvision_resnet50", "torchvision_vgg19"], Path] = Field(default_factory=dict)
