@@ -20,6 +20,7 @@ Pixel = Literal["mse", "l1", "huber", "charbonnier", "ssim"]
 Reduction = Literal["mean", "sum", "positions"]
 Features = Literal["plain", "unit"]
 Rounding = Literal["exact", "decade"]
+BEFORE = ":before"  # after a layer's name: what its activation takes
 
 
 @dataclass(frozen=True)

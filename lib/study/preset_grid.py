@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from lib.perceptual import presets
-from lib.perceptual.configuration import LossConfiguration
-from lib.perceptual.encoders import BEFORE
+from lib.perceptual.configuration import BEFORE, LossConfiguration
 from lib.perceptual.literature import Preset
 from lib.perceptual.literature import presets as literature
 from lib.study.config import KERAS_IMAGENET, SACNN, Study
