@@ -23,12 +23,12 @@ def encoder() -> keras.Model:
     return keras.Model(image, keras.layers.Conv2D(3, 3, activation="relu", kernel_initializer=kernels)(image))
 
 
-def denoiser(encoder: keras.Model, adversarial: Adversarial | None) -> Denoiser:
+def denoiser(encoder: keras.Model, adversarial: Adversarial | None, eagerly: bool = False) -> Denoiser:
     image, kernels = keras.Input((None, None, 1)), keras.initializers.GlorotUniform(seed=2)
     network = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same", kernel_initializer=kernels)(image))
     loss = TotalLoss(LossConfiguration("vgg16", None, ("features",), pixel="l1"), 0.3, encoder)
     made = Denoiser(network, loss) if adversarial is None else AdversarialDenoiser(network, loss, adversarial, SIZE, seed=4)
-    made.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
+    made.compile(keras.optimizers.Adam(1e-2), jit_compile=False, run_eagerly=eagerly)
     made.build((None, SIZE, SIZE, 1))
     made.optimizer.build(made.trainable_variables)
     return made
@@ -72,7 +72,7 @@ def test_an_adversarial_term_of_no_weight_changes_nothing(encoder):
 
 def test_an_adversarial_term_moves_the_network_and_a_training_goes_on_as_it_was(encoder, tmp_path):
     settings = Adversarial(weight=5.0, channels=2, critic_steps=1, lr=1e-2)
-    whole, part, rest = (denoiser(encoder, settings) for _ in range(3))
+    whole, part, rest = (denoiser(encoder, settings, eagerly=True) for _ in range(3))  # which is faster for few steps
     before = [weight.copy() for weight in whole.unet.get_weights()]
     fit(whole)
     fit(part, 0, 2)
