@@ -32,7 +32,9 @@ class Supplement(Section):
     from which the noise's spectrum and a lesion's transfer are measured.
 
     ``autoencoder``: of SACNN's loss. ``networks``: weights of torchvision's networks that the user brings (.npz or
-    .safetensors), for the losses of the literature that have them; without, another network stands in."""
+    .safetensors), for the losses of the literature that have them; without, another network stands in. ``adversarial``:
+    whether a critic trains with the losses of the literature whose adversarial term is known (three times the work).
+    ``preset_seeds``: from how many seeds these losses are trained (None: ``seeds``)."""
 
     pairs: Positive = 64
     atlas_pairs: Positive = 32
@@ -44,6 +46,8 @@ class Supplement(Section):
     arms: Positive | None = None
     observer_pairs: Positive = 200
     autoencoder: Autoencoder = Autoencoder()
+    adversarial: bool = False
+    preset_seeds: Positive | None = None
     networks: dict[Literal["torchvision_resnet50", "torchvision_vgg19"], Path] = Field(default_factory=dict)
 
     @model_validator(mode="after")
