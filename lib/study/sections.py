@@ -225,7 +225,7 @@ class Supplement(Section):
     that differ, and how many arms of a loss (None: all; to try the way in little time).
 
     ``observer_pairs``: images with and without a lesion, of all test patients together, that the observer of S6 rates, and
-    from which the noise's spectrum and a lesion's transfer are measured."""
+    from which the noise's spectrum and a lesion's transfer are measured; more where they are too few to train it."""
 
     pairs: Positive = 64
     seeds: Positive = 2
