@@ -1,9 +1,11 @@
 """S6: noise, sharpness and detectability of the test slices after each network, as medical physicists measure them."""
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import keras
 import numpy as np
 import pandas as pd
 
@@ -18,15 +20,15 @@ from lib.metrics.fidelity import vif
 from lib.metrics.image_quality import window_metrics
 from lib.metrics.regions import MIN_PIXELS, body, inner, soft_tissue
 from lib.metrics.task_transfer import FREQUENCIES, frequency_at, from_disc, from_front, profile, transfer
+from lib.networks.unet import unet
+from lib.networks.vgg import load_weights
 from lib.simulation.contents import SIMULATED_CONTENTS
 from lib.simulation.truth import Acquisition, noise_free_slice
-from lib.stages.evaluate import KEYS, LDCT, network
+from lib.stages.evaluate import KEYS, LDCT
 from lib.stages.scenes import CORE, LESION_MM, Scene, scenes
 from lib.study.config import Study
 from lib.study.runs import Run
-
-if TYPE_CHECKING:
-    import keras
+from lib.study.sections import UNet
 
 NDCT: Final = "ndct"  # the target itself, measured like an experiment
 LESION_HU: Final = -12.0  # of the lesion against its organ: neither sure to be seen at the low dose nor lost
@@ -67,10 +69,31 @@ def measured(study: Study) -> dict[tuple[str, int | None], Measured]:
     slices = by_series(test, 1)
     known = scenes(study, slices)
     inputs: list[Run | str] = [NDCT, LDCT, *study.runs()]
-    return {(each, None) if isinstance(each, str) else tuple(each): _measured(study, each, slices, known) for each in inputs}
+    networks = _Networks(study.unet)
+    return {(each, None) if isinstance(each, str) else tuple(each): _measured(study, each, slices, known, networks)
+            for each in inputs}
 
 
-def _measured(study: Study, run: Run | str, slices: pd.DataFrame, known: Mapping[str, Scene]) -> Measured:
+class _Networks:
+    """One network for slices and one for crops, whose weights are set to those of each run: none is traced twice, and none
+    sees two shapes (Keras would trace unknown sides then, which its bilinear interpolation refuses)."""
+
+    def __init__(self, settings: UNet):
+        self.settings = settings
+
+    @cached_property
+    def pair(self) -> list[keras.Model]:
+        return [unet(**self.settings.architecture, seed=0) for _ in range(2)]
+
+    def of(self, weights: Path) -> list[keras.Model]:
+        """The two with these weights."""
+        for network in self.pair:
+            load_weights(network, weights)
+        return self.pair
+
+
+def _measured(study: Study, run: Run | str, slices: pd.DataFrame, known: Mapping[str, Scene],
+              networks: _Networks) -> Measured:
     """Of one run, measured or read."""
     paths, name = study.paths, run if isinstance(run, str) else run.file
     table, curves = (paths.image_quality / f"{name}{ending}" for ending in (".csv", ".npz"))
@@ -83,9 +106,7 @@ def _measured(study: Study, run: Run | str, slices: pd.DataFrame, known: Mapping
                 {"cohort": study.cohort.division, "unet": study.unet}, contents, [table, curves])
     if not step.is_current():
         with step.making(run=str(run)):
-            # one network for slices and one for crops: a second shape makes Keras trace unknown sides, which its bilinear
-            # interpolation refuses
-            whole, crops = (None if isinstance(run, str) else network(study.unet, paths.weights(run)) for _ in range(2))
+            whole, crops = (None, None) if isinstance(run, str) else networks.of(paths.weights(run))
             rows, edges = _slices(slices, paths.volumes, known, whole, target=run == NDCT)
             found = {} if not known else _lesions(slices, known, crops, target=run == NDCT)._asdict()
             write_csv(table, pd.concat([slices[KEYS], pd.DataFrame(rows)], axis=1))
@@ -96,13 +117,13 @@ def _measured(study: Study, run: Run | str, slices: pd.DataFrame, known: Mapping
         return Measured(pd.read_csv(table), kept["edges"], lesions)
 
 
-def _slices(slices: pd.DataFrame, store: Path, known: Mapping[str, Scene], unet: "keras.Model | None",
+def _slices(slices: pd.DataFrame, store: Path, known: Mapping[str, Scene], network: keras.Model | None,
             target: bool) -> tuple[list[dict[str, float]], np.ndarray]:
     """Each slice after a network, or the input or the target itself: a row, and its edge's transfer."""
     rows, edges = [], []
     for row in slices.to_dict("records"):
         ldct, ndct = (open_volume(store, row[dose]).slice(row["index"]).astype(np.float32) for dose in ("ldct", "ndct"))
-        image = ndct if target else ldct if unet is None else denoise(unet, ldct)
+        image = ndct if target else ldct if network is None else denoise(network, ldct)
         free, object_hu = None, None
         if scene := known.get(row["patient"]):
             here = slices[slices["patient"] == row["patient"]]
@@ -146,12 +167,12 @@ def measure_slice(image_hu: np.ndarray, ndct_hu: np.ndarray, pixel_mm: float, fr
                     "edge_f50_per_mm": frequency_at(0.5, edge)}, edge
 
 
-def _lesions(slices: pd.DataFrame, known: Mapping[str, Scene], unet: "keras.Model | None", target: bool) -> Lesions:
+def _lesions(slices: pd.DataFrame, known: Mapping[str, Scene], network: keras.Model | None, target: bool) -> Lesions:
     """Every patient's."""
     def work(crops: np.ndarray) -> np.ndarray:
-        if unet is None:
+        if network is None:
             return crops
-        return np.concatenate([denoise(unet, crops[start : start + BATCH]) for start in range(0, len(crops), BATCH)])
+        return np.concatenate([denoise(network, crops[start : start + BATCH]) for start in range(0, len(crops), BATCH)])
 
     pixels = slices.drop_duplicates("patient").set_index("patient")["pixel_mm"]
     found = [measure_scene(scene.full if target else scene.low, scene, pixels[patient], work)

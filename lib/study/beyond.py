@@ -29,7 +29,7 @@ class Supplement(Section):
     (Keras names; None: all).
 
     ``observer_pairs``: images with and without a lesion, of all test patients together, that the observer of S6 rates, and
-    from which the noise's spectrum and a lesion's transfer are measured.
+    from which the noise's spectrum and a lesion's transfer are measured; more where they are too few to train it.
 
     ``autoencoder``: of SACNN's loss. ``networks``: weights of torchvision's networks that the user brings (.npz or
     .safetensors), for the losses of the literature that have them; without, another network stands in. ``adversarial``:
