@@ -18,7 +18,7 @@ from .psi import TARGET_PSI, decade, lambda_star, psi, psi_algorithm2
 if TYPE_CHECKING:
     from .balance import Calibration, calibrate, pair_losses
     from .encoders import encoder
-    from .lint import lint
+    from .linter import lint
     from .losses import PerceptualLoss, TotalLoss
     from .measure import exchange
     from .metrics import GradientShare, PerceptualInfluence
@@ -33,7 +33,7 @@ __all__ = [
 ]  # fmt: skip
 
 _KERAS = {
-    "Calibration": "balance", "calibrate": "balance", "pair_losses": "balance", "encoder": "encoders", "lint": "lint",
+    "Calibration": "balance", "calibrate": "balance", "pair_losses": "balance", "encoder": "encoders", "lint": "linter",
     "PerceptualLoss": "losses", "TotalLoss": "losses", "exchange": "measure", "GradientShare": "metrics",
     "PerceptualInfluence": "metrics", "WeightedSum": "weighted",
 }  # fmt: skip

@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 def _lint(chosen: argparse.Namespace) -> Any:
     configuration = _configuration(chosen.loss)
     model, pairs = _model(chosen.model), _pairs(chosen.pairs)
-    from .lint import lint
+    from .linter import lint
     from .losses import pixel_term
 
     if configuration.pixel is None:
@@ -114,7 +114,8 @@ def _pairs(path: Path) -> tuple:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError(f"it is one array, expected an .npz with {' and '.join(ARRAYS)}")
             if missing := [name for name in ARRAYS if name not in file]:

@@ -1,4 +1,4 @@
-"""The single checks of :mod:`.lint`: each takes what was measured, and says what is wrong, and what it cannot know.
+"""The single checks of :mod:`.linter`: each takes what was measured, and says what is wrong, and what it cannot know.
 
 A limit stands beside the reason for it.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from .configuration import LossConfiguration
-from .encoders import ARCHITECTURES, SDS_RGB
+from .encoders import ARCHITECTURES, MEANS_RGB, SDS_RGB
 from .findings import Finding, Severity
 
 SPAN = 2.0  # of images said to lie in [0, 1]: more is another unit (HU, grey levels)
@@ -20,6 +20,7 @@ SCALE = (2.0, 10.0)  # factor off the range of the training: preprocessings them
 DEGREE = 0.1  # by which the power of a loss may change: ImageNet's VGG-16 has .03 in [0, 255] and .5 to 1.3 in [0, 1]
 BOUNDED = 0.5  # a power below this is no longer a loss of differences: its scale cannot be seen
 EXPONENT = 0.25  # half of the smallest step that there is, from a mean (0) to a norm (1/2) to a sum (1)
+SIDE = 96  # pixels: six cells of the deepest layer of a VGG
 NEAR, WRONG = 1e-3, 1e-2  # of an output's span: at its bound, where a sigmoid has 0.4 % of its slope; not where it should be
 SATURATED = (0.1, 0.5)  # share of the elements: visible; most
 DECADE = 1.0  # the paper rounds lambda to powers of ten: a decade outside what both conventions give is no rounding
@@ -60,34 +61,44 @@ def known_range(name: str, loss: LossConfiguration, images: np.ndarray) -> list[
     return []
 
 
-def power(loss: Callable, targets: Any, scale: float) -> float:
-    """By which power a loss between a target and its mean image grows with the scale of both, at ``scale``: 2 of squares."""
+def power(loss: Callable, targets: Any, scale: float, centre: Any = 0.0) -> float:
+    """By which power a loss between a target and its mean image grows with the scale of both about ``centre``, where that is
+    ``scale``: 2 of squares."""
     flat = ops.broadcast_to(ops.mean(targets, axis=(1, 2), keepdims=True), ops.shape(targets))
-    sums = [as_trained(loss, factor * scale * targets, factor * scale * flat) for factor in (1.0, 1.1)]
+    both = [
+        [centre + factor * scale * (each - centre) for each in (targets, flat)]
+        for factor in (1.0, 1.1)
+    ]  # fmt: skip
+    sums = [as_trained(loss, *each) for each in both]
     return math.log(sums[1] / sums[0]) / math.log(1.1) if min(sums) > 0 else math.nan
 
 
 def response(name: str, loss: Callable, targets: Any) -> tuple[list[Finding], list[str]]:
     """What scaling says of a loss's range when nothing else is known: a network of ReLUs that was trained on [0, 255] has
-    biases of no weight there (the loss has one power, 2 for squares), and of much weight in [0, 1].
+    biases of no weight there (the loss has one power, 2 for squares), and of much weight in [0, 1]. Scaled about 0, about
+    ImageNet's mean and about 0.5, which a preprocessing may take off.
 
     It sees images that are too small for their network, by the power that changes on the way to 255 times as large. It
     cannot see images that are too large, nor a loss that does not grow with its images (SSIM, normalised features); and
-    a network that was trained on small values (torchvision's, standardised) looks as one that sees too small ones.
+    a network that was trained on small values (torchvision's, standardised) may look as one that sees too small ones.
     """
     flat = ops.broadcast_to(ops.mean(targets, axis=(1, 2), keepdims=True), ops.shape(targets))
     here, shifted = as_trained(loss, targets, flat), as_trained(loss, targets - flat, ops.zeros_like(flat))
     if abs(here - shifted) <= 1e-3 * here:
         return [], []  # it knows differences only: no network, and no range
-    powers = [power(loss, targets, scale) for scale in (1.0, 16.0, 255.0)]
-    if not np.isfinite(powers).all() or powers[-1] < BOUNDED:
-        return [], [f"range: {name} does not grow with its images (power {powers[-1]:.2g}), its scale cannot be seen"]
-    change = max(powers) - min(powers)
-    if change <= DEGREE:
-        return [], []
-    what = f"{name} grows with its images' scale by the power {powers[0]:.2f} here and {powers[-1]:.2f} at 255 times that"
+    unit = 255.0 if float(ops.convert_to_numpy(ops.max(targets))) > SPAN else 1.0
+    mean = np.array(MEANS_RGB, np.float32) if targets.shape[-1] == 3 else np.mean(MEANS_RGB, dtype=np.float32)
+    best: list[float] = []
+    for centre in (0.0, unit * mean, unit * 0.5):
+        powers = [power(loss, targets, scale, centre) for scale in (1.0, 16.0, 255.0)]
+        if not np.isfinite(powers).all() or powers[-1] < BOUNDED:
+            return [], [f"range: {name} does not grow with its images (power {powers[-1]:.2g}), its scale cannot be seen"]
+        if np.ptp(powers) <= DEGREE:
+            return [], []
+        best = powers if not best or np.ptp(powers) < np.ptp(best) else best
+    what = f"{name} grows with its images' scale by the power {best[0]:.2f} here and {best[-1]:.2f} at 255 times that"
     remedy = "if its network was trained on [0, 255] (keras.applications), multiply by 255; right if on small values"
-    return [Finding("range", "warning", what, change, remedy)], []
+    return [Finding("range", "warning", what, float(np.ptp(best)), remedy)], []
 
 
 def as_trained(loss: Callable, targets: Any, predictions: Any) -> float:
@@ -96,19 +107,25 @@ def as_trained(loss: Callable, targets: Any, predictions: Any) -> float:
 
 
 def growth(loss: Callable, targets: Any, predictions: Any) -> tuple[float, float]:
-    """By which power a loss grows with the number of pixels (images and their mirror images side by side, 2 x 2), and of
-    images in a batch: 0 of a mean, 1 of a sum, 1/2 of a norm."""
+    """By which power a loss grows with the number of pixels, and of images in a batch: 0 of means, 1 of sums, 1/2 of norms.
+
+    Of one image, at most ``SIDE`` a side, and its mirror images side by side: so many of them, and four times as many. What
+    an encoder does at borders hardly counts in images of that size.
+    """
 
     def mirrored(each: Any) -> Any:
         each = ops.concatenate([each, ops.flip(each, axis=1)], axis=1)
         return ops.concatenate([each, ops.flip(each, axis=2)], axis=2)
 
-    def twice(each: Any) -> Any:
-        return ops.concatenate([each, each], axis=0)
+    def by_power(smaller: Sequence, larger: Sequence, times: int) -> float:
+        return math.log(as_trained(loss, *larger) / as_trained(loss, *smaller)) / math.log(times)
 
-    plain = as_trained(loss, targets, predictions)
-    pixels = math.log(as_trained(loss, mirrored(targets), mirrored(predictions)) / plain) / math.log(4)
-    return pixels, math.log(as_trained(loss, twice(targets), twice(predictions)) / plain) / math.log(2)
+    both = targets, predictions
+    one = [each[:1, :SIDE, :SIDE] for each in both]
+    while min(one[0].shape[1:3]) < SIDE:
+        one = [mirrored(each) for each in one]
+    pixels = by_power(one, [mirrored(each) for each in one], 4)
+    return pixels, by_power(both, [ops.concatenate([each, each], axis=0) for each in both], 2)
 
 
 def reduction(grown: Mapping[str, tuple[float, float]]) -> list[Finding]:
@@ -154,7 +171,7 @@ def lost_gradients(names: Sequence[str], values: np.ndarray, output: np.ndarray,
     found = []
     for place, name in enumerate(names):
         value, norm, inner = values[:, place], output[:, place], weights[:, place]
-        broken, lost = float(np.mean(~np.isfinite(norm))), float(np.mean((norm == 0) & (value > 0)))
+        broken, lost = float(np.mean(~np.isfinite(norm))), float(np.mean(norm[value > 0] == 0)) if value.any() else 0.0
         severity: Severity = "error"
         if not value.any():
             what, number, remedy = f"{name} is 0 for all {len(value)} pairs", 0.0, "compare the prediction with the target"
@@ -194,8 +211,11 @@ def grey(loss: LossConfiguration | None, images: np.ndarray) -> list[Finding]:
 
 
 def misplaced_lambda(lambda_: float, ends: Mapping[str, float]) -> list[Finding]:
-    """A lambda more than a decade outside what lies between the conventions: ``ends``, lambda by the share it gives."""
-    decades = {name: math.log10(lambda_ / end) if lambda_ > 0 else -math.inf for name, end in ends.items()}
+    """A lambda more than a decade outside what lies between the conventions: ``ends``, lambda by the share it gives. 0 is a
+    lambda that is still to be chosen."""
+    if lambda_ == 0:
+        return []
+    decades = {name: math.log10(lambda_ / end) for name, end in ends.items()}
     outside = max(min(decades.values()), -max(decades.values()))  # beyond the further one; negative between them
     if outside <= DECADE:
         return []

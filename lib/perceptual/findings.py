@@ -23,7 +23,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`~.lint.lint` found: an iterable of :class:`Finding`, true if there are any."""
+    """What :func:`~.linter.lint` found: an iterable of :class:`Finding`, true if there are any."""
 
     findings: list[Finding]
     measured: dict[str, float]  # what was measured on the way, by name

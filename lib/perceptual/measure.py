@@ -98,6 +98,8 @@ def gradients(model: Callable, losses: Losses, pairs: Iterable, weights: bool = 
 def meter(model: Callable, losses: Losses, weights: bool = True) -> Callable[[Iterable], Gradients]:
     """:func:`gradients` of one model and its losses as a function of pairs: a graph that is made once, and measures the
     model in every state that its weights are set to."""
+    if isinstance(model, keras.Model) and not model.built:
+        raise ValueError("model: its weights are not there yet, call it on some images first")
     if weights and not getattr(model, "trainable_variables", None):
         raise ValueError("model: it has no trainable weights; weights=False measures losses and gradients at the output")
     measured = step(model, losses, weights)

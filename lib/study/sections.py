@@ -218,6 +218,18 @@ class Statistics(Section):
     margin: Annotated[float, Field(gt=0)] = 0.002
 
 
+class Photographs(Section):
+    """The example outside CT: ``patches`` of ``patch_size`` a side, drawn from each seed, train a small network with MSE
+    alone for ``pilot_epochs``, then for ``epochs`` with each lambda; test photographs are cut to ``size``."""
+
+    patch_size: Annotated[int, Field(ge=16, multiple_of=2)] = 32
+    patches: Positive = 256
+    batch: Positive = 8
+    pilot_epochs: Positive = 12
+    epochs: Positive = 4
+    size: Annotated[int, Field(ge=32, le=300, multiple_of=2)] = 256
+
+
 class Supplement(Section):
     """What the analyses beyond the paper measure. ``pairs``: of training patches, of whose losses gradients are computed.
 
@@ -228,3 +240,4 @@ class Supplement(Section):
     seeds: Positive = 2
     training: dict[str, Any] = Field(default_factory=dict)
     arms: Positive | None = None
+    photographs: Photographs = Photographs()

@@ -24,7 +24,7 @@ from .findings import Finding, Report
 from .gradients import failures, forward
 from .losses import PerceptualLoss, TotalLoss
 from .measure import Gradients, gradients, step
-from .pairs import batches, first_line, for_losses, function_of, per_image, require_values
+from .pairs import batches, first_line, fitting, for_losses, function_of, per_image, require_values
 
 PAIRS = 10
 FEW = 4  # of them where images are changed, and losses computed a dozen times
@@ -62,10 +62,10 @@ def lint(loss_a: Callable, loss_b: Callable, model: keras.Model, pairs: Iterable
         loss_b = loss_b.perceptual
     if lambda_ is not None and not 0 <= lambda_ < math.inf:
         raise ValueError(f"lambda_: {lambda_} is no weight, expected 0 or a positive number")
+    losses = dict(zip(NAMES, (loss_a, loss_b), strict=True))
+    some = [*fitting(model, _first(pairs))]
     if not getattr(model, "trainable_variables", None):
         raise ValueError("model: it has no trainable weights, there is nothing to train")
-    losses = dict(zip(NAMES, (loss_a, loss_b), strict=True))
-    some = _first(pairs)
     each_image = [per_image(loss, name) for name, loss in losses.items()]
     found = gradients(model, lambda y, f: [each(y, f) for each in each_image], for_losses(losses, some))
     require_values(found.values, NAMES)
@@ -133,8 +133,9 @@ class _Linted:
             mean = float(values[: len(targets)].mean())
             scales[name] = checks.as_trained(loss, targets, outputs) / mean if mean else 1.0
             try:
-                if checks.as_trained(loss, targets[:FEW], outputs[:FEW]) > 0:
-                    grown[name] = checks.growth(loss, targets[:FEW], outputs[:FEW])
+                if mean:
+                    first = int(np.flatnonzero(values[: len(targets)])[0])
+                    grown[name] = checks.growth(loss, *(each[first : first + FEW] for each in (targets, outputs)))
             except failures() as error:
                 self.unchecked.append(f"reduction: {name} takes images of this size only ({first_line(error)})")
         for name, powers in grown.items():
