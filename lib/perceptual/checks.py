@@ -19,7 +19,7 @@ LEVELS = 2 / 255  # all images together span less than two grey levels: divided 
 SCALE = (2.0, 10.0)  # factor off the range of the training: preprocessings themselves differ by less; ten is a decade
 DEGREE = 0.1  # by which the power of a loss may change: ImageNet's VGG-16 has .03 in [0, 255] and .5 to 1.3 in [0, 1]
 BOUNDED = 0.5  # a power below this is no longer a loss of differences: its scale cannot be seen
-EXPONENT = 0.25  # half of the smallest step that there is, from a mean (0) to a norm (1/2) to a sum (1)
+EXPONENT = 0.25  # half of the smallest step there is, from a mean (0) to a norm (1/2) to a sum (1); borders make .2 at most
 SIDE = 96  # pixels: six cells of the deepest layer of a VGG
 NEAR, WRONG = 1e-3, 1e-2  # of an output's span: at its bound, where a sigmoid has 0.4 % of its slope; not where it should be
 SATURATED = (0.1, 0.5)  # share of the elements: visible; most
@@ -228,10 +228,10 @@ def misplaced_lambda(lambda_: float, ends: Mapping[str, float]) -> list[Finding]
     ]
 
 
-def cost(alone: float, both: float) -> list[Finding]:
+def cost(first: float, both: float) -> list[Finding]:
     """Seconds of a step, forward and back, without and with the second loss."""
-    if both / alone <= COST:
+    if both / first <= COST:
         return []
-    what = f"a step takes {1e3 * both:.3g} ms with loss_b and {1e3 * alone:.3g} ms without, {both / alone:.1f} times as long"
+    what = f"a step takes {1e3 * both:.3g} ms with loss_b and {1e3 * first:.3g} ms without, {both / first:.1f} times as long"
     remedy = "take a shallower layer or smaller patches, or compute the targets' features once"
-    return [Finding("cost", "warning", what, both / alone, remedy)]
+    return [Finding("cost", "warning", what, both / first, remedy)]

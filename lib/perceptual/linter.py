@@ -164,13 +164,13 @@ class _Linted:
     def _cost(self, lambda_: float) -> None:
         a, b = self.losses.values()
 
-        def alone(y: Any, f: Any) -> list:
+        def first(y: Any, f: Any) -> list:
             return [_values(a, y, f)]
 
         def both(y: Any, f: Any) -> list:
             return [_values(a, y, f) + lambda_ * _values(b, y, f)]
 
-        seconds = [self._seconds(losses) for losses in (alone, both)]
+        seconds = [self._seconds(losses) for losses in (first, both)]
         self.measured |= {"seconds_with_loss_a": seconds[0], "seconds_with_both": seconds[1]}
         self.findings += checks.cost(*seconds)
 

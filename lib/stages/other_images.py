@@ -196,8 +196,8 @@ def _fit(model: keras.Model, loss: Any, inputs: np.ndarray, targets: np.ndarray,
 
 
 def scorer(targets: np.ndarray, encoder: keras.Model) -> Callable:
-    """A function of images (n, rows, columns, 3) that makes a row for each: PSNR (dB), SSIM, the perceptual loss, -10 log10 of
-    it (dB), the shift of the mean (grey levels of 255), and the energy of gradients by that of the target."""
+    """A function of images (n, rows, columns, 3) that makes a row for each: PSNR (dB), SSIM, the perceptual loss and its
+    -10 log10 (dB), the shift of the mean (grey levels of 255), and the energy of gradients by that of the target."""
     known = encoder(targets)
 
     def slopes(image: np.ndarray) -> float:

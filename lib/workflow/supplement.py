@@ -64,4 +64,13 @@ def _rules(new: StagesOf) -> Analysis | None:
         "supplement/S2_rules"))
 
 
-ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (_exchange, _rules)
+def _other_images(new: StagesOf) -> Analysis:
+    folder = new.study.paths.supplement
+    return Analysis([], new.notebook(
+        "S8_other_images", ["encoder", "supplement.photographs", "supplement.seeds", "seeds", "statistics"],
+        [new.study.paths.manifest],
+        [*new.table("other_images", folder), *new.table("claims_S8", folder), *new.figure("other_images", folder)],
+        "supplement/S8_other_images"))
+
+
+ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (_exchange, _rules, _other_images)
