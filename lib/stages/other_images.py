@@ -98,22 +98,17 @@ def colour_encoder(trunk: keras.Model, layer: str) -> keras.Model:
     return encoder
 
 
-def other_images_step(study: Study) -> Step:
-    """What the example depends on."""
-    folder, context = study.paths.artifacts / "other_images", study.weights("ImageNet")
-    return Step("photographs", folder / "stamp.json", {"lib.stages.other_images"},
-                {"photographs": study.supplement.photographs, "seeds": study.seeds[: study.supplement.seeds]},
-                {"weights": vgg.weights_key(study.encoder.architecture, context)},
-                [folder / name for name in ("scores.csv", "courses.csv", "worth.csv", "reports.json", "examples.npz")])
-
-
 def measured(study: Study) -> Found:
     """The whole example, for ``study.supplement.seeds`` seeds, done once and kept."""
-    step = other_images_step(study)
+    folder, settings = study.paths.artifacts / "other_images", study.supplement.photographs
+    architecture, weights = study.encoder.architecture, study.weights("ImageNet")
+    seeds = study.seeds[: study.supplement.seeds]
+    step = Step("photographs", folder / "stamp.json", {"lib.stages.other_images"}, {"photographs": settings, "seeds": seeds},
+                {"weights": vgg.weights_key(architecture, weights)},
+                [folder / name for name in ("scores.csv", "courses.csv", "worth.csv", "reports.json", "examples.npz")])
     if not step.is_current():
-        trunk = vgg.trunk(study.encoder.architecture, study.weights("ImageNet"))
         with step.making():
-            made = _measure(trunk, study.supplement.photographs, study.seeds[: study.supplement.seeds])
+            made = _measure(vgg.trunk(architecture, weights), settings, seeds)
             for path, table in zip(step.outputs, made[:3], strict=False):
                 write_csv(path, table)
             write_json(step.outputs[3], made.reports)
