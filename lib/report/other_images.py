@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import skimage
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from lib.report.figures import STYLE, new_figure, picture, save_figure
 from lib.report.influence_tables import spread
@@ -23,7 +24,6 @@ WORDS: Final = {"target": "target", BICUBIC: "bicubic", MSE: "MSE, λ = 0", GAMM
                 PSI: PSI.replace("psi ", "Ψ = ")}
 COLOURS: Final = {MSE: "#000000", GAMMA: "#0072b2", PSI: "#d55e00"}
 ZOOM: Final = 64  # pixels of the example that are shown
-ASKED: Final = {"psnr": "PSNR (dB)", "ssim": "SSIM", "pl_db": "feature distance (dB)"}
 PARTS: Final = ("commit ", "config ", "ImageNet")  # of a provenance line, that hold for photographs, too
 
 
@@ -52,14 +52,16 @@ def figure_other_images(labels: Labels, scores: pd.DataFrame, courses: pd.DataFr
         picture(panel, image[top : top + ZOOM, left : left + ZOOM], (0, 1), WORDS[name], interpolation="nearest")
     axes = below.subplots(1, 4)
     base = scores[scores["experiment"] == BICUBIC].set_index("patient")
-    for panel, (column, title) in zip(axes, {"psnr": "PSNR (dB)", "pl_db": "features (dB)"}.items(), strict=False):
+    for panel, (column, title) in zip(axes, {"psnr": "PSNR", "pl_db": "features"}.items(), strict=False):
         _gains(panel, scores, base, column)
-        panel.set_title(f"{title}, over bicubic")
-    for panel, column, title in zip(axes[2:], ("psi", "gamma"), ("Ψ", "Γ at the output"), strict=True):
+        panel.set(title=f"{title}, over bicubic", ylabel="dB")
+    for panel, column, title in zip(axes[2:], ("psi", "gamma"), ("Ψ", "Γ"), strict=True):
         for (arm, _), some in courses[courses["experiment"] != MSE].groupby(["experiment", "seed"]):
             panel.plot(some["epoch"], some[column], color=COLOURS[arm], marker=".", linewidth=0.9)
-        panel.set(title=f"{title}, logged by fit", xlabel="epoch", ylim=(0, 1.02),
+        panel.set(title=f"{title} in the log of fit", xlabel="epoch", ylim=(0, 1.02),
                   xticks=range(1, int(courses["epoch"].max()) + 1))
+    handles = [Line2D([], [], color=colour, marker="o", markersize=3, label=WORDS[arm]) for arm, colour in COLOURS.items()]
+    below.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return save_figure(labels, figure, "other_images")
 
 
@@ -70,8 +72,7 @@ def _gains(panel: Axes, scores: pd.DataFrame, base: pd.DataFrame, column: str) -
         panel.plot(np.full(len(gains), place), gains, "o", color=COLOURS[arm], markersize=3, fillstyle="none")
         panel.hlines(gains.mean(), place - 0.3, place + 0.3, color=COLOURS[arm])
     panel.axhline(0, color="0.6", linewidth=0.7, linestyle=":")
-    panel.set_xticks(range(len(ARMS)), [WORDS[arm].replace(", ", "\n") for arm in ARMS])
-    panel.set_xlim(-0.6, len(ARMS) - 0.4)
+    panel.set(xticks=[], xlim=(-0.6, len(ARMS) - 0.4))
 
 
 def other_images_shown(labels: Labels, scores: pd.DataFrame, worth: pd.DataFrame) -> pd.DataFrame:
@@ -112,7 +113,7 @@ def other_images_claims(scores: pd.DataFrame, margin: float) -> pd.DataFrame:
 
     ``margin`` : in SSIM, under which two count as equal
     """
-    asked = [("ssim", "SSIM"), ("psnr", "dB of PSNR"), ("pl_db", "dB of feature distance")]
+    asked = [("ssim", "SSIM"), ("psnr", "PSNR"), ("pl_db", "dB of the features")]
     rows = []
     for first, other in ((GAMMA, MSE), (PSI, MSE), (GAMMA, PSI)):
         for metric, unit in asked:

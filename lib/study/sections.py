@@ -225,7 +225,7 @@ class Photographs(Section):
     patch_size: Annotated[int, Field(ge=16, multiple_of=2)] = 32
     patches: Positive = 256
     batch: Positive = 8
-    pilot_epochs: Positive = 12
+    pilot_epochs: Positive = 30
     epochs: Positive = 4
     size: Annotated[int, Field(ge=32, le=300, multiple_of=2)] = 256
 
