@@ -150,5 +150,14 @@ def _image_quality(new: StagesOf) -> Analysis:
         "supplement/S6_image_quality"))
 
 
+def _other_images(new: StagesOf) -> Analysis:
+    folder = new.study.paths.supplement
+    return Analysis([], new.notebook(
+        "S8_other_images", ["encoder", "supplement.photographs", "supplement.seeds", "seeds", "statistics"],
+        [new.study.paths.manifest],
+        [*new.table("other_images", folder), *new.table("claims_S8", folder), *new.figure("other_images", folder)],
+        "supplement/S8_other_images"))
+
+
 ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (
-    _exchange, _rules, _presets, _atlas, _passport, _image_quality)
+    _exchange, _rules, _presets, _atlas, _passport, _image_quality, _other_images)
