@@ -33,8 +33,8 @@ class Photographs(Section):
 class Supplement(Section):
     """What the analyses beyond the paper measure.
 
-    * Trainings of a grid: ``seeds`` (from how many of the study's), ``training`` (its fields that differ), ``arms`` (how many
-      of a loss; None: all; to try the way in little time).
+    * Trainings of a grid: ``seeds`` (from how many of the study's), ``training`` (its fields that differ), ``arms`` (how
+      many of a loss; None: all; to try the way in little time).
     * S1: ``pairs`` of training patches, of whose losses gradients are computed.
     * S3: ``autoencoder`` of SACNN's loss; ``networks``: weights of torchvision's networks that the user brings (.npz or
       .safetensors; without, another network stands in); ``adversarial``: whether a critic trains with the losses whose
