@@ -80,7 +80,8 @@ def measured_conventions() -> pd.DataFrame:
 
 def test_conventions_have_the_factors_of_algebra(measured_conventions):
     pairs, _, _ = measured_conventions
-    factors = convention_factors({5: Measured(pd.DataFrame(), pairs.assign(patient="A"))}).set_index(["convention", "layer"])
+    found = Measured(pd.DataFrame(), pairs.assign(patient="A", context="ImageNet"))
+    factors = convention_factors({5: found}).set_index(["convention", "layer"])
     for layer, elements in (("block1_conv1", 8 * 12 * 3), ("block2_conv1", 4 * 6 * 5)):
         for name, expected in ((conventions.SUM, 1 / elements), (conventions.UNIT, 255**2)):
             row = factors.loc[name, layer]
@@ -124,8 +125,8 @@ def made_up(seeds=(5, 6), noise=0.0) -> dict[int, Measured]:
                          "before ReLU"):
                 for layer in LAYERS:
                     factor = {"sum": 50.0, "[0, 1]": 1 / 65025, "before ReLU": 8.0}.get(name, 1.0)
-                    other += [{"state": state, "convention": name, "layer": layer, "patient": patient, "pixel": 2.0,
-                               "perceptual": factor, "algebra": {"sum": 0.02, "[0, 1]": 65025.0}.get(name, np.nan)}
+                    other += [{"state": state, "context": "ImageNet", "convention": name, "layer": layer,
+                               "patient": patient, "pixel": 2.0, "perceptual": factor, "algebra": {"sum": 0.02, "[0, 1]": 65025.0}.get(name, np.nan)}
                               for patient in PATIENTS]
         found[seed] = Measured(pd.DataFrame(pairs), pd.DataFrame(other))
     return found

@@ -8,9 +8,6 @@ CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 LAST_CONVOLUTION = {"vgg16": "block5_conv3", "vgg19": "block5_conv4"}
 """The deep layer phi; on another VGG its own last convolution stands in."""
 
-CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
-"""Of each block of a VGG."""
-
 SHALLOW = "block3_conv2"
 MIDDLE = "block4_conv3"
 """Of every VGG; a depth between the paper's two, which no experiment trains."""
@@ -61,9 +58,5 @@ def layers(encoder: str = "vgg19", context: str = "ImageNet") -> dict[str, LossC
     """
     if encoder not in CONVOLUTIONS:
         raise ValueError(f"encoder: {encoder!r}, expected one of {', '.join(CONVOLUTIONS)}")
-    names = [
-        f"block{block}_conv{place}"
-        for block, count in enumerate(CONVOLUTIONS[encoder], start=1)
-        for place in range(1, count + 1)
-    ]
-    return {f"{context} {name}": LossConfiguration(encoder, context, ((name, 1.0),)) for name in names}
+    losses = (LossConfiguration(encoder, context, ((name, 1.0),)) for name in convolutions(encoder))
+    return {f"{context} {loss.layer_names[0]}": loss for loss in losses}

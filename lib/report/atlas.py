@@ -161,12 +161,13 @@ def figure_conventions(labels: Labels, factors: pd.DataFrame) -> Path:
     logs = np.log10(factors["factor"]).groupby([factors[name] for name in ("state", "convention", "layer")]).mean()
     figure = new_figure(labels, 0.8 + 0.28 * len(CONVENTIONS))
     panels, layers = figure.subplots(1, 2, sharey=True), sorted(set(factors["layer"]))
+    (name,) = context_names(labels, factors["context"].unique()).values()
     for panel, letter, (state, text) in zip(panels, "ab", STATES.items(), strict=True):
         grid = 10 ** logs.loc[state].unstack("layer").loc[list(CONVENTIONS), layers]
         drawn = _heat(panel, np.log10(grid), CONVENTIONS, SymLogNorm(0.3, vmin=-5, vmax=5), "PuOr",
                       lambda value: number(float(f"{10**value:.2g}")))
         panel.set_yticks(range(len(grid)), CONVENTIONS.values())
-        panel.set_title(f"({letter}) {text}")
+        panel.set_title(f"({letter}) {name}, {text}")
     bar = figure.colorbar(drawn, ax=panels, label="factor on λ*", aspect=14)
     bar.ax.yaxis.set_major_locator(FixedLocator([-5, -1, 0, 1, 5]))
     bar.ax.yaxis.set_major_formatter(FixedFormatter(["1e-5", "0.1", "1", "10", "1e5"]))
@@ -177,9 +178,10 @@ def figure_conventions(labels: Labels, factors: pd.DataFrame) -> Path:
 def conventions_shown(labels: Labels, factors: pd.DataFrame, patients: pd.DataFrame) -> pd.DataFrame:
     """Save ``conventions.csv`` and return what one reads of it: a row per convention and state, a column per layer;
     ``patients``: the factors by patient."""
+    (name,) = context_names(labels, factors["context"].unique()).values()
     rows, title = [], (
         "By how much λ* is multiplied by another convention than the paper's (grey as three equal channels, [0, 255], no "
-        "means subtracted, after the ReLU, a mean over elements), the same network and layer. Means over seeds of "
+        f"means subtracted, after the ReLU, a mean over elements), {name} at one layer. Means over seeds of "
         "logarithms, 95 % intervals over patients and seeds. Grey as three channels is the first kernel summed over them: "
         "equal by construction")
     for (convention, state), some in factors.groupby(["convention", "state"], sort=False):

@@ -36,7 +36,8 @@ class Measured(NamedTuple):
     # a row per state, context, layer and pair, with its patient: pixel and perceptual term (before lambda), the norms of
     # their gradients at the output, the cosine between these
     pairs: pd.DataFrame
-    # a row per state, convention, layer and pair, with its patient: pixel and perceptual term, and what algebra knows
+    # a row per state, convention, layer and pair, with its patient, of one context: pixel and perceptual term, and what
+    # algebra knows
     conventions: pd.DataFrame
 
 
@@ -124,7 +125,7 @@ class _Meters:
             self.conventions = Conventions.of(self.networks, self._trunk(first[0], 0), last_of_blocks(first))
         for network, weights in zip(self.networks, states, strict=True):
             network.set_weights(weights)
-        return self.conventions.table(pairs, STATES)
+        return self.conventions.table(pairs, STATES).assign(context=first[0].weights)
 
 
 def last_of_blocks(losses: Sequence[LossConfiguration]) -> list[LossConfiguration]:
@@ -181,12 +182,12 @@ def by_patient(found: Mapping[int, Measured], target: float = TARGET_PSI) -> pd.
 def convention_factors(found: Mapping[int, Measured], by: Sequence[str] = ()) -> pd.DataFrame:
     """``conventions.csv``: by how much lambda* is multiplied where a convention is another than the paper's.
 
-    A row per convention, layer, state and seed, and whatever else ``by`` names ('patient'): ``factor`` (by Algorithm 2, over
-    all pairs), and ``algebra``, what it is without measuring, where that is known.
+    A row per convention, context, layer, state and seed, and whatever else ``by`` names ('patient'): ``factor`` (by
+    Algorithm 2, over all pairs), and ``algebra``, what it is without measuring, where that is known.
     """
     tables = []
     for seed, (_, pairs) in found.items():
-        groups = pairs.groupby(["convention", "layer", "state", *by], sort=False)
+        groups = pairs.groupby(["convention", "context", "layer", "state", *by], sort=False)
         sums = groups["perceptual"].sum()
         papers = sums.loc[PAPERS].reindex(sums.index.droplevel("convention")).to_numpy()
         table = pd.DataFrame({"factor": papers / sums, "algebra": groups["algebra"].first()}).reset_index()

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import keras
 import numpy as np
 import pandas as pd
-from keras import layers, ops
+from keras import ops
 
 from lib.networks.scale import convolutions
 from lib.perceptual import LossConfiguration, balance, encoders
@@ -23,7 +23,6 @@ FIELDS: Final = {PAPERS: {}, SUM: {"reduction": "sum"}, UNIT: {"input_range": (0
                  "[0, 1], mean and SD": {"input_range": (0.0, 1.0), "preprocessing": "torch"},
                  "means subtracted": {"preprocessing": "caffe"}}
 """What is another field of :class:`LossConfiguration`: torchvision's mean and SD, Keras's means."""
-LINEAR: Final = "_linear"  # what is added to a layer's name before its ReLU
 TERMS: Final = ["pixel", "perceptual"]
 
 
@@ -42,10 +41,9 @@ class Conventions(NamedTuple):
         losses = {(name, loss.layer_names[0]): replace(loss, **fields) for loss in atlas for name, fields in FIELDS.items()}
         for loss in atlas:
             (layer,) = loss.layer_names
-            losses[BEFORE, layer] = replace(loss, layers=layer + LINEAR)
+            losses[BEFORE, layer] = replace(loss, layers=layer + encoders.BEFORE)
             losses[ONE, layer] = replace(loss, weights=ONE)
-        both = with_linear(trunk)
-        networks = {atlas[0].weights: both, ONE: first_channel(both)}
+        networks = {atlas[0].weights: trunk, ONE: first_channel(trunk)}
         needed = balance.encodings(losses.values())
         built = {encoding: encoders.encoder(encoding, names, networks[encoding.weights])
                  for encoding, names in needed.items()}
@@ -64,24 +62,6 @@ class Conventions(NamedTuple):
             algebra=255.0**2 if convention == UNIT else known.get((convention, layer), np.nan))
             for place, state in enumerate(states) for number, (convention, layer) in enumerate(self.losses)],
             ignore_index=True)
-
-
-def with_linear(network: keras.Model) -> keras.Model:
-    """The same VGG, each convolution in two layers: '<name>_linear', its output before the ReLU, and '<name>' after it.
-
-    Stands in for a layer form of the heart: where ``LossConfiguration`` can name a layer before its ReLU, ``BEFORE`` is such
-    a field and this function is not needed.
-    """
-    image = x = keras.Input((None, None, 3))
-    for layer in network.layers[1:]:
-        settings = layer.get_config()
-        if isinstance(layer, layers.Conv2D):
-            linear = layers.Conv2D.from_config(settings | {"name": layer.name + LINEAR, "activation": None})
-            x = layers.Activation(settings["activation"], name=layer.name)(linear(x))
-            linear.set_weights(layer.get_weights())
-        else:
-            x = type(layer).from_config(settings)(x)
-    return keras.Model(image, x, name=network.name)
 
 
 def first_channel(network: keras.Model) -> keras.Model:
