@@ -14,7 +14,7 @@ from scipy import fft
 from lib.metrics import noise_power
 from lib.metrics.regions import structured_window
 from lib.metrics.task_transfer import FREQUENCIES
-from lib.report.figures import LEVELS, SLICES_DPI, STYLE, legend_columns, new_figure, picture, save_figure, symmetric_limits
+from lib.report.figures import LEVELS, SLICES_DPI, STYLE, new_figure, picture, save_figure, symmetric_limits
 from lib.report.image_quality import Found, name_of
 from lib.report.labels import Labels
 from lib.stages.image_quality import LESION_HU, NDCT
@@ -128,7 +128,7 @@ def figure_transfer(labels: Labels, found: Found, table: pd.DataFrame, detected:
         panel.axhline(0.5, color="0.8", linewidth=0.6, zorder=0)
         panel.set(xlabel="frequency (1/mm)", ylabel="task transfer", ylim=(0, 1.3), xlim=(0, nyquist))
     handles = [Line2D([], [], label=name_of(labels, name), **_style(labels, name)) for name in names]
-    figure.legend(handles=handles, loc="outside lower center", ncols=max(len(handles), legend_columns(handles)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
     return save_figure(labels, figure, "transfer")
 
 
