@@ -107,6 +107,7 @@ def test_the_range_by_what_scaling_does():
 @pytest.mark.parametrize(("fields", "factor", "severity", "number"), [
     ({}, 1, "note", 0.5 / 0.226), ({"preprocessing": "caffe"}, 1, None, 0), ({"input_range": (0, 1)}, 1, "error", 1 / 255),
     ({"input_range": (-50, 50), "preprocessing": "caffe"}, 1, "warning", 100 / 255),
+    ({"input_range": (0, 1), "weights": "own.h5"}, 1, "warning", 1 / 255),
     ({"input_range": (0, 1), "preprocessing": "torch"}, 1, "error", 1 / 0.226 / 255), ({"weights": None}, 1, None, 0),
     ({"weights": None}, 255, "error", 255), ({"weights": None}, 1 / 255, "error", 1 / 255),
 ])  # fmt: skip
@@ -209,6 +210,22 @@ def test_losses_that_cannot_be_measured_are_named(model, loss, says):
     with pytest.raises(ValueError, match=says) as error:
         lint(MSE, loss, model, [(X, Y)])
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_networks_and_pairs_that_cannot_be_measured_are_named(model):
+    frozen = keras.models.clone_model(model)
+    frozen.trainable = False
+    for network, batch, says in (
+        (frozen, (X, Y), "model: it has no trainable weights, there is nothing to train"),
+        (model, (X, Y[:, :4]), r"pairs: the network's output is \(6, 8, 1\), the target \(4, 8, 1\)"),
+        (model, (X[..., 0], Y[..., 0]), r"pairs: images of shape \(10, 6, 8\), expected \(batch, rows, columns, channels\)"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=says):
+            lint(MSE, mae, network, [batch])
+    with pytest.raises(ValueError, match="lambda_: -1 is no weight"):
+        lint(MSE, mae, model, [(X, Y)], lambda_=-1)
+    with pytest.raises(ValueError, match="pairs: there are none to measure"):
+        lint(MSE, mae, model, [])
 
 
 @pytest.fixture(scope="module")

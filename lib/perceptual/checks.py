@@ -38,7 +38,7 @@ BOUNDS = {
 def known_range(name: str, loss: LossConfiguration, images: np.ndarray) -> list[Finding]:
     """What an encoder of keras.applications sees, by the loss's configuration: it was trained on [0, 255] less means.
 
-    It is certain of Keras's ImageNet weights, and taken for granted of a file's; random weights have no range.
+    That is certain of Keras's ImageNet weights, and taken for likely of other ones; random weights have no range.
     """
     low, high = (float(each) for each in np.percentile(images, (0.5, 99.5)))
     span = high - low
@@ -52,7 +52,7 @@ def known_range(name: str, loss: LossConfiguration, images: np.ndarray) -> list[
     factor = max(seen / 255, 255 / seen)
     if factor > SCALE[0]:
         what = f"{name} shows {loss.encoder} a range of {seen:.3g}, keras.applications trained it on one of 255"
-        severity: Severity = "error" if factor >= SCALE[1] else "warning"
+        severity: Severity = "error" if factor >= SCALE[1] and loss.weights == "ImageNet" else "warning"
         return [Finding("range", severity, what, seen / 255, "input_range: [0, 255], preprocessing: caffe or none")]
     if loss.preprocessing == "none":
         offset = (float(np.mean(images)) * width + loss.input_range[0]) / (255 * float(np.mean(SDS_RGB)))
