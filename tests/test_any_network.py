@@ -96,18 +96,22 @@ def test_a_torchvision_state_gives_the_networks_features(tmp_path, ending):
         np.testing.assert_allclose(one[0], other.transpose(1, 2, 0), rtol=1e-3, atol=1e-4)
 
 
-def test_a_torchvision_vgg_has_kerass_layers_in_another_order(tmp_path):
-    network, other = (encoders.network("vgg16") for _ in range(2))
-    convolutions = [each for each in network.layers if "conv" in each.name]
-    numbers = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]  # torchvision's of VGG-16
-    state = {}
-    for number, layer in zip(numbers, convolutions, strict=True):
-        kernel, bias = layer.get_weights()
-        state |= {f"features.{number}.weight": kernel.transpose(3, 2, 0, 1), f"features.{number}.bias": bias}
+def test_a_torchvision_vgg_has_its_layers_by_number(tmp_path):
+    """It counts poolings and ReLUs, too: 10 comes after 2."""
+    image = x = keras.Input((None, None, 3))
+    for number in range(3):
+        x = keras.layers.Conv2D(2, 3, activation="relu", name=f"block{number + 1}_conv1")(x)
+    chain, state = keras.Model(image, x), {"classifier.0.weight": np.zeros((3, 3))}
+    for number, into in ((10, 2), (0, 3), (2, 2)):
+        state |= {f"features.{number}.weight": RNG.normal(size=(2, into, 3, 3)).astype(np.float32),
+                  f"features.{number}.bias": np.full(2, number, np.float32)}
     np.savez(tmp_path / "vgg.npz", **state)
-    encoders.load_weights(other, tmp_path / "vgg.npz")
-    for one, two in zip(network.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, two)
+    encoders.load_weights(chain, tmp_path / "vgg.npz")
+    assert [float(layer.bias[0]) for layer in chain.layers[1:]] == [0, 2, 10]
+    np.testing.assert_array_equal(chain.layers[2].get_weights()[0][2, 1, 0], state["features.2.weight"][:, 0, 2, 1])
+    np.savez(tmp_path / "short.npz", **{name: each for name, each in state.items() if ".10." not in name})
+    with pytest.raises(ValueError, match="does not hold torchvision's weights of .*block3_conv1"):
+        encoders.load_weights(chain, tmp_path / "short.npz")
 
 
 def test_resnet50_of_torchvision_is_complete():

@@ -125,9 +125,9 @@ def made_up(seeds=(5, 6), noise=0.0) -> dict[int, Measured]:
                          "before ReLU"):
                 for layer in LAYERS:
                     factor = {"sum": 50.0, "[0, 1]": 1 / 65025, "before ReLU": 8.0}.get(name, 1.0)
+                    algebra = {"sum": 0.02, "[0, 1]": 65025.0}.get(name, np.nan)
                     other += [{"state": state, "context": "ImageNet", "convention": name, "layer": layer,
-                               "patient": patient, "pixel": 2.0, "perceptual": factor,
-                               "algebra": {"sum": 0.02, "[0, 1]": 65025.0}.get(name, np.nan)}
+                               "patient": patient, "pixel": 2.0, "perceptual": factor, "algebra": algebra}
                               for patient in PATIENTS]
         found[seed] = Measured(pd.DataFrame(pairs), pd.DataFrame(other))
     return found

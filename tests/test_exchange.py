@@ -15,7 +15,18 @@ from keras import ops
 
 from lib import REPOSITORY
 from lib.denoiser.model import Denoiser
-from lib.perceptual import Exchange, GradientShare, LossConfiguration, TotalLoss, exchange, psi_algorithm2
+from lib.perceptual import (
+    Exchange,
+    GradientShare,
+    LossConfiguration,
+    PerceptualInfluence,
+    PerceptualLoss,
+    TotalLoss,
+    WeightedSum,
+    calibrate,
+    exchange,
+    psi_algorithm2,
+)
 from lib.perceptual.losses import distance, pixel_gradient, pixel_term
 from lib.perceptual.measure import gradients
 
@@ -175,6 +186,131 @@ def test_pairs_and_models_that_cannot_be_measured_are_named(scaled):
             exchange(model, mse, mae, batches)
 
 
+@pytest.mark.parametrize(("pairs_", "says"), [
+    ((np.zeros((2, 5, 7, 1)), np.zeros((2, 5, 7, 1))), r"pairs: two arrays, expected batches: pass \[\(images, targets\)\]"),
+    (5, "pairs: a int, expected batches"), ([np.zeros((2, 5, 7, 1))], "pairs: batch 0 is a ndarray, expected"),
+    ([(np.zeros((1, 5, 7, 1)),)], "pairs: batch 0 is 1 parts, expected"),
+    ([(np.zeros((3, 5, 7, 1)), np.zeros((2, 5, 7, 1)))], "pairs: batch 0 has 3 images and 2 targets"),
+    ([(np.zeros((1, 5, 7, 1)), np.zeros((1, 5, 7, 1)), np.ones(1))], "pairs: batch 0 has sample weights"),
+    ([(np.zeros((1, 5, 7, 1)), np.full((1, 5, 7, 1), np.nan))], "pairs: the targets of batch 0 hold values"),
+    ([(np.zeros((1, 5, 7, 1)),) * 2, (np.zeros((1, 5, 7, 1)), np.zeros((1, 5, 7, 3)))],
+     r"pairs: the network's output is \(5, 7, 1\), the target \(5, 7, 3\)"),  # of a later batch; it could be broadcast
+    ([(np.zeros((1, 5, 7, 3)), np.zeros((1, 5, 7, 3)))], r"pairs: the network takes no images of \(5, 7, 3\)"),
+    ([(["a"], np.zeros((1, 5, 7, 1)))], "pairs: a list is no array of numbers of one shape"),
+])  # fmt: skip
+def test_pairs_that_are_none_are_one_line_everywhere(scaled, pairs_, says):
+    for measured in (lambda: exchange(scaled, mse, mae, pairs_), lambda: calibrate(scaled, mae, pairs_, beside=mse)):
+        with pytest.raises(ValueError, match=says) as error:
+            measured()
+        assert len(str(error.value).splitlines()) == 1
+
+
+class Dataset(keras.utils.PyDataset):
+    """Batches by number, without an end to iteration."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, place):
+        return self.batches[place % len(self.batches)]
+
+
+class Loader:
+    """As PyTorch's: lists of tensors that have to be detached."""
+
+    class Tensor:
+        def __init__(self, values):
+            self.values = values
+
+        def detach(self):
+            return self
+
+        def cpu(self):
+            return self.values
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __iter__(self):
+        return ([self.Tensor(each) for each in batch] for batch in self.batches)
+
+
+def test_batches_of_any_kind_are_measured_alike(scaled):
+    batches = pairs(4, 4)
+    x, y = (np.concatenate(each) for each in zip(*batches, strict=True))
+    expected = exchange(scaled, mse, mae, batches)
+    for kind in (iter(batches), tf.data.Dataset.from_tensor_slices((x, y)).batch(4), Dataset(batches), Loader(batches),
+                 [(a.tolist(), b.astype(float), None) for a, b in batches]):  # fmt: skip
+        np.testing.assert_allclose(exchange(scaled, mse, mae, kind).values, expected.values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batched", [mae, lambda y, f: ops.mean(ops.abs(f - y)), keras.losses.MeanAbsoluteError()])
+def test_any_two_losses_are_calibrated_as_by_hand(scaled, batched):
+    batches = pairs(3, 2)
+    difference = np.concatenate([0.7 * x.astype(float) + 0.1 - y for x, y in batches])
+    found = calibrate(scaled, batched, batches, 0.8, beside=mse)
+    assert found.lambda_star == pytest.approx(4 * np.mean(difference**2) / np.mean(np.abs(difference)), rel=1e-5)
+    assert found.perceptual.shape == (5,) and found.psi_algorithm2(found.lambda_star) == pytest.approx(0.8)
+    assert exchange(scaled, mse, batched, batches).lambda_at("psi_alg2", 0.8) == pytest.approx(found.lambda_star, rel=1e-5)
+
+
+@pytest.mark.parametrize(("loss", "says"), [
+    (lambda y, f: mae(y, f) * np.nan, "loss: nan for pair 0, it is no number"), (lambda y, f: mae(y, f) - 9, "loss: -8"),
+    (lambda y, f: 0 * mae(y, f) + 3, "loss: 3 for all 3 pairs, it is constant"),
+    (lambda y, f: 0 * mae(y, f), "loss: it is 0 for all 3 pairs"),
+    (lambda y, f: ops.matmul(f, ops.ones((2, 2))), "loss: it cannot be computed for images of 5 x 7 x 1"),
+])  # fmt: skip
+def test_a_loss_that_cannot_be_calibrated_is_named(scaled, loss, says):
+    with pytest.raises(ValueError, match=says) as error:
+        calibrate(scaled, loss, pairs(3), beside=mse)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_what_has_no_pixel_term_needs_a_loss_beside_it(scaled):
+    with pytest.raises(ValueError, match="this one has no pixel term; pass the loss that it stands beside"):
+        calibrate(scaled, mae, pairs(3))
+    with pytest.raises(ValueError, match="target: 1, expected a share between 0 and 1"):
+        calibrate(scaled, mae, pairs(3), 1, beside=mse)
+    unbuilt = keras.Sequential([keras.layers.Conv2D(1, 1)])
+    with pytest.raises(ValueError, match="model: its weights are not there yet"):
+        exchange(unbuilt, mse, mae, pairs(3))
+
+
+def test_an_encoder_too_small_for_the_patch_is_named_with_the_least_side(scaled):
+    deep = keras.Sequential([keras.Input((None, None, 1)), *(keras.layers.MaxPooling2D(2) for _ in range(3))])  # 8 x 8
+    loss = PerceptualLoss(LossConfiguration("vgg19", None, ("features",)), deep)
+    for measured in (lambda small: exchange(scaled, mse, loss, small), lambda small: calibrate(scaled, loss, small)):
+        with pytest.raises(ValueError, match="its encoder leaves nothing of images of 7 x 9, pass 8 x 8 or more"):
+            measured(pairs(2, shape=(7, 9, 1)))
+        measured(pairs(2, shape=(8, 9, 1)))
+    with pytest.raises(ValueError, match="loss_b: its encoder takes images of 1 channels, these have 3"):
+        exchange(lambda x: x, mse, loss, pairs(2, shape=(8, 8, 3)), weights=False)
+
+
+def test_plain_keras_logs_both_shares_of_any_two_losses(scaled):
+    """Two steps of no length, with an odd shape and three channels in training and validation."""
+    batches = pairs(4, 4, shape=(5, 7, 3))
+    network = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(3, 3, padding="same")])
+    loss = WeightedSum(mse, keras.losses.MeanAbsoluteError(), 0.3)
+    network.compile(keras.optimizers.SGD(0.0), loss, metrics=[PerceptualInfluence(loss=loss), GradientShare(loss=loss)])
+    x, y = (np.concatenate(each) for each in zip(*batches, strict=True))
+    logs = network.fit(x, y, batch_size=4, shuffle=False, verbose=0, validation_data=(x, y)).history
+    found = exchange(network, mse, mae, batches)
+    for name in ("", "val_"):
+        assert logs[f"{name}gamma"][0] == pytest.approx(float(found.share("gamma_output", 0.3)), rel=1e-4)
+        assert logs[f"{name}psi"][0] == pytest.approx(float(found.share("psi_alg2", 0.3)), rel=1e-4)
+    loss.lambda_.assign(0.0)
+    assert network.evaluate(x, y, verbose=0, return_dict=True)["psi"] == 0
+    with pytest.raises(ValueError, match="sample_weight: a share counts each pair once"):
+        GradientShare(loss=loss).update_state(y, x, sample_weight=np.ones(8))
+    with pytest.raises(ValueError, match="lambda_: -1 is no weight"):
+        WeightedSum(mse, mae, -1)
+
+
 @pytest.mark.parametrize("pixel", ["mse", "l1", None])
 def test_the_pixel_terms_gradient_in_closed_form(pixel):
     loss = LossConfiguration(encoder=None, pixel=pixel, pixel_weight=3.0, lambda_=0)
@@ -240,7 +376,8 @@ def test_gamma_costs_no_pass(encoder):
 
 IN_ANOTHER_BACKEND = """
 import json, keras, numpy as np
-from lib.perceptual import LossConfiguration, PerceptualLoss, calibrate, encoder, exchange
+from lib.perceptual import LossConfiguration, PerceptualLoss, WeightedSum, calibrate, encoder, exchange, lint
+from lib.perceptual import GradientShare, PerceptualInfluence
 from lib.perceptual.losses import distance
 
 image = keras.Input((None, None, 1))
@@ -255,7 +392,16 @@ loss = PerceptualLoss(LossConfiguration("vgg19", None, {"one": 1.0, "two": 0.5},
 pairs = [tuple(rng.uniform(0, 1, (n, 9, 11, 1)).astype(np.float32) for _ in range(2)) for n in (3, 2)]
 found = exchange(model, lambda y, f: distance(f, y), loss, pairs)
 known = calibrate(model, loss, pairs)
+mse = keras.losses.MeanSquaredError()
+other = calibrate(model, loss, pairs, beside=mse)
+report = lint(mse, loss, model, pairs, 1e9)
+numbers = {name: value for name, value in report.measured.items() if not name.startswith("seconds")}
+total = WeightedSum(mse, loss, known.lambda_star)
+model.compile(keras.optimizers.SGD(0.0), total, metrics=[PerceptualInfluence(loss=total), GradientShare(loss=total)])
+logs = model.fit(*pairs[0], batch_size=3, verbose=0).history
 print(json.dumps({"backend": keras.backend.backend(), "star": known.lambda_star, "cosine": found.cosine.tolist(),
+                  "other": other.lambda_star, "findings": [each.number for each in report if each.code != "cost"],
+                  "powers": [numbers.pop(name) + 1 for name in [*numbers] if "_by_" in name], **numbers, **logs,
                   **found.row(known.lambda_star)}))
 """
 

@@ -87,6 +87,10 @@ def test_lib_is_not_there(python, tmp_path):
     assert run([python, "-c", code], tmp_path).split() == ["None", "None", "True"]
 
 
+def test_the_command_line_is_there(python, tmp_path):
+    assert "--pairs" in run([python, "-m", "perceptual_influence", "lint", "--help"], tmp_path)
+
+
 def test_the_readmes_example_runs(python, tmp_path):
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     example = re.search(rf"^#+ {SECTION}\n.*?^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1]

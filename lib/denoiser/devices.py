@@ -63,6 +63,13 @@ def require_even(batch: int, chosen: tf.distribute.Strategy) -> None:
                             f"SET=training.batch={batch // replicas * replicas or replicas}")
 
 
+def require_one(name: str, what: str) -> None:
+    """Raise TrainingError where ``what`` needs one device and the study's ``compute.strategy`` is for several."""
+    if name in ("mirrored", "multiworker"):
+        raise TrainingError(f"{what} trains on one device, compute.strategy is {name}",
+                            remedy="pass SET=compute.strategy=single")
+
+
 @contextmanager
 def precision(policy: str) -> Iterator[None]:
     """Layers that are made inside compute in ``policy``, 'mixed_float16' for example; their weights stay float32."""

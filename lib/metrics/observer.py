@@ -10,6 +10,7 @@ CYCLES: Final = (0.68, 1.36)
 the passbands 1/32 to 1/16 and 1/16 to 1/8 cycles a pixel of Wunderlich et al., between which its spectrum falls off."""
 
 OCTAVE: Final = 2 * np.log(2) / np.pi * 3  # cycles in the full width at half maximum of a Gabor function one octave wide
+LEAST_FREEDOM: Final = 2  # degrees of freedom a channel, from which a covariance can be inverted
 RESAMPLES: Final = 1000
 
 
@@ -56,42 +57,52 @@ def template(absent: np.ndarray, present: np.ndarray) -> np.ndarray:
     absent, present : array, (backgrounds, images, channels): several images of each background, without and with the lesion
     """
     centred = np.concatenate([each - each.mean(axis=1, keepdims=True) for each in (absent, present)])
-    freedom = centred.shape[0] * (centred.shape[1] - 1)
-    if freedom < centred.shape[-1]:
-        raise ValueError(f"{freedom} degrees of freedom for {centred.shape[-1]} channels: expected more images")
-    flat = centred.reshape(-1, centred.shape[-1])
-    return np.linalg.solve(flat.T @ flat / freedom, (present - absent).mean(axis=(0, 1)))
+    channels, freedom = absent.shape[2], len(absent) * (absent.shape[1] - 1)  # a pair may have one noise, and counts once
+    if freedom < LEAST_FREEDOM * channels:
+        raise ValueError(
+            f"{freedom} degrees of freedom for {channels} channels: expected {LEAST_FREEDOM * channels} at least"
+        )
+    flat = centred.reshape(-1, channels)
+    return np.linalg.solve(flat.T @ flat / (2 * freedom), (present - absent).mean(axis=(0, 1)))
+
+
+def folds(pairs: int) -> np.ndarray:
+    """Which of the two halves each pair is in, (pairs,), bool."""
+    return np.arange(pairs) < pairs // 2
 
 
 def ratings(absent: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Decision variables of both classes, (backgrounds, images) each. Every image is rated by a template that was trained on
-    the other half of the images of all backgrounds, both classes of a pair in one half: two folds.
+    the other half of the images of all backgrounds, both classes of a pair in one half (:func:`folds`).
 
     ValueError: too few images to train on. Shapes are as for :func:`template`; images in the same place of ``absent`` and
     ``present`` are a pair: they may have the same noise.
     """
-    pairs = absent.shape[1]
-    first = np.arange(pairs) < pairs // 2
+    first = folds(absent.shape[1])
     rated = np.empty((2, *absent.shape[:2]))
     for tested in (first, ~first):
         weights = template(absent[:, ~tested], present[:, ~tested])
-        scale = np.sqrt(weights @ (present - absent)[:, ~tested].mean(axis=(0, 1)))  # its d', so that folds have one scale
-        rated[0][:, tested], rated[1][:, tested] = (each[:, tested] @ weights / scale for each in (absent, present))
+        rated[0][:, tested], rated[1][:, tested] = (each[:, tested] @ weights for each in (absent, present))
     return rated[0], rated[1]
 
 
+def comparable(pairs: int) -> np.ndarray:
+    """Which absent, first index, and present are compared, (pairs, pairs), float: those of other pairs (one noise with and
+    without a lesion is nothing that somebody sees) that the same template rated."""
+    half = folds(pairs)
+    return (half[:, None] == half[None, :]) - np.eye(pairs)
+
+
 def auc(absent: np.ndarray, present: np.ndarray) -> float:
-    """Area under the ROC curve: how often an image with the lesion is rated above one without, (images,) each, of other
-    pairs (a pair has one noise, and would not be two images that somebody sees), ties half."""
-    return float(_above(absent, present).sum() / (len(absent) * (len(absent) - 1)))
+    """Area under the ROC curve of ratings, (images,) each: how often an image with the lesion is above a comparable one
+    without, ties half."""
+    return float(_above(absent, present).sum() / comparable(len(absent)).sum())
 
 
 def _above(absent: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Whether the second index's present is above the first's absent, (images, images); 0 within a pair."""
+    """Whether the second index's present is above the first's absent, (images, images); 0 where they are not compared."""
     difference = present[None, :] - absent[:, None]
-    above = (difference > 0) + 0.5 * (difference == 0)
-    np.fill_diagonal(above, 0.0)
-    return above
+    return ((difference > 0) + 0.5 * (difference == 0)) * comparable(len(absent))
 
 
 def detected(absent: np.ndarray, present: np.ndarray, rng: np.random.Generator) -> Detected:
@@ -102,12 +113,12 @@ def detected(absent: np.ndarray, present: np.ndarray, rng: np.random.Generator) 
     ----------
     absent, present : array, (seeds, backgrounds, images), of :func:`ratings`
     """
-    above = np.stack(
-        [[_above(*each) for each in zip(*both, strict=True)] for both in zip(absent, present, strict=True)]
-    ).mean(axis=0)
+    above = np.mean(
+        [[_above(*each) for each in zip(*both, strict=True)] for both in zip(absent, present, strict=True)], axis=0
+    )
     pairs = above.shape[-1]
     drawn = rng.multinomial(pairs, np.full(pairs, 1 / pairs), (RESAMPLES, len(above))).astype(float)
     sums = np.einsum("rbi,rbi->rb", np.einsum("rbi,bij->rbj", drawn, above, optimize=True), drawn)
-    others = pairs**2 - (drawn**2).sum(axis=2)  # of two draws of one pair nothing is known
+    others = np.einsum("rbi,rbi->rb", drawn @ comparable(pairs), drawn)
     low, high = np.quantile((sums / np.maximum(others, 1)).mean(axis=1), (0.025, 0.975))
-    return Detected(float(above.sum(axis=(1, 2)).mean() / (pairs * (pairs - 1))), float(low), float(high))
+    return Detected(float(above.sum(axis=(1, 2)).mean() / comparable(pairs).sum()), float(low), float(high))

@@ -12,27 +12,30 @@ from typing import TYPE_CHECKING
 from . import presets
 from .configuration import LambdaRule, LossConfiguration
 from .exchange_rate import Exchange
+from .findings import Finding, Report
 from .psi import TARGET_PSI, decade, lambda_star, psi, psi_algorithm2
 
 if TYPE_CHECKING:
     from .balance import Calibration, calibrate, pair_losses
     from .encoders import encoder
+    from .linter import lint
     from .losses import PerceptualLoss, TotalLoss
     from .measure import exchange
     from .metrics import GradientShare, PerceptualInfluence
+    from .weighted import WeightedSum
 
 __version__ = "0.2.0"
 
 __all__ = [
-    "TARGET_PSI", "Calibration", "Exchange", "GradientShare", "LambdaRule", "LossConfiguration", "PerceptualInfluence",
-    "PerceptualLoss", "TotalLoss", "calibrate", "decade", "encoder", "exchange", "lambda_star", "pair_losses", "presets",
-    "psi", "psi_algorithm2",
+    "TARGET_PSI", "Calibration", "Exchange", "Finding", "GradientShare", "LambdaRule", "LossConfiguration",
+    "PerceptualInfluence", "PerceptualLoss", "Report", "TotalLoss", "WeightedSum", "calibrate", "decade", "encoder",
+    "exchange", "lambda_star", "lint", "pair_losses", "presets", "psi", "psi_algorithm2",
 ]  # fmt: skip
 
 _KERAS = {
-    "Calibration": "balance", "calibrate": "balance", "pair_losses": "balance", "encoder": "encoders",
+    "Calibration": "balance", "calibrate": "balance", "pair_losses": "balance", "encoder": "encoders", "lint": "linter",
     "PerceptualLoss": "losses", "TotalLoss": "losses", "exchange": "measure", "GradientShare": "metrics",
-    "PerceptualInfluence": "metrics",
+    "PerceptualInfluence": "metrics", "WeightedSum": "weighted",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from keras import ops
 from .configuration import Encoding, LossConfiguration
 from .gradients import compiled, forward
 from .losses import PerceptualLoss, TotalLoss, as_list, layered_distance, pixel_term
+from .pairs import fitting, for_losses, per_image, require_values
 from .psi import TARGET_PSI, lambda_star, psi, psi_algorithm2
 
 
@@ -31,30 +32,77 @@ class Calibration:
         return psi_algorithm2(self.pixel, self.perceptual, lambda_)
 
 
-def calibrate(model: Callable, loss: PerceptualLoss | TotalLoss, pairs: Iterable, target: float = TARGET_PSI) -> Calibration:
-    """Algorithm 2 for one network and one loss.
+def calibrate(
+    model: Callable, loss: Callable, pairs: Iterable, target: float = TARGET_PSI, beside: Callable | None = None
+) -> Calibration:
+    """Algorithm 2 for one network and one loss, or for any two losses.
 
     Parameters
     ----------
-    model : keras.Model or function, f_theta: images (batch, rows, columns, 1) in [0, 1] -> the same
-    loss : PerceptualLoss or TotalLoss, its lambda plays no part; ``loss.lambda_.assign(found.lambda_star)`` sets it
-    pairs : iterable of (LDCT, NDCT), batches, each pair with losses of its own: a ``tf.data.Dataset`` for example
+    model : keras.Model or function, f_theta: images (batch, ...) -> predictions (batch, ...)
+    loss : PerceptualLoss, TotalLoss, or with ``beside`` any other
+        The one that is weighed; a lambda of its own plays no part: ``loss.lambda_.assign(found.lambda_star)`` sets it. Any
+        other is a keras.losses.Loss or function, (targets, predictions) -> a number for each image, or one for the batch:
+        then images are given one at a time.
+    pairs : iterable of (images, targets), batches, each pair with losses of its own: all that :func:`~.pairs.batches` takes
     target : float, the wanted Psi, in (0, 1)
+    beside : keras.losses.Loss or function, optional
+        The loss with weight 1. By default the pixel term of ``loss``, images (batch, rows, columns, 1) in [0, 1].
 
     Raises
     ------
-    ValueError : no pairs, or a loss without a perceptual term
+    ValueError : no pairs, or none that can be read; a loss without a perceptual term; a loss that is not finite, negative, 0
+        for all pairs or the same for all, or whose encoder leaves nothing of images of this size
     """
-    perceptual = loss.perceptual if isinstance(loss, TotalLoss) else loss
-    if perceptual is None:
+    if not 0 < target < 1:
+        raise ValueError(f"target: {target}, expected a share between 0 and 1")
+    weighed = loss.perceptual if isinstance(loss, TotalLoss) else loss
+    if weighed is None:
         raise ValueError("loss: without a perceptual term there is nothing to weigh")
-    configuration = perceptual.configuration
-    measure = pair_losses([model], [configuration], {configuration.encoding: perceptual.encoder})
-    parts = [ops.convert_to_numpy(measure(ldct, ndct))[0, :, 0] for ldct, ndct in pairs]
-    if not parts:
+    if beside is not None:
+        names = ("beside", "loss")
+        values = _values(model, {names[0]: beside, names[1]: weighed}, pairs)
+    elif isinstance(weighed, PerceptualLoss):
+        names = ("loss's pixel term", "loss")
+        configuration = weighed.configuration
+        measure = pair_losses([model], [configuration], {configuration.encoding: weighed.encoder})
+        values = _concatenated(
+            ops.convert_to_numpy(measure(*pair))[0, :, 0] for pair in fitting(model, for_losses({names[1]: weighed}, pairs))
+        )
+    else:
+        raise ValueError("loss: this one has no pixel term; pass the loss that it stands beside: beside=...")
+    require_values(values, names)
+    _require_weights(values, names)
+    a, b = values.T
+    return Calibration(a, b, lambda_star(a, b, target), target)
+
+
+def _values(model: Callable, losses: Mapping[str, Callable], pairs: Iterable) -> np.ndarray:
+    """Losses of pairs, (pairs, losses)."""
+    each_image = [per_image(loss, name) for name, loss in losses.items()]
+
+    def measured(images, targets):
+        output = forward(model, images)
+        return ops.stack([each(targets, output) for each in each_image], axis=1)
+
+    graph = compiled(measured, model.variables if isinstance(model, keras.Model) else ())
+    return _concatenated(ops.convert_to_numpy(graph(*pair)) for pair in fitting(model, for_losses(losses, pairs)))
+
+
+def _concatenated(parts: Iterable[np.ndarray]) -> np.ndarray:
+    if not (found := list(parts)):
         raise ValueError("pairs: there are none to measure")
-    pixel, term = np.concatenate(parts).astype(float).T
-    return Calibration(pixel, term, lambda_star(pixel, term, target), target)
+    return np.concatenate(found).astype(float)
+
+
+def _require_weights(values: np.ndarray, names: Sequence[str]) -> None:
+    """Raise ValueError where a ratio of sums says nothing: a loss is 0, or the same for all pairs while the other is not."""
+    varied = [len(np.unique(column)) > 1 for column in values.T]
+    for column, name, varies, other in zip(values.T, names, varied, varied[::-1], strict=True):
+        if not column.any():
+            raise ValueError(f"{name}: it is 0 for all {len(column)} pairs, there is nothing to weigh")
+        if other and not varies:
+            raise ValueError(f"{name}: {column[0]:g} for all {len(column)} pairs, it is constant")
 
 
 def encodings(configurations: Iterable[LossConfiguration]) -> dict[Encoding, tuple[str, ...]]:

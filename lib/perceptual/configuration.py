@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 from . import rules
+from .adversarial import Adversarial
 from .fields import one_of, rising, weighted_names
 from .rules import Fixed, from_dict
 
@@ -19,6 +20,7 @@ Pixel = Literal["mse", "l1", "huber", "charbonnier", "ssim"]
 Reduction = Literal["mean", "sum", "positions"]
 Features = Literal["plain", "unit"]
 Rounding = Literal["exact", "decade"]
+BEFORE = ":before"  # after a layer's name: what its activation takes
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class LossConfiguration:
     pixel_more: tuple[tuple[Pixel, float], ...] = ()  # further pixel terms with their weights, {charbonnier: 0.5}
     huber_delta: float = 1.0  # in [0, 1] of the image: where squares become absolute differences
     charbonnier_epsilon: float = 1e-3  # in [0, 1] of the image: sqrt(difference^2 + epsilon^2)
+    adversarial: Adversarial | None = None  # or a mapping of its fields: a critic beside Eq. 4, off by default
 
     def __post_init__(self):
         set_field = object.__setattr__
@@ -122,6 +125,12 @@ class LossConfiguration:
         ):
             one_of(name, getattr(self, name), allowed)
         self._check_pixel()
+        given: Any = self.adversarial
+        if isinstance(given, Mapping):
+            try:
+                set_field(self, "adversarial", Adversarial.from_dict(given))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"adversarial.{error}") from None
         if self.encoder is None:
             set_field(self, "weights", None)
             if self.layers or self.lambda_.value != 0:

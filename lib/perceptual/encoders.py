@@ -15,7 +15,7 @@ from keras import layers
 from . import torch_weights
 from .architectures import sacnn, torchvision_resnet
 from .brought import image_channels, whole_model
-from .configuration import Encoding, LossConfiguration, Standardised
+from .configuration import BEFORE, Encoding, LossConfiguration, Standardised
 
 APPLICATIONS = {
     "vgg16": keras.applications.VGG16,
@@ -24,7 +24,6 @@ APPLICATIONS = {
 }
 ARCHITECTURES = APPLICATIONS | {"torchvision_resnet50": torchvision_resnet, "sacnn": sacnn}
 FILE = "file"  # in place of an architecture: the network is what ``weights`` says
-BEFORE = ":before"  # after a layer's name: what its activation takes
 MEANS_BGR, VARIANCES_BGR = (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)  # keras.applications' 'caffe' mode
 MEANS_RGB, SDS_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of images in [0, 1]
 

@@ -31,6 +31,16 @@ def compiled(function: Callable, variables: Sequence[keras.Variable] = ()) -> Ca
     return function
 
 
+def failures() -> tuple[type[Exception], ...]:
+    """What Keras and its backend raise where tensors do not fit."""
+    known: tuple[type[Exception], ...] = (ValueError, TypeError, RuntimeError, IndexError)
+    if _backend() == "tensorflow":
+        import tensorflow
+
+        return (*known, tensorflow.errors.OpError)
+    return known
+
+
 def forward(model: Callable, images: Any) -> Any:
     """What a Keras model, as in inference, or another function makes of images."""
     return model(images, training=False) if isinstance(model, keras.Model) else model(images)

@@ -8,6 +8,7 @@ lacks of the published system.
 
 from typing import Any, Literal, NamedTuple
 
+from .adversarial import Adversarial
 from .configuration import LossConfiguration
 
 Evidence = Literal["code", "abstract", "table", "analogue"]
@@ -28,6 +29,7 @@ class Preset(NamedTuple):
     confidence: Confidence
     assumed: str = ""
     left_out: str = ""
+    adversarial: Adversarial | None = None  # the term as published, where that is known: left out unless it is asked for
 
 
 def _vgg(**fields: Any) -> LossConfiguration:
@@ -47,6 +49,7 @@ def presets() -> dict[str, Preset]:
             "high",
             "squares summed and halved, as in the code; the article divides them by their number",
             f"{ADVERSARIAL}; the code's penalty has a weight of 1 and norms over rows, the article's 10 and norms of images",
+            Adversarial(),
         ),
         "Li-2020": Preset(
             "Li et al. [2]",
@@ -90,7 +93,7 @@ def presets() -> dict[str, Preset]:
             ADVERSARIAL,
         ),
         "Mahmoud-2023-ssl": Preset(
-            "Mahmoud et al. [8], structurally sensitive",
+            "Mahmoud et al. [8], with SSL",
             "Comput. Mater. Contin. 75(2), 2023; the term: You et al. 2018, doi:10.1109/ACCESS.2018.2858196",
             _vgg(pixel="l1", pixel_weight=0.11, pixel_more={"ssim": 0.89}),
             "abstract",
@@ -173,6 +176,7 @@ def presets() -> dict[str, Preset]:
             "high",
             "torchvision's weights of VGG-19 where a file brings them",
             f"{ADVERSARIAL}, its penalty with a weight of 10",
+            Adversarial(critic_steps=1, lr=7.1e-5),
         ),
         "LPIPS-like": Preset(
             "LPIPS-like distance",

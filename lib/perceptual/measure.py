@@ -1,6 +1,6 @@
 """Losses of pairs and their gradients, measured in one state of a network: one pass forward, and back once for each loss."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from .configuration import LossConfiguration
 from .exchange_rate import Exchange
 from .gradients import at_input, at_weights, compiled, forward
 from .losses import as_list, layered_distance, pixel_term
+from .pairs import batches, fitting, for_losses, per_image, require_values
 
 TINY = 1e-30  # in place of a norm that is 0, in a cosine
 
@@ -48,17 +49,18 @@ def exchange(model: Callable, loss_a: Callable, loss_b: Callable, pairs: Iterabl
     model : keras.Model, or with ``weights=False`` any function: images (batch, ...) -> predictions (batch, ...)
     loss_a, loss_b : keras.losses.Loss or function
         (targets, predictions) -> a number for each image, or one for the batch: then images are given one at a time.
-    pairs : iterable of (images, targets), batches
+    pairs : iterable of (images, targets), batches of any kind that :func:`~.pairs.batches` takes
     weights : bool, whether gradients at the weights are measured
 
     Raises
     ------
-    ValueError : no pairs; predictions of another shape than targets; a loss that is not finite, negative, or constant; a
-        model without trainable weights
+    ValueError : no pairs, or none that can be read (:func:`~.pairs.batches`); predictions of another shape than targets; a
+        loss that is not finite, negative, or constant, or whose encoder leaves nothing of images of this size; a model
+        without trainable weights
     """
     named = {"loss_a": loss_a, "loss_b": loss_b}
-    losses = [_per_image(loss, name) for name, loss in named.items()]
-    found = gradients(model, lambda y, f: [each(y, f) for each in losses], _batches([*named.values()], pairs), weights)
+    losses = [per_image(loss, name) for name, loss in named.items()]
+    found = gradients(model, lambda y, f: [each(y, f) for each in losses], for_losses(named, pairs), weights)
     _require_losses(found, [*named])
     return found.exchange()
 
@@ -96,22 +98,27 @@ def gradients(model: Callable, losses: Losses, pairs: Iterable, weights: bool = 
 def meter(model: Callable, losses: Losses, weights: bool = True) -> Callable[[Iterable], Gradients]:
     """:func:`gradients` of one model and its losses as a function of pairs: a graph that is made once, and measures the
     model in every state that its weights are set to."""
+    if isinstance(model, keras.Model) and not model.built:
+        raise ValueError("model: its weights are not there yet, call it on some images first")
     if weights and not getattr(model, "trainable_variables", None):
         raise ValueError("model: it has no trainable weights; weights=False measures losses and gradients at the output")
-    measured = compiled(_measuring(model, losses, weights), model.variables if isinstance(model, keras.Model) else ())
+    measured = step(model, losses, weights)
 
     def of(pairs: Iterable) -> Gradients:
         parts: list[list[np.ndarray]] = []
-        for pair in pairs:
-            images, targets = (ops.convert_to_tensor(each, dtype="float32") for each in pair)
-            if not parts and (made := tuple(forward(model, images[:1]).shape[1:])) != tuple(targets.shape[1:]):
-                raise ValueError(f"pairs: the network's output is {made}, the target {tuple(targets.shape[1:])}")
+        for images, targets in fitting(model, batches(pairs)):
             parts.append([ops.convert_to_numpy(each).astype(float) for each in measured(images, targets)])
         if not parts:
             raise ValueError("pairs: there are none to measure")
         return Gradients(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
     return of
+
+
+def step(model: Callable, losses: Losses, weights: bool = True) -> Callable:
+    """As a graph: (images, targets) -> the fields of :class:`Gradients` for one batch, as tensors. One pass forward, and for
+    each loss one back."""
+    return compiled(_measuring(model, losses, weights), model.variables if isinstance(model, keras.Model) else ())
 
 
 def _measuring(model: Callable, losses: Losses, weights: bool) -> Callable:
@@ -153,36 +160,12 @@ def _last_kernel(weights: Sequence) -> int:
     return kernels[-1] if kernels else len(weights) - 1
 
 
-def _per_image(loss: Callable, name: str) -> Callable:
-    """A loss as one value for each image."""
-    function = loss.call if isinstance(loss, keras.losses.Loss) else loss
-
-    def values(targets: Any, predictions: Any) -> Any:
-        found, count = ops.cast(function(targets, predictions), "float32"), ops.shape(predictions)[0]
-        if len(found.shape) and found.shape[0] not in (predictions.shape[0], None):
-            raise ValueError(f"{name}: its value has the shape {tuple(found.shape)}, expected a number, or one per image")
-        return ops.mean(ops.reshape(found, (count, -1)), axis=1)
-
-    return values
-
-
-def _batches(losses: Sequence[Callable], pairs: Iterable) -> Iterator[tuple]:
-    """The pairs as they are, or one at a time where one of the losses has one value for a whole batch."""
-    single = None
-    for images, targets in pairs:
-        if single is None:
-            place = ops.convert_to_tensor(targets[:1], dtype="float32")
-            single = not all(len(getattr(each, "call", each)(place, place).shape) for each in losses)
-        yield from [(images[i : i + 1], targets[i : i + 1]) for i in range(len(images))] if single else [(images, targets)]
-
-
 def _require_losses(found: Gradients, names: Sequence[str]) -> None:
+    require_values(found.values, names)
     for place, name in enumerate(names):
         values, norms = found.values[:, place], found.output[:, place]
-        for wrong, what in ((~np.isfinite(values), "it is no number"), (values < 0, "a share needs losses of 0 or more"),
-                            (~np.isfinite(norms), "its gradient is no number")):  # fmt: skip
-            if wrong.any():
-                pair = int(np.flatnonzero(wrong)[0])
-                raise ValueError(f"{name}: {values[pair]:g} for pair {pair}, {what}")
+        if (wrong := ~np.isfinite(norms)).any():
+            pair = int(np.flatnonzero(wrong)[0])
+            raise ValueError(f"{name}: {values[pair]:g} for pair {pair}, its gradient is no number")
         if not norms.any():
             raise ValueError(f"{name}: its gradient is 0 for all {len(norms)} pairs, it is constant or not differentiated")

@@ -43,7 +43,8 @@ def image_quality_table(found: Found, scores: pd.DataFrame, pixel_mm: Mapping[st
         also: ensemble_sd_hu, ensemble_peak_per_mm, ensemble_mean_per_mm, of noise alone, by its realisations;
         lesion_f50_per_mm, lesion_contrast (share that is left); texture (of the organ, share that is left); noise_left
         (share of LDCT's SD); texture_over_noise (texture less noise_left); auc (of the observer, pairs of this patient);
-        off_mean_per_mm (distance of ensemble_mean_per_mm from the NDCT's). They are NaN in the rows of other series, and not
+        off_mean_per_mm (distance of ensemble_mean_per_mm from the NDCT's); f50_gap_per_mm (edge_f50_per_mm less
+        lesion_f50_per_mm). They are NaN in the rows of other series, and not
         there where the scans are not simulated.
     """
     columns = [name for name in scores if name.startswith(SCORES)]
@@ -96,7 +97,8 @@ def _relative(table: pd.DataFrame) -> pd.DataFrame:
         (LDCT, "ensemble_sd_hu"), (NDCT, "ensemble_mean_per_mm")))
     left = table["ensemble_sd_hu"] / low
     return table.assign(noise_left=left, texture_over_noise=table["texture"] - left,
-                        off_mean_per_mm=(table["ensemble_mean_per_mm"] - full).abs())
+                        off_mean_per_mm=(table["ensemble_mean_per_mm"] - full).abs(),
+                        f50_gap_per_mm=table["edge_f50_per_mm"] - table["lesion_f50_per_mm"])
 
 
 def detectability(found: Found) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from scipy import fft
 from lib.metrics import noise_power
 from lib.metrics.regions import structured_window
 from lib.metrics.task_transfer import FREQUENCIES
-from lib.report.figures import SLICES_DPI, STYLE, legend_columns, new_figure, picture, save_figure, symmetric_limits
+from lib.report.figures import LEVELS, SLICES_DPI, STYLE, new_figure, picture, save_figure, symmetric_limits
 from lib.report.image_quality import Found, name_of
 from lib.report.labels import Labels
 from lib.stages.image_quality import LESION_HU, NDCT
@@ -59,12 +59,12 @@ def figure_noise(labels: Labels, found: Found, residuals: Mapping[str, np.ndarra
     rows = -(-len(names) // ACROSS)
     figure = new_figure(labels, 1.95 * rows + (2.6 if spectra else 0.3))
     above, below = figure.subfigures(2, 1, height_ratios=(1.95 * rows, 2.4)) if spectra else (figure, None)
-    panels = above.subplots(rows, ACROSS, squeeze=False)
+    panels, signed = above.subplots(rows, ACROSS, squeeze=False), mpl.colormaps["RdBu_r"].resampled(LEVELS)
     for panel in panels.flat:
         panel.set_axis_off()
     for panel, name in zip(panels.flat, names, strict=False):
         shown = residuals[name][top : top + side, left : left + side]
-        drawn = picture(panel, shown, limits, f"{name_of(labels, name)}: SD {shown.std():.0f} HU", "RdBu_r", "nearest")
+        drawn = picture(panel, shown, limits, f"{name_of(labels, name)}: SD {shown.std():.0f} HU", signed, "nearest")
         if name in spectra:
             _corner(panel, spectra[name])
     above.colorbar(drawn, ax=panels, shrink=0.7, aspect=30, label="residual (HU)", extend="both")
@@ -80,7 +80,8 @@ def _corner(panel: Axes, power: np.ndarray) -> None:
     """A 2-D spectrum, its logarithm relative to its own highest value, zero frequency in the middle."""
     inset = panel.inset_axes([0.70, 0.70, 0.30, 0.30])
     shown = np.log10(np.maximum(fft.fftshift(power) / power.max(), FLOOR))
-    picture(inset, shown, (np.log10(FLOOR), 0.0), cmap="gray", interpolation="nearest")
+    picture(inset, shown, (np.log10(FLOOR), 0.0), cmap=mpl.colormaps["gray"].resampled(LEVELS),
+            interpolation="nearest")
 
 
 def _radial(labels: Labels, panels: Iterable[Axes], spectra: Mapping[str, np.ndarray], pixel_mm: float) -> None:
@@ -127,7 +128,7 @@ def figure_transfer(labels: Labels, found: Found, table: pd.DataFrame, detected:
         panel.axhline(0.5, color="0.8", linewidth=0.6, zorder=0)
         panel.set(xlabel="frequency (1/mm)", ylabel="task transfer", ylim=(0, 1.3), xlim=(0, nyquist))
     handles = [Line2D([], [], label=name_of(labels, name), **_style(labels, name)) for name in names]
-    figure.legend(handles=handles, loc="outside lower center", ncols=max(len(handles), legend_columns(handles)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
     return save_figure(labels, figure, "transfer")
 
 
@@ -143,11 +144,17 @@ def _kept(labels: Labels, panel: Axes, table: pd.DataFrame, names: list[str]) ->
         some, colour = rows[rows["experiment"] == name], _style(labels, name)["color"]
         marker = TARGET[1] if name == NDCT else labels.experiments[name].marker
         panel.plot(100 * some["noise_left"], 100 * some["texture"], ".", color=colour, markersize=2.5, alpha=0.5)
-        panel.plot(100 * some["noise_left"].mean(), 100 * some["texture"].mean(), marker, color=colour, markersize=6.5)
-    low, high = 0, 100 * max(1.05, float(rows["noise_left"].max()))
-    panel.plot([low, high], [low, high], color="0.8", linewidth=0.6, zorder=0)
-    panel.set(xlabel="noise left (% of LDCT's SD)", ylabel="texture left (%)", title="noise taken, texture taken",
-              xlim=(low, high))
+        panel.plot(100 * some["noise_left"].mean(), 100 * some["texture"].mean(), marker, color=colour, markersize=5.5)
+    panel.axline((0, 0), slope=1, color="0.8", linewidth=0.6, zorder=0)
+    (left, right), (bottom, top) = (_around(100 * rows[column]) for column in ("noise_left", "texture"))
+    panel.set(xlabel="noise left (% of LDCT's SD)", ylabel="texture left (% of its amplitude)", xlim=(left, right),
+              ylim=(bottom, top), title="noise and the organ's texture (line: as much of both)")
+
+
+def _around(values: pd.Series) -> tuple[float, float]:
+    """Limits of an axis."""
+    room = 0.05 * float(values.max() - values.min()) + 1.0
+    return float(values.min()) - room, float(values.max()) + room
 
 
 def _auc(labels: Labels, panel: Axes, table: pd.DataFrame, detected: pd.DataFrame) -> None:
@@ -160,4 +167,4 @@ def _auc(labels: Labels, panel: Axes, table: pd.DataFrame, detected: pd.DataFram
                        markersize=4, capsize=2.5, linewidth=1.0)
     panel.axhline(0.5, color="0.8", linewidth=0.6, zorder=0)
     panel.set_xticks(range(len(detected)), [name_of(labels, name) for name in detected["experiment"]], rotation=40)
-    panel.set(ylabel="AUC", title="lesion detected (dots: patients)")
+    panel.set(ylabel="AUC", title="lesion detected (dots: patients)", ylim=(min(0.45, float(rows.min()) - 0.02), 1.02))

@@ -30,7 +30,7 @@ SHOWN: Final = {
 """Columns of the map: at one MSE, then in one organ at the size that they have in practice."""
 
 PRACTICAL: Final = 3  # of these, the last ones
-LIMITS: Final = (0.01, 100.0)  # colours of prices
+LIMITS: Final = (0.02, 50.0)  # colours of prices
 BLOCKS: Final = ("o", "s", "^", "D", "v")  # markers
 CHEAP: Final = {SHIFT: "a shift of HU", CHECKERBOARD: "a checkerboard of period 2", ORGAN_SHIFT: "a shift of the liver"}
 
@@ -53,20 +53,24 @@ def figure_passport(labels: Labels, table: pd.DataFrame) -> Path:
     names = contexts(labels, table)
     counts = [len(wide.loc[name]) for name in names]
     figure = new_figure(labels, 1.5 + 0.155 * sum(counts) + 0.2 * len(counts))
-    axes = figure.subplots(len(names), 1, squeeze=False, height_ratios=counts, sharex=True)[:, 0]
+    axes = figure.subplots(len(names), 1, squeeze=False, height_ratios=counts)[:, 0]
     norm, colours = LogNorm(*LIMITS), mpl.colormaps["RdBu_r"]
     for panel, (name, title) in zip(axes, names.items(), strict=True):
         _map(panel, wide.loc[name], norm, colours)
-        panel.set_title(title, loc="left")
+        panel.set(xticks=[])
+        panel.set_title(title, loc="left", y=1.0, pad=3)
     equal = len(wide.columns) - sum("," in name for name in wide)
     titles = [SHOWN[name] for name in wide]
     axes[0].set_xticks(range(len(titles)), titles, rotation=50, ha="left", rotation_mode="anchor")
-    axes[0].tick_params(axis="x", labeltop=True, labelbottom=False)
+    axes[0].tick_params(axis="x", labeltop=True, labelbottom=False, pad=15)
+    sides = {"all of one MSE": (-0.5, equal), "in the liver, at a size in HU": (equal - 0.5, len(titles) - equal)}
+    for words, (start, width) in sides.items():
+        axes[-1].text(start + width / 2, counts[-1], words, ha="center", va="center")
     for panel in axes:
         panel.axvline(equal - 0.5, color="black", linewidth=1.5)
-    bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, orientation="horizontal", aspect=60, pad=0.01,
+    bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, orientation="horizontal", aspect=60, pad=0.02,
                           extend="both", label="price: perceptual term by that of low-dose noise of the same MSE")
-    ticks = (0.01, 0.1, 1, 10, 100)
+    ticks = (0.1, 1, 10)
     bar.ax.xaxis.set_major_locator(FixedLocator(ticks))
     bar.ax.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
     return save_figure(labels, figure, "passport")
@@ -80,7 +84,7 @@ def _map(panel: Axes, prices: pd.DataFrame, norm: LogNorm, colours: Colormap) ->
     panel.spines[:].set_visible(False)
     for (line, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            dark = abs(np.log10(value)) > 1.3
+            dark = abs(np.log10(value)) > 1.1
             panel.text(column, line, _short(value), size=7, ha="center", va="center", color="white" if dark else "black")
 
 

@@ -1,9 +1,11 @@
 """S6: noise, sharpness and detectability of the test slices after each network, as medical physicists measure them."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import keras
 import numpy as np
 import pandas as pd
 
@@ -12,21 +14,22 @@ from lib.artifacts.files import atomic, write_csv
 from lib.data import split
 from lib.data.slices import by_series
 from lib.data.store.reading import open_volume
+from lib.data.workers import cores
 from lib.denoiser.inference import denoise
 from lib.metrics import noise_power, observer
 from lib.metrics.fidelity import vif
 from lib.metrics.image_quality import window_metrics
 from lib.metrics.regions import MIN_PIXELS, body, inner, soft_tissue
 from lib.metrics.task_transfer import FREQUENCIES, frequency_at, from_disc, from_front, profile, transfer
+from lib.networks.unet import unet
+from lib.networks.vgg import load_weights
 from lib.simulation.contents import SIMULATED_CONTENTS
 from lib.simulation.truth import Acquisition, noise_free_slice
-from lib.stages.evaluate import KEYS, LDCT, network
+from lib.stages.evaluate import KEYS, LDCT
 from lib.stages.scenes import CORE, LESION_MM, Scene, scenes
 from lib.study.config import Study
 from lib.study.runs import Run
-
-if TYPE_CHECKING:
-    import keras
+from lib.study.sections import UNet
 
 NDCT: Final = "ndct"  # the target itself, measured like an experiment
 LESION_HU: Final = -12.0  # of the lesion against its organ: neither sure to be seen at the low dose nor lost
@@ -67,10 +70,42 @@ def measured(study: Study) -> dict[tuple[str, int | None], Measured]:
     slices = by_series(test, 1)
     known = scenes(study, slices)
     inputs: list[Run | str] = [NDCT, LDCT, *study.runs()]
-    return {(each, None) if isinstance(each, str) else tuple(each): _measured(study, each, slices, known) for each in inputs}
+    networks = _Networks(study.unet)
+    return {(each, None) if isinstance(each, str) else tuple(each): _measured(study, each, slices, known, networks)
+            for each in inputs}
 
 
-def _measured(study: Study, run: Run | str, slices: pd.DataFrame, known: Mapping[str, Scene]) -> Measured:
+class _Networks:
+    """A network for each size of images, whose weights are set to those of a run: none is traced twice, and none sees two
+    sizes (Keras would trace unknown sides then, which its bilinear interpolation refuses)."""
+
+    def __init__(self, settings: UNet):
+        self.settings = settings
+        self._made: dict[tuple[int, ...], keras.Model] = {}
+        self._loaded: dict[tuple[int, ...], Path] = {}
+
+    def of(self, weights: Path) -> Work:
+        """What the network with these weights makes of images, (images, rows, columns), HU."""
+        def work(images: np.ndarray) -> np.ndarray:
+            size = images.shape[1:]
+            if size not in self._made:
+                self._made[size] = unet(**self.settings.architecture, seed=0)
+            if self._loaded.get(size) != weights:
+                load_weights(self._made[size], weights)
+                self._loaded[size] = weights
+            parts = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+            return np.concatenate([denoise(self._made[size], part) for part in parts])
+
+        return work
+
+
+def _as_it_is(images: np.ndarray) -> np.ndarray:
+    """The work of LDCT and NDCT."""
+    return images
+
+
+def _measured(study: Study, run: Run | str, slices: pd.DataFrame, known: Mapping[str, Scene],
+              networks: _Networks) -> Measured:
     """Of one run, measured or read."""
     paths, name = study.paths, run if isinstance(run, str) else run.file
     table, curves = (paths.image_quality / f"{name}{ending}" for ending in (".csv", ".npz"))
@@ -83,35 +118,32 @@ def _measured(study: Study, run: Run | str, slices: pd.DataFrame, known: Mapping
                 {"cohort": study.cohort.division, "unet": study.unet}, contents, [table, curves])
     if not step.is_current():
         with step.making(run=str(run)):
-            # one network for slices and one for crops: a second shape makes Keras trace unknown sides, which its bilinear
-            # interpolation refuses
-            whole, crops = (None if isinstance(run, str) else network(study.unet, paths.weights(run)) for _ in range(2))
-            rows, edges = _slices(slices, paths.volumes, known, whole, target=run == NDCT)
-            found = {} if not known else _lesions(slices, known, crops, target=run == NDCT)._asdict()
-            write_csv(table, pd.concat([slices[KEYS], pd.DataFrame(rows)], axis=1))
+            work = _as_it_is if isinstance(run, str) else networks.of(paths.weights(run))
+            rows, edges = zip(*_slices(slices, paths.volumes, known, work, target=run == NDCT), strict=True)
+            found = {} if not known else _lesions(slices, known, work, target=run == NDCT)._asdict()
+            write_csv(table, pd.concat([slices[KEYS], pd.DataFrame(list(rows))], axis=1))
             with atomic(curves) as temporary:
-                np.savez(temporary, edges=edges, **found)
+                np.savez(temporary, edges=np.stack(edges), **found)
     with np.load(curves, allow_pickle=False) as kept:
         lesions = Lesions(*(kept[field] for field in Lesions._fields)) if known else None
         return Measured(pd.read_csv(table), kept["edges"], lesions)
 
 
-def _slices(slices: pd.DataFrame, store: Path, known: Mapping[str, Scene], unet: "keras.Model | None",
-            target: bool) -> tuple[list[dict[str, float]], np.ndarray]:
+def _slices(slices: pd.DataFrame, store: Path, known: Mapping[str, Scene], work: Work,
+            target: bool) -> list[tuple[dict[str, float], np.ndarray]]:
     """Each slice after a network, or the input or the target itself: a row, and its edge's transfer."""
-    rows, edges = [], []
-    for row in slices.to_dict("records"):
-        ldct, ndct = (open_volume(store, row[dose]).slice(row["index"]).astype(np.float32) for dose in ("ldct", "ndct"))
-        image = ndct if target else ldct if unet is None else denoise(unet, ldct)
-        free, object_hu = None, None
-        if scene := known.get(row["patient"]):
-            here = slices[slices["patient"] == row["patient"]]
-            place = int(np.flatnonzero((here[KEYS] == pd.Series(row)[KEYS]).all(axis=1))[0])
-            free, object_hu = scene.free[place], scene.object_hu[place]
-        found, edge = measure_slice(image, ndct, row["pixel_mm"], free, object_hu)
-        rows.append(found)
-        edges.append(edge)
-    return rows, np.array(edges)
+    found: list[tuple[dict[str, float], np.ndarray]] = []
+    with ThreadPoolExecutor(cores()) as pool:
+        for patient, own in slices.groupby("patient", sort=False):
+            scene, arguments = known.get(str(patient)), []
+            for place, row in enumerate(own.itertuples()):
+                ldct, ndct = (open_volume(store, volume).slice(own["index"].iloc[place]).astype(np.float32)
+                              for volume in (row.ldct, row.ndct))
+                image = ndct if target else work(ldct[None])[0]
+                truth = (scene.free[place], scene.object_hu[place]) if scene else (None, None)
+                arguments.append((image, ndct, row.pixel_mm, *truth))
+            found += pool.map(measure_slice, *zip(*arguments, strict=True))  # threads beside a network would slow it down
+    return found
 
 
 def measure_slice(image_hu: np.ndarray, ndct_hu: np.ndarray, pixel_mm: float, free_hu: np.ndarray | None = None,
@@ -146,13 +178,8 @@ def measure_slice(image_hu: np.ndarray, ndct_hu: np.ndarray, pixel_mm: float, fr
                     "edge_f50_per_mm": frequency_at(0.5, edge)}, edge
 
 
-def _lesions(slices: pd.DataFrame, known: Mapping[str, Scene], unet: "keras.Model | None", target: bool) -> Lesions:
+def _lesions(slices: pd.DataFrame, known: Mapping[str, Scene], work: Work, target: bool) -> Lesions:
     """Every patient's."""
-    def work(crops: np.ndarray) -> np.ndarray:
-        if unet is None:
-            return crops
-        return np.concatenate([denoise(unet, crops[start : start + BATCH]) for start in range(0, len(crops), BATCH)])
-
     pixels = slices.drop_duplicates("patient").set_index("patient")["pixel_mm"]
     found = [measure_scene(scene.full if target else scene.low, scene, pixels[patient], work)
              for patient, scene in known.items()]

@@ -184,8 +184,9 @@ def prices(terms: pd.DataFrame, target: float) -> pd.DataFrame:
         empty for fewer than three), patients, and price_total, of pixel term plus lambda times this layer's.
     """
     keys = ["context", "layer", "degradation"]
-    reference = terms[terms["degradation"] == REFERENCE].set_index(["patient", *keys[:2]])[["term", "mse"]]
-    joined = terms.join(reference, on=["patient", *keys[:2]], rsuffix="_noise")
+    where = ["patient", "context", "layer"]
+    reference = terms.loc[terms["degradation"] == REFERENCE, [*where, "term", "mse"]]
+    joined = terms.merge(reference, on=where, suffixes=("", "_noise"))
     power = np.where(joined["layer"] == "L1", 0.5, 1.0)
     joined["log"] = np.log(joined["term"] / joined["term_noise"] / (joined["mse"] / joined["mse_noise"]) ** power)
     rows = []

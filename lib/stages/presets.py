@@ -43,7 +43,8 @@ class Trained(NamedTuple):
 
 def measured(study: Study, grid: PresetGrid) -> pd.DataFrame:
     """Losses and norms of their gradients at the output, of ``study.supplement.pairs`` training pairs with every loss of the
-    grid that has an encoder, measured once for each seed and kept.
+    grid that has an encoder, measured once for each seed and kept: with the pilot of every seed that has one, and with what
+    the seeds of the grid made of it.
 
     Returns
     -------
@@ -54,8 +55,10 @@ def measured(study: Study, grid: PresetGrid) -> pd.DataFrame:
     swept, frames, meters = grid.grid.of(study), [], None
     losses = {row.arm.name: beside(row.loss) for row in grid.rows.values() if row.loss.encoder is not None}
     paths = study.paths
-    for seed in grid.grid.seeds or study.seeds:
-        weights = {START: paths.weights(study.pilot_of(seed))} | {name: paths.weights(Run(name, seed)) for name in losses}
+    trained = grid.grid.seeds or study.seeds
+    for seed in sorted({*study.measured_seeds, *trained}):
+        own = {name: paths.weights(Run(name, seed)) for name in losses if seed in trained}
+        weights = {START: paths.weights(study.pilot_of(seed))} | own
         table = paths.presets / f"pairs_seed-{seed}.csv"
         step = Step(f"presets, seed {seed}", paths.presets / f"seed-{seed}.json", {"lib.stages.presets"},
                     {"training": swept.training.decisive, "unet": study.unet, "split": study.cohort.division, "seed": seed,
@@ -117,11 +120,11 @@ def _measure(meters: _Meters, weights: Mapping[str, WEIGHTS], patches: Patches, 
     return pd.concat(frames, ignore_index=True)
 
 
-def lambdas(row: Row, histories: Mapping[Run, pd.DataFrame], seed: int) -> dict[str, float]:
-    """Of the first step, 'pilot', and of the last one, 'own'."""
-    history = histories[Run(row.arm.name, seed)]["lambda"]
-    given = row.loss.lambda_.value
-    return {START: float(history.iloc[0] if given is None else given), END: float(history.iloc[-1])}
+def lambdas(row: Row, histories: Mapping[Run, pd.DataFrame]) -> dict[str, float]:
+    """Of the first step, 'pilot', the same for all seeds, and of the last one, 'own', their geometric mean over seeds."""
+    found = [each["lambda"] for run, each in histories.items() if run.experiment == row.arm.name]
+    given, last = row.loss.lambda_.value, pd.Series([each.iloc[-1] for each in found], dtype=float)
+    return {START: float(found[0].iloc[0] if given is None else given), END: _mean("lambda", last)}
 
 
 def preset_table(grid: PresetGrid, found: pd.DataFrame, trained: Trained) -> pd.DataFrame:
@@ -132,45 +135,44 @@ def preset_table(grid: PresetGrid, found: pd.DataFrame, trained: Trained) -> pd.
     DataFrame
         preset, reference, evidence, confidence; psi_start, psi_end (Algorithm 2), gamma_start, gamma_end (at the output),
         of shares the mean odds; lambda_used (the first one), lambda_end, lambda_exact (Psi = 0.95 with the pilot, geometric
-        means), seconds_per_step (of the fastest epoch); ``MEANS`` over the test slices; seeds; encoder_here, trained_as (the
-        arm whose training it is), pixel, assumed, left_out, citation.
+        means), seconds_per_step (of the fastest epoch); ``MEANS`` over the test slices; seeds (of the trainings);
+        encoder_here, trained_as (the arm whose training it is), pixel, assumed, left_out, citation.
     """
     rows = []
     for name, row in grid.rows.items():
-        seeds = [run.seed for run in trained.histories if run.experiment == row.arm.name]
-        each = pd.DataFrame([_of_seed(row, found, trained, seed) for seed in seeds])
-        means = {column: _mean(column, values) for column, values in each.items()}
-        preset = row.preset
+        used, preset = lambdas(row, trained.histories), row.preset
+        runs = [run for run in trained.histories if run.experiment == row.arm.name]
+        some = found[found["arm"] == row.arm.name]
+        shares = {f"{share}_{when}": _share(row, some[some["state"] == state], share, used[state])
+                  for when, state in (("start", START), ("end", END)) for share in ("psi", "gamma")}
+        stars = [lambda_star(sums["pixel"], sums["perceptual"]) for _, sums in some[some["state"] == START].groupby("seed")]
+        seconds = [trained.histories[run]["seconds"].min() * len(trained.histories[run])
+                   / trained.logs[run]["step"].iloc[-1] for run in runs]
+        scores = pd.concat([trained.scores[run] for run in runs])
         rows.append({"preset": name, "reference": preset.reference, "evidence": preset.evidence,
-                     "confidence": preset.confidence, **means, "seeds": len(seeds), "encoder_here": row.encoder_here,
-                     "trained_as": row.arm.name, "pixel": row.loss.pixel or "none", "assumed": preset.assumed,
-                     "left_out": preset.left_out, "citation": preset.citation})
+                     "confidence": preset.confidence, **shares, "lambda_used": used[START], "lambda_end": used[END],
+                     "lambda_exact": _mean("lambda", pd.Series(stars)) if stars else np.nan,
+                     "seconds_per_step": np.mean(seconds),
+                     **{each: scores[each].mean() if each in scores else np.nan for each in MEANS}, "seeds": len(runs),
+                     "encoder_here": row.encoder_here, "trained_as": row.arm.name, "pixel": row.loss.pixel or "none",
+                     "assumed": preset.assumed, "left_out": preset.left_out, "citation": preset.citation})
     return pd.DataFrame(rows)
 
 
-def _of_seed(row: Row, found: pd.DataFrame, trained: Trained, seed: int) -> dict[str, float]:
-    run = Run(row.arm.name, seed)
-    history, log, scores = (each[run] for each in trained)
-    some = found[(found["arm"] == row.arm.name) & (found["seed"] == seed)]
-    used, cells = lambdas(row, trained.histories, seed), {}
-    for when, state in (("start", START), ("end", END)):
-        sums = some.loc[some["state"] == state, SUMS]
-        for share, sides in (("psi", SUMS[:2]), ("gamma", SUMS[2:])):
-            value = psi_algorithm2(*sums[sides].to_numpy().T, used[state]) if len(sums) else 0.0
-            cells[f"{share}_{when}"] = 1.0 if len(sums) and row.loss.pixel is None else float(value)
-    pilot = some.loc[some["state"] == START]
-    steps = log["step"].iloc[-1] / len(history)
-    return cells | {
-        "lambda_used": used[START], "lambda_end": used[END],
-        "lambda_exact": lambda_star(pilot["pixel"], pilot["perceptual"]) if len(pilot) else np.nan,
-        "seconds_per_step": history["seconds"].min() / steps,
-        **{name: scores[name].mean() if name in scores else np.nan for name in MEANS}}
+def _share(row: Row, some: pd.DataFrame, share: str, lambda_: float) -> float:
+    """Psi or Gamma at one lambda, over seeds; 0 without an encoder, 1 without a pixel term."""
+    if row.loss.encoder is None or row.loss.pixel is None:
+        return float(row.loss.encoder is not None)
+    a, b = SUMS[:2] if share == "psi" else SUMS[2:]
+    return _mean(share, pd.Series([psi_algorithm2(sums[a], sums[b], lambda_) for _, sums in some.groupby("seed")]))
 
 
 def _mean(column: str, values: pd.Series) -> float:
     """Over seeds: of shares by their odds, of weights geometric."""
     values = values.to_numpy(float)
-    if column.startswith(("psi_", "gamma_")):
+    if (values == values[0]).all():
+        return float(values[0])
+    if column.startswith(("psi", "gamma")):
         if not ((values > 0) & (values < 1)).all():
             return float(values.mean())
         odds = np.exp(np.log(values / (1 - values)).mean())
@@ -191,10 +193,7 @@ def log_odds_by_patient(grid: PresetGrid, found: pd.DataFrame, histories: Mappin
         if row.loss.pixel is None or some.empty:
             continue
         sums = some.groupby(["patient", "seed"])[[a, b]].sum()
-        decades = np.log10(sums[b] / sums[a]).unstack("seed")
-        for seed in decades:
-            decades[seed] += np.log10(lambdas(row, histories, seed)[state])
-        tables[name] = decades
+        tables[name] = np.log10(sums[b] / sums[a] * lambdas(row, histories)[state]).unstack("seed")
     return {name: each.dropna().to_numpy() for name, each in _same_patients(tables).items()}
 
 

@@ -13,6 +13,7 @@ from lib.artifacts.cache import Step
 from lib.artifacts.files import atomic
 from lib.data.organ_masks import OrganMasks
 from lib.errors import StageError
+from lib.metrics.observer import CYCLES, LEAST_FREEDOM, ORIENTATIONS
 from lib.metrics.task_transfer import disc
 from lib.simulation.anatomy import LABEL
 from lib.simulation.contents import SIMULATED_CONTENTS
@@ -66,8 +67,9 @@ def scenes(study: Study, slices: pd.DataFrame) -> dict[str, Scene]:
 
 
 def pairs_of_each(pairs: int, patients: int) -> int:
-    """How many pairs each patient has, so that all have ``pairs`` together; at least 4, of which templates are trained."""
-    return max(4, -(-pairs // patients))
+    """How many pairs each patient has, so that all have ``pairs`` together, and the observer enough to train on."""
+    least = -(-LEAST_FREEDOM * len(CYCLES) * ORIENTATIONS // patients) + 1
+    return max(2 * least, -(-pairs // patients))
 
 
 def _scene(cohort: Path, patient: str, slices: pd.DataFrame, pairs: int) -> Scene:

@@ -19,7 +19,8 @@ from lib.data.features import Features
 from lib.data.patches import Patches
 from lib.denoiser.callbacks import Moved, Progress, StepLog, Watch
 from lib.denoiser.checkpoints import Checkpoints
-from lib.denoiser.devices import device_names, is_chief, precision, repeatable, require_even, strategy
+from lib.denoiser.critic import AdversarialDenoiser
+from lib.denoiser.devices import device_names, is_chief, precision, repeatable, require_even, require_one, strategy
 from lib.denoiser.model import Denoiser
 from lib.denoiser.moving import MovingLambda
 from lib.errors import TrainingError
@@ -158,7 +159,12 @@ def new_denoiser(study: Study, run: Run, lambda_: float, patches: Patches, steps
     loss = study.configurations[run.experiment]
     with precision(study.compute.precision):
         encoder = inputs.encoder(study.weights, loss.encoding, *loss.layer_names, gradient=True) if loss.encoder else None
-        denoiser = Denoiser(new_unet(study.unet, run.seed, patches), TotalLoss(loss, lambda_, encoder))
+        network, total = new_unet(study.unet, run.seed, patches), TotalLoss(loss, lambda_, encoder)
+        if loss.adversarial is None:
+            denoiser = Denoiser(network, total)
+        else:
+            require_one(study.compute.strategy, "an adversarial term")
+            denoiser = AdversarialDenoiser(network, total, loss.adversarial, study.training.patch_size, run.seed)
     if begins := study.start_of(run):
         vgg.load_weights(denoiser.unet, begins)
     settings = study.training_of(run)

@@ -18,21 +18,33 @@ class Autoencoder(Section):
     lr: Annotated[float, Field(gt=0)] = 1e-3
 
 
+class Photographs(Section):
+    """The example outside CT: ``patches`` of ``patch_size`` a side, drawn from each seed, train a small network with MSE
+    alone for ``pilot_epochs``, then for ``epochs`` with each lambda; test photographs are cut to ``size``."""
+
+    patch_size: Annotated[int, Field(ge=16, multiple_of=2)] = 32
+    patches: Positive = 256
+    batch: Positive = 8
+    pilot_epochs: Positive = 30
+    epochs: Positive = 4
+    size: Annotated[int, Field(ge=32, le=300, multiple_of=2)] = 256
+
+
 class Supplement(Section):
-    """What the analyses beyond the paper measure. ``pairs``: of training patches, of whose losses gradients are computed.
-    ``passport_patients``: test patients, of each of whom a window of ``passport_side`` pixels is degraded.
+    """What the analyses beyond the paper measure.
 
-    ``seeds``, ``training``, ``arms``: of the trainings of a grid: from how many of the study's seeds, fields of ``training``
-    that differ, and how many arms of a loss (None: all; to try the way in little time).
-
-    ``atlas_pairs``, ``atlas_layers``: of the atlas: of how many training patches, and at which of the VGGs' convolutions
-    (Keras names; None: all).
-
-    ``observer_pairs``: images with and without a lesion, of all test patients together, that the observer of S6 rates, and
-    from which the noise's spectrum and a lesion's transfer are measured.
-
-    ``autoencoder``: of SACNN's loss. ``networks``: weights of torchvision's networks that the user brings (.npz or
-    .safetensors), for the losses of the literature that have them; without, another network stands in."""
+    * Trainings of a grid: ``seeds`` (from how many of the study's), ``training`` (its fields that differ), ``arms`` (how
+      many of a loss; None: all; to try the way in little time).
+    * S1: ``pairs`` of training patches, of whose losses gradients are computed.
+    * S3: ``autoencoder`` of SACNN's loss; ``networks``: weights of torchvision's networks that the user brings (.npz or
+      .safetensors; without, another network stands in); ``adversarial``: whether a critic trains with the losses whose
+      adversarial term is known (three times the work); ``preset_seeds``: from how many seeds (None: ``seeds``).
+    * S4: ``atlas_pairs`` of training patches, ``atlas_layers``: Keras names of convolutions (None: all of the VGG).
+    * S5: ``passport_patients`` of the test, of each of whom a window of ``passport_side`` pixels is degraded.
+    * S6: ``observer_pairs`` of images with and without a lesion, of all test patients together, that the observer rates, and
+      from which the noise's spectrum and a lesion's transfer are measured; more where they are too few to train it.
+    * S8: ``photographs``.
+    """
 
     pairs: Positive = 64
     atlas_pairs: Positive = 32
@@ -44,6 +56,9 @@ class Supplement(Section):
     arms: Positive | None = None
     observer_pairs: Positive = 200
     autoencoder: Autoencoder = Autoencoder()
+    photographs: Photographs = Photographs()
+    adversarial: bool = False
+    preset_seeds: Positive | None = None
     networks: dict[Literal["torchvision_resnet50", "torchvision_vgg19"], Path] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from lib.perceptual import presets
-from lib.perceptual.configuration import LossConfiguration
-from lib.perceptual.encoders import BEFORE
+from lib.perceptual.configuration import BEFORE, LossConfiguration
 from lib.perceptual.literature import Preset
 from lib.perceptual.literature import presets as literature
 from lib.study.config import KERAS_IMAGENET, SACNN, Study
@@ -41,14 +40,17 @@ def preset_grid(study: Study) -> PresetGrid:
     """Every preset as this study can run it, then the paper's experiments that the study has, and the control MSE.
 
     ``study.supplement`` says from how many seeds, with which training, how many of the literature's and of the paper's, and
-    which files of torchvision's networks there are.
+    which files of torchvision's networks there are, and whether critics train with those whose adversarial term is known.
     """
     settings, medical = study.supplement, study.uses("Medical")
     names = [CONTROL, *(name for name in study.chosen if name in presets.paper() and name != CONTROL)][: settings.arms]
     rows: dict[str, Row] = {}
     arms: dict[LossConfiguration, Arm] = {study.configurations[name]: Arm(name, EQUAL) for name in reversed(names)}
-    for name, preset in list(literature().items())[: settings.arms]:
+    for name, published in list(literature().items())[: settings.arms]:
+        preset = published._replace(left_out="") if settings.adversarial and published.adversarial else published
         loss, standing = here(preset.loss, study.encoder, medical, settings.networks)
+        if not preset.left_out:
+            loss = replace(loss, adversarial=preset.adversarial)
         rows[name] = Row(preset, loss, standing, arms.setdefault(loss, Arm(name, EQUAL)))
     originals = presets.paper()
     for name in names:
@@ -57,7 +59,7 @@ def preset_grid(study: Study) -> PresetGrid:
         rows[name] = Row(preset, loss, _standing(originals[name], loss, study.encoder), Arm(name, EQUAL))
     own = {row.arm.loss: row.loss.as_dict() for row in rows.values() if row.arm.loss not in names}
     grid = Grid(losses=tuple(dict.fromkeys(row.arm.loss for row in rows.values())), configurations=own, arms={EQUAL: {}},
-                seeds=study.seeds[: settings.seeds],
+                seeds=study.seeds[: settings.preset_seeds or settings.seeds],
                 training=settings.training | {"features_gib": 0})  # of fourteen encoders, each for few steps
     return PresetGrid(grid, rows)
 
@@ -109,12 +111,16 @@ def _standing(theirs: LossConfiguration, ours: LossConfiguration, encoder: Encod
     """In words what stood in for a loss's own encoder, weights and layers; empty if nothing did."""
     if ours.encoder is None:
         return ""
-    own = theirs.encoder == ours.encoder and theirs.layer_names == ours.layer_names
+    own = (theirs.encoder, theirs.weights, theirs.layer_names) == (ours.encoder, ours.weights, ours.layer_names)
     tuned = "the Medical encoder of this study" if ours.weights == "Medical" else ""
     origin = tuned or {"package": "the packaged trunk", "keras": "ImageNet (Keras)"}.get(str(encoder.weights), "a file")
     if own and not tuned and encoder.weights != "package":
         return ""
     at = "" if theirs.layer_names == ours.layer_names else f" at {', '.join(ours.layer_names)}"
     of = "" if theirs.layer_names == ours.layer_names else f" at {', '.join(theirs.layer_names)}"
-    why = "whose weights are not public" if theirs.weights == "Medical" else "whose weights cannot be had offline"
+    why = "whose weights cannot be had offline"
+    if theirs.weights == "Medical":
+        why = "whose weights are not public"
+    elif theirs.encoder.startswith("torchvision"):
+        why = "of which no file was brought"
     return f"{ours.encoder} ({origin}){at} for {theirs.encoder}{of}, {why}"

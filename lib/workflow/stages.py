@@ -143,7 +143,7 @@ class StagesOf:
             return [self.study.paths.medical_weights]
         if weights == SACNN:
             return [self.study.paths.autoencoder_weights]
-        return [Path(weights)] if weights and Path(weights).is_file() else []
+        return [Path(weights)] if weights and weights != "ImageNet" and Path(weights).exists() else []
 
     def _stamp(self, name: str) -> Path:
         return self.study.paths.stages / f"{name}.json"

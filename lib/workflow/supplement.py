@@ -104,12 +104,14 @@ def _presets(new: StagesOf) -> Analysis:
     first = [new.function("S3_autoencoder", "lib.stages.autoencoder:train_autoencoder",
                           ["cohort.division", "supplement.autoencoder", "compute", "seeds"], [paths.manifest],
                           [paths.autoencoder_weights], study=study)] if own else []
-    return Analysis(trainings(new, grid, "S3"), new.notebook(
+    notebook = new.notebook(
         "S3_presets", [*NETWORK, "calibration", "evaluation", "statistics", "supplement", *EXPERIMENTS],
         [*_networks(new), *([paths.autoencoder_weights] if own else []), *map(paths.weights, arms),
          *map(paths.history, arms), *map(new.scores, arms)],
         [*new.table("presets", folder), *new.table("claims_S3", folder), *new.figure("presets", folder)],
-        "supplement/S3_presets"), first)
+        "supplement/S3_presets")
+    notebook.config["presets"] = {name: [row.preset, row.encoder_here] for name, row in presets.rows.items()}
+    return Analysis(trainings(new, grid, "S3"), notebook, first)
 
 
 def _atlas(new: StagesOf) -> Analysis:
@@ -148,5 +150,14 @@ def _image_quality(new: StagesOf) -> Analysis:
         "supplement/S6_image_quality"))
 
 
+def _other_images(new: StagesOf) -> Analysis:
+    folder = new.study.paths.supplement
+    return Analysis([], new.notebook(
+        "S8_other_images", ["encoder", "supplement.photographs", "supplement.seeds", "seeds", "statistics"],
+        [new.study.paths.manifest],
+        [*new.table("other_images", folder), *new.table("claims_S8", folder), *new.figure("other_images", folder)],
+        "supplement/S8_other_images"))
+
+
 ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (
-    _exchange, _rules, _presets, _atlas, _passport, _image_quality)
+    _exchange, _rules, _presets, _atlas, _passport, _image_quality, _other_images)

@@ -1,0 +1,86 @@
+"""S3's claims: whether the systems of the literature have comparable influence, how far their lambdas are from calibrated
+ones, and what they bought over MSE."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lib.perceptual import TARGET_PSI
+from lib.report.exchange_claims import bounds_of_logs
+from lib.report.odds import odds
+from lib.report.verdicts import compared, frame, row
+from lib.study.preset_grid import CONTROL, EQUAL, PAPERS
+
+DECADE: Final = 1.0  # decades of odds: systems that differ by no more count as comparable
+ASKED: Final = {"ssim": "SSIM", "psnr": "PSNR"}
+LEAST_PRESETS: Final = 5  # for a rank correlation
+
+
+def preset_claims(table: pd.DataFrame, decades: Mapping[str, Mapping[str, np.ndarray]], metrics: pd.DataFrame,
+                  margin: float) -> pd.DataFrame:
+    """Rows as of :func:`lib.report.verdicts.frame`.
+
+    Parameters
+    ----------
+    table : DataFrame, of :func:`lib.stages.presets.preset_table`
+    decades : mapping, 'psi' and 'gamma': of :func:`lib.stages.presets.log_odds_by_patient`, with the pilot
+    metrics : DataFrame, a row per test slice and training, where ``experiment`` is the arm's name
+    margin : float, in SSIM, under which two count as equal
+    """
+    theirs = table[~table["reference"].str.startswith(PAPERS)]
+    named = dict(zip(theirs["preset"], theirs["reference"], strict=True))
+    some = {share: {name: logs for name, logs in each.items() if name in named} for share, each in decades.items()}
+    rows = []
+    if len(some["psi"]) > 1:
+        rows += [_comparable(each, named, symbol) for each, symbol in ((some["psi"], "Ψ"), (some["gamma"], "Γ"))]
+    if some["psi"]:
+        rows.append(_calibrated(some["psi"], named))
+    if len(some["gamma"]) >= LEAST_PRESETS:
+        rows += [_pays(some["gamma"], theirs, metrics, metric, unit) for metric, unit in ASKED.items()]
+    control = f"{CONTROL}-{EQUAL}"
+    for name, arm in theirs.drop_duplicates("trained_as")[["preset", "trained_as"]].itertuples(index=False):
+        for metric, unit in ASKED.items():
+            found = compared(metrics, arm, control, metric)
+            rows.append(row(f"{named[name]}: better than MSE alone in {unit}", "S3", unit, found.bounds,
+                            margin=margin if metric == "ssim" else 0.0, p_patients=found.p, patients=found.patients,
+                            seeds=found.seeds, note=found.few))
+    return frame(rows)
+
+
+def _comparable(logs: Mapping[str, np.ndarray], named: Mapping[str, str], symbol: str) -> dict:
+    """The highest against the lowest: the claim falls if they are more than a decade of odds apart."""
+    highest, lowest = (pick(logs, key=lambda name: logs[name].mean()) for pick in (max, min))
+    bounds, rests = bounds_of_logs(logs[highest] - logs[lowest])
+    estimate, low, high = bounds
+    note = "; ".join(filter(None, [f"{named[highest]} against {named[lowest]}", rests.pop("note")]))
+    return row(f"The systems of the literature have comparable influence: {symbol} at the published λ within a decade of "
+               "odds", "S3", "decades of odds", bounds, (DECADE - estimate, DECADE - high, DECADE - low), note=note, **rests)
+
+
+def _calibrated(logs: Mapping[str, np.ndarray], named: Mapping[str, str]) -> dict:
+    """The lambda that is farthest from the one for Psi = 0.95: their ratio is that of the odds of Psi."""
+    away = {name: each - np.log10(odds(TARGET_PSI)) for name, each in logs.items()}
+    farthest = max(away, key=lambda name: abs(away[name].mean()))
+    bounds, rests = bounds_of_logs(away[farthest] * np.sign(away[farthest].mean()))
+    estimate, low, high = bounds
+    side = "above" if away[farthest].mean() > 0 else "below"
+    note = "; ".join(filter(None, [f"{named[farthest]}, {side} it", rests.pop("note")]))
+    return row(f"Every published λ is within a decade of the λ* for Ψ = {TARGET_PSI:g}", "S3", "decades of λ", bounds,
+               (DECADE - estimate, DECADE - high, DECADE - low), note=note, **rests)
+
+
+def _pays(logs: Mapping[str, np.ndarray], table: pd.DataFrame, metrics: pd.DataFrame, metric: str, unit: str) -> dict:
+    """Spearman's rank correlation over the systems of Gamma and the score, for each test patient and seed."""
+    arms = table.set_index("preset")["trained_as"]
+    names = list(dict.fromkeys(arms[name] for name in logs))
+    influence = {arms[name]: each.mean() for name, each in logs.items()}
+    means = metrics.groupby(["experiment", "patient", "seed"])[metric].mean()
+    scores = pd.DataFrame({name: means.loc[name] for name in names}).dropna()
+    rank = scores.apply(lambda values: stats.spearmanr([influence[name] for name in names], values).statistic, axis=1)
+    correlations = rank.unstack("seed").to_numpy()
+    bounds, rests = bounds_of_logs(correlations)
+    return row(f"Over the systems of the literature, the more influence (Γ), the better the {unit}", "S3",
+               "rank correlation", bounds, **rests)
