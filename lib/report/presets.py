@@ -134,8 +134,9 @@ def answers(table: pd.DataFrame) -> list[str]:
                      f"{(by > 0.5).sum()} take more than half of the loss from features, {(by > TARGET_PSI).sum()} more "
                      f"than {TARGET_PSI:g}.")
     if len(no_pixel):
-        found.append(f"{listed(no_pixel['reference'].tolist())}: no pixel term, so that Ψ is 1 at any λ, and λ counts beside "
-                     "the adversarial term only, which is left out here.")
+        names = listed(no_pixel["reference"].tolist())
+        found.append(f"{names}: no pixel term, so that Ψ is 1 at any λ, and λ counts beside the adversarial term only, "
+                     "which is left out here unless the table says otherwise.")
     control = table.set_index("preset")["ssim"].get(CONTROL)
     if control is not None and len(theirs):
         gains = (theirs.set_index("reference")["ssim"] - control).sort_values()
