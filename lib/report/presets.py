@@ -123,7 +123,7 @@ def _notes(table: pd.DataFrame, columns: tuple[str, ...], words: tuple[str, ...]
 def answers(table: pd.DataFrame) -> list[str]:
     """Which influence the systems of the literature had, and what it bought, in sentences; the intervals are the claims'."""
     theirs = table[~table["reference"].str.startswith(PAPERS)]
-    mixed, alone = theirs[theirs["pixel"] != "none"], theirs[theirs["pixel"] == "none"]
+    mixed, no_pixel = theirs[theirs["pixel"] != "none"], theirs[theirs["pixel"] == "none"]
     found = []
     if len(mixed):
         by = mixed.set_index("reference")["psi_start"]
@@ -133,9 +133,10 @@ def answers(table: pd.DataFrame) -> list[str]:
                      f"{share_text(by.max())} ({high}): {decades:.1f} decades of odds; of {len(by)} systems "
                      f"{(by > 0.5).sum()} take more than half of the loss from features, {(by > TARGET_PSI).sum()} more "
                      f"than {TARGET_PSI:g}.")
-    if len(alone):
-        found.append(f"{listed(alone['reference'].tolist())}: no pixel term, so that Ψ is 1 at any λ, and λ counts beside "
-                     "the adversarial term only, which is left out here.")
+    if len(no_pixel):
+        names = listed(no_pixel["reference"].tolist())
+        found.append(f"{names}: no pixel term, so that Ψ is 1 at any λ, and λ counts beside the adversarial term only, "
+                     "which is left out here unless the table says otherwise.")
     control = table.set_index("preset")["ssim"].get(CONTROL)
     if control is not None and len(theirs):
         gains = (theirs.set_index("reference")["ssim"] - control).sort_values()
