@@ -160,10 +160,23 @@ def test_predictions_pair_a_price_with_its_error_and_claims_judge_them(study, tm
     assert (predicted.loc[predicted["degradation"] == "white noise", "error"] == 1).all()
     claims = report.passport_claims(labels, table, predicted).set_index("claim")
     verdicts = {words: claims.filter(like=words, axis=0)["verdict"].tolist() for words in (
-        "a shift of HU costs less", "a checkerboard of period 2 costs less", "the price of shift", "price of checkerboard",
-        "price of white noise")}
+        "a shift of HU costs less", "a checkerboard of period 2 costs less", "price (shift)", "price (checkerboard)",
+        "price (white noise)")}
     assert list(verdicts.values()) == [["stands"], ["falls"], ["stands"], ["falls"], ["undecided"]]
-    assert claims.filter(like="price of shift", axis=0)["estimate"].iloc[0] == pytest.approx(-1)
+    assert claims.filter(like="price (shift)", axis=0)["estimate"].iloc[0] == pytest.approx(-1)
+
+
+def test_the_figures_show_every_number(study, tmp_path, monkeypatch):
+    labels, drawn = Labels.of(study).beside(tmp_path), {}
+    monkeypatch.setattr(report, "save_figure", lambda labels, figure, name: drawn.update({name: figure}))
+    table = passport.prices(made_up(), 0.95)
+    report.figure_passport(labels, table)
+    shown = [text.get_text() for panel in drawn["passport"].axes for text in panel.texts]
+    assert {"0.010", "0.060", "0.50", "3.00", "12"} <= set(shown) and len(shown) == 2 + 3 * len(LAYERS)
+    every = {layer: scores(1, place) for place, layer in enumerate(LAYERS)}
+    report.figure_errors(labels, passport.predictions(table, every))
+    panels = [panel for panel in drawn["passport_errors"].axes if panel.axison]
+    assert len(panels) == 3 and all(sum(len(line.get_xdata()) for line in panel.lines) == len(LAYERS) for panel in panels)
 
 
 def test_one_patient_and_two_layers_decide_nothing(study, tmp_path):

@@ -123,7 +123,7 @@ def figure_errors(labels: Labels, predicted: pd.DataFrame) -> Path:
     found = correlations(predicted)
     lines = -(-len(found) // 4)
     figure = new_figure(labels, 0.5 + 1.9 * lines)
-    axes = figure.subplots(lines, 4, squeeze=False).flat
+    axes = figure.subplots(lines, 4, squeeze=False).ravel()
     for panel in axes:
         panel.set_axis_off()
     for panel, (name, correlation) in zip(axes, found.items(), strict=False):
@@ -150,7 +150,7 @@ def passport_claims(labels: Labels, table: pd.DataFrame, predicted: pd.DataFrame
         measured = predicted.loc[predicted["degradation"] == name, "measured"].iloc[0]
         note = f"{found.pairs} layers, one seed" + (f", permutation p {number(found.p)}" if np.isfinite(found.p) else
                                                     ": too few for an interval, or all alike")
-        rows.append(row(f"Over the layers, the lower the price of {SHOWN[name]}, the larger is {measured}", "S5", "ρ",
+        rows.append(row(f"Over the layers, a lower price ({SHOWN[name]}) goes with a larger error ({measured})", "S5", "ρ",
                         (found.estimate, found.low, found.high), above=(-found.estimate, -found.high, -found.low),
                         seeds=1, note=note))
     return frame(rows)
