@@ -8,10 +8,11 @@ from PIL import Image
 
 from lib.paper import published
 from lib.perceptual import presets
-from lib.report import curves, exchange, figures, quality
+from lib.report import curves, exchange, figures, image_quality, image_quality_figures, quality
 from lib.report.labels import Labels
 from lib.report.words import slice_name
 from lib.stages.exchange import exchange_table
+from tests.test_image_quality import PIXEL, measured
 from tests.test_supplement import made_up
 
 DEEP = {"E2", "E4", "baseline"}
@@ -26,7 +27,7 @@ def labels(study) -> Labels:
 def drawn(monkeypatch) -> list:
     """The figures that are saved from now on."""
     found, save = [], figures.save_figure
-    for module in (figures, curves, exchange, quality):
+    for module in (figures, curves, exchange, image_quality_figures, quality):
         monkeypatch.setattr(module, "save_figure", lambda labels, figure, *rest, **options: found.append(figure)
                             or save(labels, figure, *rest, **options))
     return found
@@ -87,6 +88,19 @@ def exchanged() -> pd.DataFrame:
     return exchange_table(made_up({"E1": 4.0, "E2": 20.0, "E4": 12.0}, states=("untrained", "pilot", "own")), {})
 
 
+def transfer(labels: Labels, simulated: bool = True):
+    found, scored = measured(simulated=simulated)
+    table = image_quality.image_quality_table(found, scored, dict.fromkeys(("SIM01", "SIM02", "SIM03"), PIXEL))
+    return image_quality_figures.figure_transfer(labels, found, table, image_quality.detectability(found))
+
+
+def residuals(labels: Labels, simulated: bool = True):
+    found, _ = measured(simulated=simulated)
+    images = slices()
+    shown = {name: image - images["ndct"] + 30 for name, image in images.items() if simulated or name != "ndct"}
+    return image_quality_figures.figure_noise(labels, found, shown, images["ndct"], "SIM04", PIXEL)
+
+
 FIGURES = {
     "fig1": lambda labels: figures.figure1(labels, slices()["ldct"], slices()["ndct"], "SIM04", 0.7),
     "fig2": lambda labels: curves.figure2(labels, three_states(), pair_losses()),
@@ -94,6 +108,8 @@ FIGURES = {
     "fig_training": lambda labels: curves.figure_training(labels, histories()),
     "fig_ssim": lambda labels: quality.figure_ssim(labels, scores()),
     "exchange": lambda labels: exchange.figure_exchange(labels, exchanged(), histories()),
+    "residuals": residuals,
+    "transfer": transfer,
 }
 
 
@@ -101,7 +117,7 @@ FIGURES = {
 def test_figures_are_readable_and_carry_their_provenance(labels, drawn, name):
     png = FIGURES[name](labels)
     assert png == labels.figures / f"{name}.png"
-    dpi = figures.SLICES_DPI if name == "fig3" else figures.DPI
+    dpi = figures.SLICES_DPI if name in ("fig3", "residuals") else figures.DPI
     with Image.open(png) as image:
         assert image.info["dpi"] == pytest.approx((dpi, dpi), abs=0.1) and image.width == round(7.2 * dpi)
         assert image.info["Description"] == labels.provenance and np.asarray(image.convert("L")).std() > 5
@@ -112,6 +128,14 @@ def test_figures_are_readable_and_carry_their_provenance(labels, drawn, name):
     texts = [each for each in whole.findobj(Text) if each.get_text() and each.get_visible()]
     assert len(texts) > 8 and min(each.get_size() for each in texts) >= 7
     assert whole.get_size_inches()[0] == 7.2 and whole.get_size_inches()[1] < 10.5
+
+
+@pytest.mark.parametrize("figure", [residuals, transfer])
+def test_without_a_truth_there_are_no_spectra_and_no_lesions(labels, drawn, figure):
+    for simulated in (True, False):
+        figure(labels, simulated)
+    with_truth, without = (each.get_figure(root=True).get_size_inches()[1] for each in drawn)
+    assert without < with_truth
 
 
 def test_figures_are_the_same_twice_and_leave_pyplot_as_it_is(labels):
