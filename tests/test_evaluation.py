@@ -13,6 +13,7 @@ from lib.data.slices import example_row
 from lib.denoiser.inference import denoise
 from lib.errors import CohortError, StageError, StudyError, TrainingError
 from lib.metrics.image_quality import Scores, authors_metrics, window_metrics
+from lib.networks.unet import unet
 from lib.simulation.anatomy import LABEL
 from lib.simulation.contents import SIMULATED_CONTENTS
 from lib.stages.evaluate import ORGANS, evaluate, load_examples
@@ -78,7 +79,8 @@ class Fake:
     def __init__(self, answer=0.01):
         self.answer, self.shapes = answer, []
 
-    def predict_on_batch(self, batch):
+    def __call__(self, batch, training):
+        assert not training
         self.shapes.append(batch.shape)
         return batch + np.float32(self.answer)
 
@@ -91,6 +93,16 @@ def test_denoise_keeps_shape_and_place(shape):
     np.testing.assert_allclose(output, ldct + 40.96, atol=1e-2)
     _, rows, columns, channels = unet.shapes[0]
     assert rows % 16 == columns % 16 == 0 and channels == 1 and rows - shape[-2] < 16
+
+
+def test_one_network_denoises_slices_of_several_sizes():
+    """As a graph for each: Keras's bilinear layers cannot be part of one for all."""
+    network, generator = unet(2, seed=1, upsampling="bilinear"), np.random.default_rng(1)
+    for shape in ((16, 16), (20, 36), (32, 17)):
+        ldct = generator.uniform(-1000, 1000, shape)
+        expected = denormalise(np.asarray(network(np.pad(normalise(ldct), [(0, -side % 16) for side in shape],
+                                                         mode="reflect")[None, ..., None]))[0, : shape[0], : shape[1], 0])
+        np.testing.assert_allclose(denoise(network, ldct), expected, atol=1e-2)
 
 
 def test_denoise_refuses_nan():

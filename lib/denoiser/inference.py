@@ -1,5 +1,7 @@
 """A trained U-Net in use: whole slices of any size, in HU."""
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -32,7 +34,16 @@ def denoise(unet: "keras.Model", ldct_hu: np.ndarray) -> np.ndarray:
     rows, columns = stack.shape[1:]
     padding = ((0, 0), (0, -rows % MULTIPLE), (0, -columns % MULTIPLE))
     padded = np.pad(normalise(stack), padding, mode="reflect")
-    output = np.asarray(unet.predict_on_batch(padded[..., None]))[:, :rows, :columns, 0]
+    output = np.asarray(_compiled(unet)(padded[..., None]))[:, :rows, :columns, 0]
     if not np.isfinite(output).all():
         raise TrainingError("the U-Net answers with NaN or infinity", remedy="delete its weights and train it again")
     return denormalise(output).astype(np.float32).reshape(ldct_hu.shape)
+
+
+@lru_cache(maxsize=2)
+def _compiled(unet: "keras.Model") -> Callable:
+    """A network as a graph for each size of images. Keras's own `predict` has one for all from the second size on, and its
+    bilinear layers cannot be part of that."""
+    import tensorflow as tf
+
+    return tf.function(lambda images: unet(images, training=False))

@@ -52,7 +52,7 @@ def exchange_step(study: Study, seed: int) -> Step:
     weights = {f"weights of {run}": paths.weights(run) for run in [*runs, study.pilot_of(seed)]}
     return Step(f"exchange, seed {seed}", paths.exchange / f"seed-{seed}.json", {"lib.stages.exchange"},
                 {"training": study.training.decisive, "unet": study.unet, "losses": losses, "split": study.cohort.division,
-                 "seed": seed, "supplement": study.supplement},
+                 "seed": seed, "pairs": study.supplement.pairs},
                 {"manifest": paths.manifest} | weights
                 | inputs.weights_files(study.weights, balance.encodings(study.calibrated.values())),
                 [paths.exchange / f"{kind}_seed-{seed}.csv" for kind in ("pairs", "batches")])

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -70,31 +69,26 @@ def measured(study: Study) -> dict[tuple[str, int | None], Measured]:
     slices = by_series(test, 1)
     known = scenes(study, slices)
     inputs: list[Run | str] = [NDCT, LDCT, *study.runs()]
-    networks = _Networks(study.unet)
-    return {(each, None) if isinstance(each, str) else tuple(each): _measured(study, each, slices, known, networks)
+    network = _Network(study.unet)
+    return {(each, None) if isinstance(each, str) else tuple(each): _measured(study, each, slices, known, network)
             for each in inputs}
 
 
-class _Networks:
-    """A network for each size of images, whose weights are set to those of a run: none is traced twice, and none sees two
-    sizes (Keras would trace unknown sides then, which its bilinear interpolation refuses)."""
+class _Network:
+    """One network, whose weights are set to those of a run, so that it is traced once for each size of images."""
 
     def __init__(self, settings: UNet):
-        self.settings = settings
-        self._made: dict[tuple[int, ...], keras.Model] = {}
-        self._loaded: dict[tuple[int, ...], Path] = {}
+        self.network = unet(**settings.architecture, seed=0)
+        self._loaded: Path | None = None
 
     def of(self, weights: Path) -> Work:
         """What the network with these weights makes of images, (images, rows, columns), HU."""
         def work(images: np.ndarray) -> np.ndarray:
-            size = images.shape[1:]
-            if size not in self._made:
-                self._made[size] = unet(**self.settings.architecture, seed=0)
-            if self._loaded.get(size) != weights:
-                load_weights(self._made[size], weights)
-                self._loaded[size] = weights
+            if self._loaded != weights:
+                load_weights(self.network, weights)
+                self._loaded = weights
             parts = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-            return np.concatenate([denoise(self._made[size], part) for part in parts])
+            return np.concatenate([denoise(self.network, part) for part in parts])
 
         return work
 
@@ -105,7 +99,7 @@ def _as_it_is(images: np.ndarray) -> np.ndarray:
 
 
 def _measured(study: Study, run: Run | str, slices: pd.DataFrame, known: Mapping[str, Scene],
-              networks: _Networks) -> Measured:
+              network: _Network) -> Measured:
     """Of one run, measured or read."""
     paths, name = study.paths, run if isinstance(run, str) else run.file
     table, curves = (paths.image_quality / f"{name}{ending}" for ending in (".csv", ".npz"))
@@ -118,7 +112,7 @@ def _measured(study: Study, run: Run | str, slices: pd.DataFrame, known: Mapping
                 {"cohort": study.cohort.division, "unet": study.unet}, contents, [table, curves])
     if not step.is_current():
         with step.making(run=str(run)):
-            work = _as_it_is if isinstance(run, str) else networks.of(paths.weights(run))
+            work = _as_it_is if isinstance(run, str) else network.of(paths.weights(run))
             rows, edges = zip(*_slices(slices, paths.volumes, known, work, target=run == NDCT), strict=True)
             found = {} if not known else _lesions(slices, known, work, target=run == NDCT)._asdict()
             write_csv(table, pd.concat([slices[KEYS], pd.DataFrame(list(rows))], axis=1))

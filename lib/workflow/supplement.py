@@ -12,6 +12,8 @@ from lib.study.preset_grid import preset_grid
 from lib.study.runs import Run
 from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, stages
 
+GRID: Final = ("supplement.seeds", "supplement.training", "supplement.arms")  # what its trainings depend on
+
 
 class Analysis(NamedTuple):
     """The stages of one section: trainings of its own, which nothing else needs, in waves (:func:`trainings`), and the
@@ -69,7 +71,7 @@ def _networks(new: StagesOf) -> list:
 def _exchange(new: StagesOf) -> Analysis:
     folder = new.study.paths.supplement
     return Analysis([], new.notebook(
-        "S1_exchange", [*NETWORK, "calibration", "supplement", *EXPERIMENTS], _networks(new),
+        "S1_exchange", [*NETWORK, "calibration", "supplement.pairs", *EXPERIMENTS], _networks(new),
         [*new.table("exchange", folder), *new.table("claims_S1", folder), *new.figure("exchange", folder)],
         "supplement/S1_exchange"))
 
@@ -78,7 +80,7 @@ def _rules(new: StagesOf) -> Analysis:
     study, grid = new.study, grid_of(new.study, "rules")
     paths, folder, arms = study.paths, study.paths.supplement, [run for _, run in grid.runs(study)]
     return Analysis(trainings(new, grid, "S2"), new.notebook(
-        "S2_rules", [*NETWORK, "calibration", "evaluation", "statistics", "supplement", *EXPERIMENTS],
+        "S2_rules", [*NETWORK, "calibration", "evaluation", "statistics", *GRID, *EXPERIMENTS],
         [*_networks(new), *map(paths.weights, arms), *map(paths.history, arms), *map(new.scores, arms)],
         [*new.table("rules", folder), *new.table("claims_S2", folder), *new.figure("rules", folder)],
         "supplement/S2_rules"))
@@ -88,7 +90,7 @@ def _target(new: StagesOf, claims: list[Path]) -> Analysis:
     study, grid = new.study, grid_of(new.study, "target")
     paths, folder, arms = study.paths, study.paths.supplement, [run for _, run in grid.runs(study)]
     return Analysis(trainings(new, grid, "S7"), new.notebook(
-        "S7_target", [*NETWORK, "calibration", "evaluation", "statistics", "supplement", *EXPERIMENTS],
+        "S7_target", [*NETWORK, "calibration", "evaluation", "statistics", *GRID, *EXPERIMENTS],
         [*_networks(new), *map(paths.weights, arms), *map(paths.history, arms), *map(new.scores, arms),
          paths.figures / "claims.csv", *claims],
         [path for name in ("psi_target_sweep", "target_tests", "power", "claims_S7", "claims")
@@ -118,7 +120,7 @@ def _atlas(new: StagesOf) -> Analysis:
     study, folder = new.study, new.study.paths.supplement
     pilots = [study.paths.weights(study.pilot_of(seed)) for seed in study.measured_seeds]
     return Analysis([], new.notebook(
-        "S4_atlas", [*NETWORK, "calibration", "supplement", *EXPERIMENTS],
+        "S4_atlas", [*NETWORK, "calibration", "supplement.atlas_pairs", "supplement.atlas_layers", *EXPERIMENTS],
         [study.paths.manifest, study.paths.calibrated, *pilots],
         [*new.table("psi_atlas", folder), *new.figure("psi_atlas", folder), *new.table("conventions", folder),
          *new.figure("conventions", folder), *new.table("claims_S4", folder)], "supplement/S4_atlas"))
@@ -133,7 +135,8 @@ def _passport(new: StagesOf) -> Analysis | None:
     medical = [paths.medical_weights] if study.uses("Medical") and study.medical.weights is None else []
     made = [file for _, run in grid.runs(study) for file in (paths.weights(run), new.scores(run))]
     return Analysis(trainings(new, grid, "S5"), new.notebook(
-        "S5_passport", [*NETWORK, "calibration", "evaluation", "supplement", *EXPERIMENTS],
+        "S5_passport", [*NETWORK, "calibration", "evaluation", *GRID, "supplement.passport_patients",
+                        "supplement.passport_side", *EXPERIMENTS],
         [paths.manifest, *scans, *medical, *made],
         [*new.table("passport", folder), *new.table("claims_S5", folder), *new.table("passport_errors", folder),
          *new.figure("passport", folder), *new.figure("passport_errors", folder)], "supplement/S5_passport"))
@@ -143,7 +146,7 @@ def _image_quality(new: StagesOf) -> Analysis:
     study, paths = new.study, new.study.paths
     masks = [study.data / SIMULATED_CONTENTS] if study.simulated else []  # of the organs: it lists them
     return Analysis([], new.notebook(
-        "S6_image_quality", [*NETWORK, "calibration", "evaluation", "supplement", *EXPERIMENTS],
+        "S6_image_quality", [*NETWORK, "calibration", "evaluation", "supplement.observer_pairs", *EXPERIMENTS],
         [*masks, paths.manifest, paths.metrics, paths.calibrated, *map(paths.weights, study.runs())],
         [*new.table("image_quality", paths.supplement), *new.table("claims_S6", paths.supplement),
          *new.figure("residuals", paths.supplement), *new.figure("transfer", paths.supplement)],
