@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from lib.perceptual import TARGET_PSI
 from lib.report.figures import STYLE, new_figure, save_figure
@@ -46,6 +47,7 @@ def figure_presets(labels: Labels, table: pd.DataFrame, margin: float) -> Path:
     axes[2].axvline(0, color="0.5", linewidth=0.7, zorder=0)
     axes[2].scatter(shown["ssim"] - control, shown.index, c=_colours(shown), marker="D", s=16, edgecolors="0.25",
                     linewidths=0.4)
+    axes[2].xaxis.set_major_locator(MaxNLocator(3))
     axes[2].set_title("SSIM − that of\nMSE alone")
     papers = shown["reference"].str.startswith(PAPERS)
     names = shown["reference"].where(~papers, shown["preset"] + ", this paper")
@@ -125,7 +127,7 @@ def answers(table: pd.DataFrame) -> list[str]:
     theirs = table[~table["reference"].str.startswith(PAPERS)]
     mixed, no_pixel = theirs[theirs["pixel"] != "none"], theirs[theirs["pixel"] == "none"]
     found = []
-    if len(mixed):
+    if len(mixed) > 1:
         by = mixed.set_index("reference")["psi_start"]
         low, high = by.idxmin(), by.idxmax()
         decades = np.log10(odds(by.max()) / odds(by.min()))

@@ -15,7 +15,7 @@ class Autoencoder(Section):
     patch_size: Annotated[int, Field(gt=0, multiple_of=4)] = 64  # the encoder halves it twice
     batch: Positive = 8
     steps: Positive = 400
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Annotated[float, Field(gt=0)] = 5e-4
 
 
 class Photographs(Section):
