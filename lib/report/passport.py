@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LogNorm
-from matplotlib.ticker import FixedFormatter, FixedLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from lib.metrics.degradations import BLUR, CHECKERBOARD, LESION, ORGAN_SHIFT, PERIODS, SHIFT, WHITE_NOISE
 from lib.metrics.rank_correlation import RankCorrelation, rank_correlation
@@ -24,12 +24,13 @@ from lib.stages.passport import MSE, PIXEL, RANDOM
 SHOWN: Final = {
     WHITE_NOISE: "white noise", BLUR: "blur", SHIFT: "shift", CHECKERBOARD: "checkerboard",
     **{f"grating {period}": f"grating, {period} pixels" for period in PERIODS}, ORGAN_SHIFT: "liver shift",
-    LESION: "lesion lost", f"{ORGAN_SHIFT}, 10 HU": "liver shift, 10 HU", f"{ORGAN_SHIFT}, 40 HU": "liver shift, 40 HU",
+    LESION: "lesion lost", f"{BLUR}, 1 pixel": "blur, SD 1 pixel", f"{ORGAN_SHIFT}, 10 HU": "liver shift, 10 HU",
+    f"{ORGAN_SHIFT}, 40 HU": "liver shift, 40 HU",
     f"{LESION}, 20 HU": "lesion lost, 20 HU",
 }
-"""Columns of the map: at one MSE, then in one organ at the size that they have in practice."""
+"""Columns of the map: at one MSE, then at a size that they have in practice."""
 
-PRACTICAL: Final = 3  # of these, the last ones
+PRACTICAL: Final = 4  # of these, the last ones
 LIMITS: Final = (0.02, 50.0)  # colours of prices
 BLOCKS: Final = ("o", "s", "^", "D", "v")  # markers
 CHEAP: Final = {SHIFT: "a shift of HU", CHECKERBOARD: "a checkerboard of period 2", ORGAN_SHIFT: "a shift of the liver"}
@@ -63,7 +64,7 @@ def figure_passport(labels: Labels, table: pd.DataFrame) -> Path:
     titles = [SHOWN[name] for name in wide]
     axes[0].set_xticks(range(len(titles)), titles, rotation=50, ha="left", rotation_mode="anchor")
     axes[0].tick_params(axis="x", labeltop=True, labelbottom=False, pad=15)
-    sides = {"all of one MSE": (-0.5, equal), "in the liver, at a size in HU": (equal - 0.5, len(titles) - equal)}
+    sides = {"all of one MSE": (-0.5, equal), "as large as in practice": (equal - 0.5, len(titles) - equal)}
     for words, (start, width) in sides.items():
         axes[-1].text(start + width / 2, counts[-1], words, ha="center", va="center")
     for panel in axes:
@@ -101,7 +102,7 @@ def passport_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
         rows.append({"Context": names[context], "Layer": layer} | {
             title: number(prices[name]) for name, title in SHOWN.items() if name in prices})
     return save_table(labels, table, "passport", "What a loss charges: the perceptual term of an image with one thing wrong "
-                      f"by that of low-dose noise of the same MSE ({MSE:g} of images in [0, 1]; with a size in HU: at that "
+                      f"by that of low-dose noise of the same MSE ({MSE:g} of images in [0, 1]; with a size: at that "
                       "size, the noise's term taken to its MSE). What is degraded is noise-free where scans are simulated, "
                       "else the NDCT. Geometric means over test patients, a window of one slice each; the CSV has "
                       "intervals, sizes, and the price in the total loss", pd.DataFrame(rows).fillna("–"))
@@ -129,14 +130,27 @@ def figure_errors(labels: Labels, predicted: pd.DataFrame) -> Path:
     for panel, (name, correlation) in zip(axes, found.items(), strict=False):
         some = predicted[predicted["degradation"] == name]
         panel.set_axis_on()
-        for place, (block, points) in enumerate(some.groupby(some["layer"].str.split("_").str[0])):
-            panel.plot(points["price"], points["error"], BLOCKS[place % len(BLOCKS)], color=FURTHER_COLOURS[place],
-                       markersize=4, label=block)
-        panel.set(xscale="log", title=f"{SHOWN[name]}\nρ = {correlation.estimate:+.2f}", ylabel=some["measured"].iloc[0],
-                  xlabel="price")
+        for block, points in some.groupby(some["layer"].str.split("_").str[0]):
+            style = int(block.removeprefix("block")) - 1
+            panel.plot(points["price"], points["error"], BLOCKS[style], color=FURTHER_COLOURS[style], markersize=4,
+                       label=block)
+        rho = f"{correlation.estimate:+.2f}".replace("-", "−")
+        panel.set(xscale="log", title=f"{SHOWN[name]}\nρ = {rho}", ylabel=some["measured"].iloc[0], xlabel="price")
+        ticks = _ticks(some["price"].min() / 1.1, some["price"].max() * 1.1)
+        panel.xaxis.set_major_locator(FixedLocator(ticks))
+        panel.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
+        panel.xaxis.set_minor_locator(NullLocator())
     handles, texts = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=5)
     return save_figure(labels, figure, "passport_errors")
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Ones, twos and fives of a logarithmic axis, or the ones where these are many."""
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    within = {step: [step * 10.0**power for power in powers if low <= step * 10.0**power <= high] for step in (1, 2, 5)}
+    every = sorted(tick for ticks in within.values() for tick in ticks)
+    return every if len(every) <= 4 else within[1]
 
 
 def passport_claims(labels: Labels, table: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
