@@ -33,6 +33,7 @@ SHOWN: Final = {
 PRACTICAL: Final = 4  # of these, the last ones
 LIMITS: Final = (0.02, 50.0)  # colours of prices
 BLOCKS: Final = ("o", "s", "^", "D", "v")  # markers
+PEAK: Final = 2.0  # of lib.metrics.grid: above it a grid stands out of the noise
 CHEAP: Final = {SHIFT: "a shift of HU", CHECKERBOARD: "a checkerboard of period 2", ORGAN_SHIFT: "a shift of the liver"}
 
 
@@ -123,7 +124,7 @@ def figure_errors(labels: Labels, predicted: pd.DataFrame) -> Path:
     """
     found = correlations(predicted)
     lines = -(-len(found) // 4)
-    figure = new_figure(labels, 0.5 + 1.9 * lines)
+    figure = new_figure(labels, 0.5 + 2.1 * lines)
     axes = figure.subplots(lines, 4, squeeze=False).ravel()
     for panel in axes:
         panel.set_axis_off()
@@ -146,11 +147,15 @@ def figure_errors(labels: Labels, predicted: pd.DataFrame) -> Path:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Ones, twos and fives of a logarithmic axis, or the ones where these are many."""
+    """Round numbers of a logarithmic axis, three at most."""
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    within = {step: [step * 10.0**power for power in powers if low <= step * 10.0**power <= high] for step in (1, 2, 5)}
-    every = sorted(tick for ticks in within.values() for tick in ticks)
-    return every if len(every) <= 4 else within[1]
+    found: list[list[float]] = []
+    round_ones = (1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    for steps in (*round_ones, *(tuple(np.arange(10, 100, step) / 10) for step in (5, 2, 1))):
+        every = [step * 10.0**power for power in powers for step in steps]
+        found.append([tick for tick in every if low <= tick <= high])
+    decades = found[0][:: max(1, -(-len(found[0]) // 3))]
+    return max([decades, *(ticks for ticks in found if len(ticks) <= 3)], key=len)
 
 
 def passport_claims(labels: Labels, table: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
@@ -161,9 +166,12 @@ def passport_claims(labels: Labels, table: pd.DataFrame, predicted: pd.DataFrame
             for context, some in table.groupby("context", sort=False) if context != PIXEL
             for name, words in CHEAP.items() if name in set(some["degradation"])]
     for name, found in correlations(predicted).items():
-        measured = predicted.loc[predicted["degradation"] == name, "measured"].iloc[0]
+        some = predicted[predicted["degradation"] == name]
+        measured = some["measured"].iloc[0]
         note = f"{found.pairs} layers, one seed" + (f", permutation p {number(found.p)}" if np.isfinite(found.p) else
                                                     ": too few for an interval, or all alike")
+        if measured.startswith("grid") and some["error"].max() < PEAK:
+            note += f"; no network has such a grid: peaks of {number(some['error'].max())} at most, one is above {PEAK:g}"
         rows.append(row(f"Over the layers, a lower price ({SHOWN[name]}) goes with a larger error ({measured})", "S5", "ρ",
                         (found.estimate, found.low, found.high), above=(-found.estimate, -found.high, -found.low),
                         seeds=1, note=note))
