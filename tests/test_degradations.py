@@ -32,7 +32,7 @@ def found(image, organ):
 
 def test_every_kind_has_the_error_that_is_asked_for(found):
     practical = [name for name in found if "," in name]
-    assert len(found) == 18 and len(practical) == 6
+    assert len(found) == 19 and len(practical) == 7
     for name in found.keys() - practical:
         assert mean_square(found[name].difference) == pytest.approx(MSE, rel=1e-12), name
 
@@ -109,5 +109,7 @@ def test_without_an_organ_or_room_what_needs_one_is_left_out(image):
     thin = np.zeros(SHAPE, bool)
     thin[:, 5:8] = True
     names = [[each.name for each in battery(image, noise, organ, 0.7, MSE, rng)] for organ in (None, thin, thin & False)]
-    assert names[0] == names[2] and len(names[0]) == 13 and not any("lesion" in name for name in names[1])
+    assert names[0] == names[2] and len(names[0]) == 14 and not any("lesion" in name for name in names[1])
     assert degradations.ORGAN_SHIFT in names[1]
+    even = [each.name for each in battery(image / 100, noise, None, 0.7, MSE, rng)]
+    assert set(names[0]) - set(even) == {"blur"}  # none has an error that large there

@@ -179,6 +179,21 @@ def test_the_figures_show_every_number(study, tmp_path, monkeypatch):
     assert len(panels) == 3 and all(sum(len(line.get_xdata()) for line in panel.lines) == len(LAYERS) for panel in panels)
 
 
+def test_a_grid_that_no_network_has_is_said_to_be_none(study, tmp_path):
+    table, labels = passport.prices(made_up(), 0.95), Labels.of(study).beside(tmp_path)
+    for largest, says in ((1.3, "no network has such a grid: peaks of 1.3 at most"), (2.5, "")):
+        every = {layer: scores(1, largest - place / 100) for place, layer in enumerate(LAYERS)}
+        claims = report.passport_claims(labels, table, passport.predictions(table, every)).set_index("claim")
+        note = claims.filter(like="price (checkerboard)", axis=0)["note"].iloc[0]
+        assert (says in note) if says else "no network" not in note
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0012, 0.1), (0.04, 0.3), (0.48, 0.9), (1.1, 2.4), (2.2, 2.7), (0.001, 900.0)])
+def test_an_axis_of_prices_has_two_or_three_ticks(low, high):
+    ticks = report._ticks(low, high)
+    assert 2 <= len(ticks) <= 3 and low <= min(ticks) < max(ticks) <= high
+
+
 def test_one_patient_and_two_layers_decide_nothing(study, tmp_path):
     table = passport.prices(made_up(1, LAYERS[:2]), 0.95)
     predicted = passport.predictions(table, {layer: scores(place, place) for place, layer in enumerate(LAYERS[:2])})

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LogNorm
-from matplotlib.ticker import FixedFormatter, FixedLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from lib.metrics.degradations import BLUR, CHECKERBOARD, LESION, ORGAN_SHIFT, PERIODS, SHIFT, WHITE_NOISE
 from lib.metrics.rank_correlation import RankCorrelation, rank_correlation
@@ -24,14 +24,16 @@ from lib.stages.passport import MSE, PIXEL, RANDOM
 SHOWN: Final = {
     WHITE_NOISE: "white noise", BLUR: "blur", SHIFT: "shift", CHECKERBOARD: "checkerboard",
     **{f"grating {period}": f"grating, {period} pixels" for period in PERIODS}, ORGAN_SHIFT: "liver shift",
-    LESION: "lesion lost", f"{ORGAN_SHIFT}, 10 HU": "liver shift, 10 HU", f"{ORGAN_SHIFT}, 40 HU": "liver shift, 40 HU",
+    LESION: "lesion lost", f"{BLUR}, 1 pixel": "blur, SD 1 pixel", f"{ORGAN_SHIFT}, 10 HU": "liver shift, 10 HU",
+    f"{ORGAN_SHIFT}, 40 HU": "liver shift, 40 HU",
     f"{LESION}, 20 HU": "lesion lost, 20 HU",
 }
-"""Columns of the map: at one MSE, then in one organ at the size that they have in practice."""
+"""Columns of the map: at one MSE, then at a size that they have in practice."""
 
-PRACTICAL: Final = 3  # of these, the last ones
+PRACTICAL: Final = 4  # of these, the last ones
 LIMITS: Final = (0.02, 50.0)  # colours of prices
 BLOCKS: Final = ("o", "s", "^", "D", "v")  # markers
+PEAK: Final = 2.0  # of lib.metrics.grid: above it a grid stands out of the noise
 CHEAP: Final = {SHIFT: "a shift of HU", CHECKERBOARD: "a checkerboard of period 2", ORGAN_SHIFT: "a shift of the liver"}
 
 
@@ -63,7 +65,7 @@ def figure_passport(labels: Labels, table: pd.DataFrame) -> Path:
     titles = [SHOWN[name] for name in wide]
     axes[0].set_xticks(range(len(titles)), titles, rotation=50, ha="left", rotation_mode="anchor")
     axes[0].tick_params(axis="x", labeltop=True, labelbottom=False, pad=15)
-    sides = {"all of one MSE": (-0.5, equal), "in the liver, at a size in HU": (equal - 0.5, len(titles) - equal)}
+    sides = {"all of one MSE": (-0.5, equal), "as large as in practice": (equal - 0.5, len(titles) - equal)}
     for words, (start, width) in sides.items():
         axes[-1].text(start + width / 2, counts[-1], words, ha="center", va="center")
     for panel in axes:
@@ -101,7 +103,7 @@ def passport_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
         rows.append({"Context": names[context], "Layer": layer} | {
             title: number(prices[name]) for name, title in SHOWN.items() if name in prices})
     return save_table(labels, table, "passport", "What a loss charges: the perceptual term of an image with one thing wrong "
-                      f"by that of low-dose noise of the same MSE ({MSE:g} of images in [0, 1]; with a size in HU: at that "
+                      f"by that of low-dose noise of the same MSE ({MSE:g} of images in [0, 1]; with a size: at that "
                       "size, the noise's term taken to its MSE). What is degraded is noise-free where scans are simulated, "
                       "else the NDCT. Geometric means over test patients, a window of one slice each; the CSV has "
                       "intervals, sizes, and the price in the total loss", pd.DataFrame(rows).fillna("–"))
@@ -122,21 +124,38 @@ def figure_errors(labels: Labels, predicted: pd.DataFrame) -> Path:
     """
     found = correlations(predicted)
     lines = -(-len(found) // 4)
-    figure = new_figure(labels, 0.5 + 1.9 * lines)
+    figure = new_figure(labels, 0.5 + 2.1 * lines)
     axes = figure.subplots(lines, 4, squeeze=False).ravel()
     for panel in axes:
         panel.set_axis_off()
     for panel, (name, correlation) in zip(axes, found.items(), strict=False):
         some = predicted[predicted["degradation"] == name]
         panel.set_axis_on()
-        for place, (block, points) in enumerate(some.groupby(some["layer"].str.split("_").str[0])):
-            panel.plot(points["price"], points["error"], BLOCKS[place % len(BLOCKS)], color=FURTHER_COLOURS[place],
-                       markersize=4, label=block)
-        panel.set(xscale="log", title=f"{SHOWN[name]}\nρ = {correlation.estimate:+.2f}", ylabel=some["measured"].iloc[0],
-                  xlabel="price")
+        for block, points in some.groupby(some["layer"].str.split("_").str[0]):
+            style = int(block.removeprefix("block")) - 1
+            panel.plot(points["price"], points["error"], BLOCKS[style], color=FURTHER_COLOURS[style], markersize=4,
+                       label=block)
+        rho = f"{correlation.estimate:+.2f}".replace("-", "−")
+        panel.set(xscale="log", title=f"{SHOWN[name]}\nρ = {rho}", ylabel=some["measured"].iloc[0], xlabel="price")
+        ticks = _ticks(some["price"].min() / 1.1, some["price"].max() * 1.1)
+        panel.xaxis.set_major_locator(FixedLocator(ticks))
+        panel.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
+        panel.xaxis.set_minor_locator(NullLocator())
     handles, texts = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=5)
     return save_figure(labels, figure, "passport_errors")
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers of a logarithmic axis, three at most."""
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    found: list[list[float]] = []
+    round_ones = (1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    for steps in (*round_ones, *(tuple(np.arange(10, 100, step) / 10) for step in (5, 2, 1))):
+        every = [step * 10.0**power for power in powers for step in steps]
+        found.append([tick for tick in every if low <= tick <= high])
+    decades = found[0][:: max(1, -(-len(found[0]) // 3))]
+    return max([decades, *(ticks for ticks in found if len(ticks) <= 3)], key=len)
 
 
 def passport_claims(labels: Labels, table: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
@@ -147,9 +166,12 @@ def passport_claims(labels: Labels, table: pd.DataFrame, predicted: pd.DataFrame
             for context, some in table.groupby("context", sort=False) if context != PIXEL
             for name, words in CHEAP.items() if name in set(some["degradation"])]
     for name, found in correlations(predicted).items():
-        measured = predicted.loc[predicted["degradation"] == name, "measured"].iloc[0]
+        some = predicted[predicted["degradation"] == name]
+        measured = some["measured"].iloc[0]
         note = f"{found.pairs} layers, one seed" + (f", permutation p {number(found.p)}" if np.isfinite(found.p) else
                                                     ": too few for an interval, or all alike")
+        if measured.startswith("grid") and some["error"].max() < PEAK:
+            note += f"; no network has such a grid: peaks of {number(some['error'].max())} at most, one is above {PEAK:g}"
         rows.append(row(f"Over the layers, a lower price ({SHOWN[name]}) goes with a larger error ({measured})", "S5", "ρ",
                         (found.estimate, found.low, found.high), above=(-found.estimate, -found.high, -found.low),
                         seeds=1, note=note))

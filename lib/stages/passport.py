@@ -43,7 +43,7 @@ REFERENCE: Final = degradations.CT_NOISE
 ERRORS: Final[dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]]] = {
     degradations.SHIFT: ("|bias| in soft tissue (HU)", lambda scores: scores["bias_soft_tissue_hu"].abs()),
     degradations.ORGAN_SHIFT: ("|bias| in the liver (HU)", lambda scores: scores["bias_liver_hu"].abs()),
-    degradations.WHITE_NOISE: ("noise in soft tissue / NDCT's",
+    degradations.WHITE_NOISE: ("noise / the NDCT's noise",
                                lambda scores: scores["noise_soft_tissue_hu"] / scores["ndct_noise_soft_tissue_hu"]),
     degradations.CHECKERBOARD: ("grid of 2 pixels", lambda scores: scores["grid_2"]),
 } | {f"grating {period}": (f"grid of {period} pixels", itemgetter(f"grid_{period}")) for period in grid.PERIODS}
