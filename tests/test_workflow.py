@@ -24,7 +24,7 @@ from lib.errors import OutputError, StageError
 from lib.log import LINES
 from lib.study.config import load_study
 from lib.study.runs import Run
-from lib.workflow.lines import Lines, NotebookError
+from lib.workflow.lines import Lines, ProcessError
 from lib.workflow.make import due, make
 from lib.workflow.notebook import tidy
 from lib.workflow.stages import Stage, notebook_source, stages
@@ -217,7 +217,7 @@ def test_a_failing_notebook_gives_its_own_line_and_no_stamp(notebook, monkeypatc
 ])
 def test_what_nobody_foresaw_is_raised_in_one_line(notebook, source, message):
     stage = notebook(source)
-    with pytest.raises(NotebookError, match=message) as caught:
+    with pytest.raises(ProcessError, match=message) as caught:
         perform(stage, "1/1", {})
     assert "\n" not in str(caught.value) and not stage.stamp.exists()
 

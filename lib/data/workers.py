@@ -65,10 +65,15 @@ def _begin() -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         for parameter in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
             libc.mallopt(parameter, 2**25)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """End this process, one that :mod:`multiprocessing` started, as soon as its parent is gone, even if that was killed."""
     parent = multiprocessing.parent_process()
 
-    def end_with_parent() -> None:
+    def watch() -> None:
         wait([parent.sentinel])
         os._exit(1)
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,10 +1,8 @@
 """Trainings of a grid of configurations, each by the engine of 03 and scored as in 04, and the table of them all."""
 
-import gc
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -40,12 +38,8 @@ def arm_lambda(study: Study, grid: Grid, arm: Arm) -> float:
 def train_arm(study: Study, grid: Grid, arm: Arm, run: Run) -> None:
     """Train and score one run of a grid, from its :func:`arm_lambda`. What is done already is kept."""
     swept = grid.of(study)
-    try:
-        train(swept, run, arm_lambda(study, grid, arm))
-        evaluate(swept, run)
-    finally:  # many arms are trained in one process, and each has graphs of its own
-        keras.utils.clear_session()
-        gc.collect()
+    train(swept, run, arm_lambda(study, grid, arm))
+    evaluate(swept, run)
 
 
 def sweep_table(runs: Sequence[tuple[Arm, Run]], histories: Mapping[Run, pd.DataFrame],

@@ -12,14 +12,14 @@ KILLED = ("its process was killed from outside, most likely for want of memory: 
           "smaller SET=training.batch=...; the same command goes on from the last checkpoint")
 
 
-class NotebookError(Exception):
-    """A notebook failed in a way that another attempt may not: one line."""
+class ProcessError(Exception):
+    """A process of a stage, a notebook's kernel for one, failed in a way that another attempt may not: one line."""
 
 
 def in_a_line(error: BaseException) -> str:
     """What an error says, in one line."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else error  # without the name of a file
-    text = str(error) if isinstance(error, NotebookError) else f"{type(error).__name__}: {said}"
+    text = str(error) if isinstance(error, ProcessError) else f"{type(error).__name__}: {said}"
     return " ".join(text.split())
 
 

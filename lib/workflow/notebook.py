@@ -14,14 +14,14 @@ from nbclient.exceptions import DeadKernelError
 import lib.errors
 from lib.artifacts.files import write_text
 from lib.errors import PaperError, StageError
-from lib.workflow.lines import KILLED, Lines, NotebookError
+from lib.workflow.lines import KILLED, Lines, ProcessError
 from lib.workflow.stages import Stage
 
 log = logging.getLogger(__name__)
 
 
 def execute(stage: Stage) -> None:
-    """Run the notebook of a stage. Raises StageError for what a user must mend, else NotebookError."""
+    """Run the notebook of a stage. Raises StageError for what a user must mend, else ProcessError."""
     stage.executed.parent.mkdir(parents=True, exist_ok=True)
     stream = Lines(stage.name)
     try:
@@ -33,9 +33,9 @@ def execute(stage: Stage) -> None:
         if issubclass(getattr(lib.errors, error.ename, Exception), PaperError):
             raise StageError(line, where=stage.name) from None
         log.debug("%s: %s", stage.name, error)
-        raise NotebookError(line) from None
+        raise ProcessError(line) from None
     except DeadKernelError:
-        raise NotebookError(KILLED) from None
+        raise ProcessError(KILLED) from None
     finally:
         stream.close()
         if stage.executed.is_file():

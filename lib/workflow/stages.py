@@ -38,12 +38,15 @@ class Stage(Step):
         What it calls where it is no notebook: 'module:function'.
     parameters : dict
         For the notebook or the function.
+    apart : bool
+        Whether the function has a process of its own, as every notebook has.
     """
 
     notebook: Path | None = None
     executed: Path | None = None
     function: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
+    apart: bool = False
 
 
 def stages(study: Study) -> list[list[Stage]]:

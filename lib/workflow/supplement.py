@@ -51,6 +51,7 @@ def trainings(new: StagesOf, grid: Grid, name: str) -> list[list[Stage]]:
                                [paths.weights(run), paths.history(run), swept.scores(run)],
                                study=study, grid=grid, arm=arm, run=run)
         stage.config["loss"] = swept.study.configurations[run.experiment].as_dict()
+        stage.apart = True
         found.append(stage)
     if not measured:
         return [found]

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import multiprocessing
 import os
-import pkgutil
 import signal
 import threading
 import time
@@ -14,7 +13,8 @@ import psutil
 from tqdm import tqdm
 
 from lib.errors import PaperError, StageError
-from lib.workflow.lines import Lines, in_a_line
+from lib.workflow.apart import call_apart, call_here
+from lib.workflow.lines import in_a_line
 from lib.workflow.stages import Stage
 
 log = logging.getLogger(__name__)
@@ -75,9 +75,7 @@ def perform(stage: Stage, place: str, environment: Mapping[str, str | None],
 def _call(stage: Stage) -> None:
     # Dask's workers are daemons, which may have no children: ours end with their parent (lib.data.workers)
     multiprocessing.current_process()._config["daemon"] = False
-    function = pkgutil.resolve_name(stage.function)
-    with Lines(stage.name) as stream, contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
-        function(**stage.parameters)
+    (call_apart if stage.apart else call_here)(stage.name, stage.function, stage.parameters)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,60 @@
+"""A function in a process of its own, which takes its memory with it: TensorFlow keeps what a training compiled, half a GiB
+each, for as long as its process lives."""
+
+import contextlib
+import logging
+import multiprocessing
+import pkgutil
+import signal
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from logging.handlers import QueueHandler, QueueListener
+from typing import Any
+
+from lib.data.workers import end_with_parent
+from lib.log import ROOT
+from lib.workflow.lines import KILLED, Lines, ProcessError
+
+
+class _Relay(logging.Handler):
+    """A message of the other process, as if it were said here."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger(record.name).handle(record)
+
+
+def call_apart(name: str, function: str, parameters: Mapping[str, Any]) -> None:
+    """Call 'module:function' with its parameters in a new process; what it logs and prints, and its error, come back.
+
+    Raises
+    ------
+    ProcessError : the process was killed
+    Exception : whatever the function raises
+    """
+    context = multiprocessing.get_context("spawn")
+    messages: multiprocessing.Queue = context.Queue()
+    listener = QueueListener(messages, _Relay())
+    listener.start()
+    try:
+        with ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(messages,)) as pool:
+            pool.submit(call_here, name, function, dict(parameters)).result()
+    except BrokenProcessPool:
+        raise ProcessError(KILLED) from None
+    finally:
+        listener.stop()
+
+
+def call_here(name: str, function: str, parameters: Mapping[str, Any]) -> None:
+    """The same in this process; ``name``: what its lines begin with."""
+    called = pkgutil.resolve_name(function)
+    with Lines(name) as stream, contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+        called(**parameters)
+
+
+def _begin(messages: multiprocessing.Queue) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    logger = logging.getLogger(ROOT)
+    logger.handlers = [QueueHandler(messages)]
+    logger.setLevel(logging.DEBUG)
