@@ -11,6 +11,9 @@ from lib.denoiser.model import Denoiser
 from lib.errors import TrainingError
 from lib.perceptual import LossConfiguration, TotalLoss
 from lib.perceptual.adversarial import Adversarial
+from lib.stages.train import new_denoiser
+from lib.study import Study, load_study
+from lib.study.runs import Run
 
 RNG = np.random.default_rng(9)
 SIZE = 8
@@ -98,6 +101,19 @@ def test_it_is_data_of_a_loss_and_off_by_default():
 def test_a_wrong_field_is_named(fields, says):
     with pytest.raises(ValueError, match=says):
         LossConfiguration("vgg16", None, "a", adversarial=fields)
+
+
+def test_a_study_trains_with_a_critic_where_a_loss_says_so():
+    given = load_study("smoke").model_dump() | {"losses": {"wgan": {"encoder": None, "lambda": 0,
+                                                                    "adversarial": {"channels": 2}}}}  # fmt: skip
+    given["training"]["start"], given["unet"]["output_bias"] = "scratch", "zero"
+    study = Study.model_validate(given)
+    made = {name: new_denoiser(study, Run(name, 5), 0.0, None, 2) for name in ("wgan", "mse")}
+    assert type(made["mse"]) is Denoiser and type(made["wgan"]) is AdversarialDenoiser
+    assert made["wgan"].critic.input_shape == (None, 32, 32, 1) and not hasattr(made["mse"], "critic")
+    several = study.model_copy(update={"compute": study.compute.model_copy(update={"strategy": "mirrored"})})
+    with pytest.raises(TrainingError, match="an adversarial term trains on one device"):
+        new_denoiser(several, Run("wgan", 5), 0.0, None, 2)
 
 
 def test_it_trains_on_one_device():
