@@ -98,12 +98,12 @@ def test_without_a_perceptual_term_the_shares_are_zero(study, targets, labels, t
 
 def test_rules_are_compared_with_the_fixed_lambda(study, labels):
     grid = grid_of(study.model_copy(update={"supplement": study.supplement.model_copy(update={"arms": None})}), "rules")
-    table, metrics = made_up(grid, study, {"psi-held": 0.01, "ramp": -0.01})
+    table, metrics = made_up(grid, study, {"psi-held": 0.01, "epoch-ratio": -0.01})
     claims = rules.rules_claims(metrics, table, 0.002)
     ssim = claims[claims["unit"] == "SSIM"]
-    assert ssim["verdict"].tolist() == ["stands", "falls", "falls", "falls", "falls"] * 2  # equal is not better
+    assert ssim["verdict"].tolist() == ["stands", "falls", "falls", "falls"] * 2  # equal is not better
     shown = rules.rules_shown(labels, table)
-    assert len(shown) == 12 and set(shown["Missing"]) == {"–"}
+    assert len(shown) == 10 and set(shown["Missing"]) == {"–"}
     log = pd.DataFrame({"step": [1, 2], "lambda": [1.0, 2.0], "psi": [0.9, 0.95], "gamma": [0.99, 0.999]})
     logs = {(arm.loss, arm.change, seed): log for arm in grid.all_arms() for seed in SEEDS}
     assert rules.figure_rules(labels, table, logs, 0.002).stat().st_size > 10_000

@@ -39,15 +39,16 @@ KEYS: Final = ["patient", "kernel", "thickness_mm", "scan", "index", "z_mm", "pi
 ORGANS: Final = ("liver", "spleen", "kidney", "muscle", "fat")  # measured where the scans are simulated and have masks
 
 
-def evaluate(study: Study, run: Run | None) -> pd.DataFrame:
-    """Score the test slices after a run's U-Net; None scores the input itself, 'ldct'.
+def evaluate(study: Study, run: Run | None, file: str = LDCT) -> pd.DataFrame:
+    """Score the test slices after a run's U-Net; None scores the input itself, 'ldct', and keeps it under that name of
+    ``file``.
 
     Cached in ``paths.evaluation``; the example slice goes to ``paths.examples`` as HU, float32. A row per slice
     (``study.evaluation`` says which): experiment, seed (empty for 'ldct'), patient, kernel, thickness_mm, scan, index, z_mm,
     pixel_mm, then what :func:`score` says. Raises StageError for a run that has not been trained, CohortError where a
     simulated patient has lost its organ masks.
     """
-    paths, name, contents = study.paths, run.file if run else LDCT, {"manifest": study.paths.manifest}
+    paths, name, contents = study.paths, run.file if run else file, {"manifest": study.paths.manifest}
     if run:
         contents["weights"] = paths.weights(run)
         if not contents["weights"].is_file():
@@ -64,8 +65,8 @@ def evaluate(study: Study, run: Run | None) -> pd.DataFrame:
         with step.making(**(run._asdict() if run else {})) as outputs:
             unet = network(study.unet, paths.weights(run)) if run else None
             rows, image, ndct = _scores(slices, paths.volumes, masks, unet, f"evaluate {run or LDCT}")
-            for file, example in ({name: image} if run else {name: image, "ndct": ndct}).items():
-                outputs.append(save_image(paths.examples / f"{file}.npy", example))
+            for stem, example in ({name: image} if run or file != LDCT else {name: image, "ndct": ndct}).items():
+                outputs.append(save_image(paths.examples / f"{stem}.npy", example))
             made = slices[[]].assign(experiment=run.experiment if run else LDCT, seed=run.seed if run else pd.NA)
             write_csv(table, pd.concat([made, slices[KEYS], pd.DataFrame(rows)], axis=1))
     return pd.read_csv(table, dtype={"seed": "Int64"})

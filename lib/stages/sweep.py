@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lib.stages.calibrate import chosen_lambda, pair_losses
-from lib.stages.evaluate import evaluate
+from lib.stages.evaluate import LDCT, evaluate
 from lib.stages.train import train
 from lib.study.config import Study
 from lib.study.grid import Arm, Grid
@@ -42,8 +42,16 @@ def train_arm(study: Study, grid: Grid, arm: Arm, run: Run) -> None:
     evaluate(swept, run)
 
 
+def scores(study: Study, grid: Grid) -> dict[Run | None, pd.DataFrame]:
+    """Of each training of a grid its scores (:func:`lib.stages.evaluate.evaluate`), and of the input, None, on the same
+    slices."""
+    swept = grid.of(study)
+    found: dict[Run | None, pd.DataFrame] = {run: evaluate(swept, run) for _, run in grid.runs(study)}
+    return found | {None: evaluate(swept, None, f"{LDCT}-{grid.slices_per_series}" if grid.slices_per_series else LDCT)}
+
+
 def sweep_table(runs: Sequence[tuple[Arm, Run]], histories: Mapping[Run, pd.DataFrame],
-                scores: Mapping[Run, pd.DataFrame]) -> pd.DataFrame:
+                scores: Mapping[Run | None, pd.DataFrame]) -> pd.DataFrame:
     """A row for each training of a grid, in its order.
 
     Parameters

@@ -34,7 +34,7 @@ class Supplement(Section):
     """What the analyses beyond the paper measure.
 
     * Trainings of a grid: ``seeds`` (from how many of the study's), ``training`` (its fields that differ), ``arms`` (how
-      many of a loss; None: all; to try the way in little time).
+      many of a loss; None: all; to try the way in little time), ``slices_per_series`` that are scored (None: as the others).
     * S1: ``pairs`` of training patches, of whose losses gradients are computed.
     * S3: ``autoencoder`` of SACNN's loss; ``networks``: weights of torchvision's networks that the user brings (.npz or
       .safetensors; without, another network stands in); ``adversarial``: whether a critic trains with the losses whose
@@ -54,6 +54,7 @@ class Supplement(Section):
     seeds: Positive = 2
     training: dict[str, Any] = Field(default_factory=dict)
     arms: Positive | None = None
+    slices_per_series: Positive | None = None
     observer_pairs: Positive = 200
     autoencoder: Autoencoder = Autoencoder()
     photographs: Photographs = Photographs()

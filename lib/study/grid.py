@@ -15,7 +15,7 @@ from lib.perceptual import presets
 from lib.perceptual.configuration import LossConfiguration
 from lib.study.config import Study
 from lib.study.runs import Run
-from lib.study.sections import Section, Seed, first_of
+from lib.study.sections import Positive, Section, Seed, first_of
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+=-]*")
 LAYER = "layer-"  # with a convolution's name, the loss of that layer
@@ -38,7 +38,8 @@ class Grid(Section):
     """``losses``: names of the study's, or of ``configurations``, which are new ones, fields as a file of experiments has
     them. ``arms``: changes to each of these by name, such fields, too; {} changes nothing. ``vary``: values of fields
     ('lambda.psi', 'reduction'), every combination of which is an arm more. ``seeds``: by default the study's.
-    ``training``: fields of the study's that differ."""
+    ``training``: fields of the study's that differ. ``slices_per_series``: which test slices are scored, by default the
+    study's."""
 
     name: str = "sweep"  # of its table
     losses: tuple[str, ...]
@@ -47,6 +48,7 @@ class Grid(Section):
     vary: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     seeds: tuple[Seed, ...] | None = None
     training: dict[str, Any] = Field(default_factory=dict)
+    slices_per_series: Positive | None = None
 
     @property
     def changes(self) -> dict[str, dict[str, Any]]:
@@ -92,6 +94,7 @@ class Grid(Section):
         try:
             return Study.model_validate(study.model_dump() | {
                 "jobs": study.jobs, "losses": study.losses | losses, "training": study.training.model_dump() | self.training,
+                "evaluation": {"slices_per_series": self.slices_per_series or study.evaluation.slices_per_series},
                 "experiments": experiments or study.experiments, "seeds": self.seeds or study.seeds})
         except ValidationError as error:
             raise StudyError(": ".join(filter(None, first_of(error))), where="GRID") from None
@@ -113,7 +116,8 @@ def grid_of(study: Study, name: str) -> Grid:
     trained = [loss for loss in study.chosen if study.chosen[loss].encoder is not None]
     losses = tuple(loss for loss in grid.losses if loss in trained) or tuple(trained[:2])
     return grid.model_copy(update={"losses": losses, "arms": dict(list(grid.arms.items())[: settings.arms]),
-                                   "seeds": study.seeds[: settings.seeds], "training": settings.training})
+                                   "seeds": study.seeds[: settings.seeds], "training": settings.training,
+                                   "slices_per_series": settings.slices_per_series})
 
 
 def layers_grid(study: Study) -> Grid:
@@ -125,7 +129,8 @@ def layers_grid(study: Study) -> Grid:
     some = [layers[round(place * (len(layers) - 1) / max(1, count - 1))] for place in range(count)]
     rule = {"psi": study.calibration.target_psi, "state": "pilot", "rounding": "exact"}
     losses = {f"{LAYER}{name}": {"weights": "ImageNet", "layers": [name], "lambda": rule} for name in some}
-    return Grid(losses=tuple(losses), configurations=losses, seeds=study.seeds[:1], training=settings.training)
+    return Grid(losses=tuple(losses), configurations=losses, seeds=study.seeds[:1], training=settings.training,
+                slices_per_series=settings.slices_per_series)
 
 
 def read_grid(path: Path) -> Grid:

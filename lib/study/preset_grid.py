@@ -60,7 +60,8 @@ def preset_grid(study: Study) -> PresetGrid:
     own = {row.arm.loss: row.loss.as_dict() for row in rows.values() if row.arm.loss not in names}
     grid = Grid(losses=tuple(dict.fromkeys(row.arm.loss for row in rows.values())), configurations=own, arms={EQUAL: {}},
                 seeds=study.seeds[: settings.preset_seeds or settings.seeds],
-                training=settings.training | {"features_gib": 0})  # of fourteen encoders, each for few steps
+                training=settings.training | {"features_gib": 0},  # of fourteen encoders, each for few steps
+                slices_per_series=settings.slices_per_series)
     return PresetGrid(grid, rows)
 
 

@@ -1,6 +1,6 @@
 """The stages of ``make supplement``: the analyses beyond the paper, after those of the paper."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -12,7 +12,7 @@ from lib.study.preset_grid import preset_grid
 from lib.study.runs import Run
 from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, stages
 
-GRID: Final = ("supplement.seeds", "supplement.training", "supplement.arms")  # what its trainings depend on
+GRID: Final = tuple(f"supplement.{name}" for name in ("seeds", "training", "arms", "slices_per_series"))
 
 
 class Analysis(NamedTuple):
@@ -34,9 +34,14 @@ def supplement(study: Study) -> list[list[Stage]]:
                                      if output.name.startswith("claims_") and output.suffix == ".csv"])
     trained = zip_longest(*(each.trainings for each in [*found, last]), fillvalue=())
     first = [stage for each in found for stage in each.first]
-    waves = [first, *([stage for wave in together for stage in wave] for together in trained),
+    waves = [first, *(_once(stage for wave in together for stage in wave) for together in trained),
              [each.notebook for each in found], [last.notebook]]
     return [*stages(study), *[wave for wave in waves if wave]]
+
+
+def _once(wave: Iterable[Stage]) -> list[Stage]:
+    """Without what another stage makes already: grids share trainings that have one name."""
+    return list({tuple(stage.outputs): stage for stage in reversed(list(wave))}.values())[::-1]
 
 
 def trainings(new: StagesOf, grid: Grid, name: str) -> list[list[Stage]]:
