@@ -108,8 +108,8 @@ FIGURES = {
     "fig_training": lambda labels: curves.figure_training(labels, histories()),
     "fig_ssim": lambda labels: quality.figure_ssim(labels, scores()),
     "exchange": lambda labels: exchange.figure_exchange(labels, exchanged(), histories()),
-    "residuals": residuals,
-    "transfer": transfer,
+    "image_quality": residuals,
+    "image_quality_transfer": transfer,
 }
 
 
@@ -117,7 +117,7 @@ FIGURES = {
 def test_figures_are_readable_and_carry_their_provenance(labels, drawn, name):
     png = FIGURES[name](labels)
     assert png == labels.figures / f"{name}.png"
-    dpi = figures.SLICES_DPI if name in ("fig3", "residuals") else figures.DPI
+    dpi = figures.SLICES_DPI if name in ("fig3", "image_quality") else figures.DPI
     with Image.open(png) as image:
         assert image.info["dpi"] == pytest.approx((dpi, dpi), abs=0.1) and image.width == round(7.2 * dpi)
         assert image.info["Description"] == labels.provenance and np.asarray(image.convert("L")).std() > 5

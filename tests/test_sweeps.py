@@ -6,7 +6,7 @@ import pytest
 
 from lib.errors import StageError
 from lib.report import rules, target
-from lib.report.all_claims import all_claims, tally_by_question
+from lib.report.all_claims import all_claims, figure_claims, tally_by_question
 from lib.report.labels import Labels
 from lib.report.odds import odds
 from lib.report.verdicts import COLUMNS, frame, row
@@ -122,6 +122,7 @@ def test_every_claim_stands_in_one_table(labels, tmp_path):
     assert table.columns[:6].tolist() == ["claim", "paper", "estimate", "low", "high", "verdict"]
     assert set(COLUMNS) < set(table)
     assert table["claim"].tolist() == list("abc") and table["verdict"].tolist() == ["stands", "falls", "undecided"]
+    assert figure_claims(labels, shown).stat().st_size > 5_000
     assert tally_by_question(shown) == ["RQ1: 1 stand, 1 fall, 0 undecided", "S7: 0 stand, 0 fall, 1 undecided"]
 
 

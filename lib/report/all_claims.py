@@ -4,13 +4,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+import matplotlib as mpl
+import numpy as np
 import pandas as pd
 
+from lib.report.figures import STYLE, new_figure, save_figure
 from lib.report.labels import Labels
 from lib.report.tables import save_table
 from lib.report.verdicts import COLUMNS
 from lib.report.words import number
 
+COLOURS: Final = {"stands": "#56b4e9", "undecided": "#d9d9d9", "falls": "#d55e00"}
 FIRST: Final = ["claim", "paper", "estimate", "low", "high", "verdict"]
 
 
@@ -38,6 +42,23 @@ def all_claims(labels: Labels, tables: Iterable[Path], new: Mapping[str, pd.Data
         "Unit": claims["unit"], "Paper": claims["paper"].map(number), "Note": claims["note"].fillna("").replace("", "–")})
     return save_table(labels, claims, "claims", "Every claim of the paper and of this supplement, and what became of it",
                       shown)
+
+
+@mpl.rc_context(STYLE)
+def figure_claims(labels: Labels, claims: pd.DataFrame) -> Path:
+    """How many claims of each question stand, are undecided, fall: a bar for each question; ``claims`` as one reads them."""
+    counts = claims.groupby("Question", sort=False)["Verdict"].value_counts().unstack(fill_value=0)
+    counts = counts.reindex(columns=list(COLOURS), fill_value=0).iloc[::-1]
+    figure = new_figure(labels, 0.9 + 0.24 * len(counts))
+    panel, start = figure.subplots(), np.zeros(len(counts))
+    for verdict, colour in COLOURS.items():
+        bars = panel.barh(counts.index, counts[verdict], left=start, color=colour, label=verdict)
+        panel.bar_label(bars, [str(count) if count else "" for count in counts[verdict]], label_type="center",
+                        color="white" if verdict == "falls" else "black")
+        start += counts[verdict]
+    panel.set_xlabel("claims")
+    figure.legend(loc="outside lower center", ncols=len(COLOURS))
+    return save_figure(labels, figure, "claims")
 
 
 def tally_by_question(claims: pd.DataFrame) -> list[str]:

@@ -73,7 +73,7 @@ def figure_noise(labels: Labels, found: Found, residuals: Mapping[str, np.ndarra
         _radial(labels, below.subplots(1, 2), spectra, pixel_mm)
         handles = [Line2D([], [], label=name_of(labels, name), **_style(labels, name)) for name in spectra]
         below.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
-    return save_figure(labels, figure, "residuals", dpi=SLICES_DPI)
+    return save_figure(labels, figure, "image_quality", dpi=SLICES_DPI)
 
 
 def _corner(panel: Axes, power: np.ndarray) -> None:
@@ -129,7 +129,7 @@ def figure_transfer(labels: Labels, found: Found, table: pd.DataFrame, detected:
         panel.set(xlabel="frequency (1/mm)", ylabel="task transfer", ylim=(0, 1.3), xlim=(0, nyquist))
     handles = [Line2D([], [], label=name_of(labels, name), **_style(labels, name)) for name in names]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
-    return save_figure(labels, figure, "transfer")
+    return save_figure(labels, figure, "image_quality_transfer")
 
 
 def _curve(panel: Axes, transfer: np.ndarray, nyquist: float, style: dict) -> None:

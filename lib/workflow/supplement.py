@@ -100,7 +100,8 @@ def _target(new: StagesOf, claims: list[Path]) -> Analysis:
         [*_networks(new), *map(paths.weights, arms), *map(paths.history, arms), *map(new.scores, arms),
          paths.figures / "claims.csv", *claims],
         [path for name in ("psi_target_sweep", "target_tests", "power", "claims_S7", "claims")
-         for path in new.table(name, folder)] + new.figure("psi_target_sweep", folder),
+         for path in new.table(name, folder)] + [
+             *new.figure("psi_target_sweep", folder), *new.figure("claims", folder)],
         "supplement/S7_target"))
 
 
@@ -155,7 +156,7 @@ def _image_quality(new: StagesOf) -> Analysis:
         "S6_image_quality", [*NETWORK, "calibration", "evaluation", "supplement.observer_pairs", *EXPERIMENTS],
         [*masks, paths.manifest, paths.metrics, paths.calibrated, *map(paths.weights, study.runs())],
         [*new.table("image_quality", paths.supplement), *new.table("claims_S6", paths.supplement),
-         *new.figure("residuals", paths.supplement), *new.figure("transfer", paths.supplement)],
+         *new.figure("image_quality", paths.supplement), *new.figure("image_quality_transfer", paths.supplement)],
         "supplement/S6_image_quality"))
 
 
