@@ -31,10 +31,17 @@ def grid(tmp_path) -> Grid:
     return read_grid(tmp_path / "grid.yaml")
 
 
+def test_a_grid_never_trains_in_the_place_of_an_experiment(study, tmp_path):
+    """One without arms is the experiment itself, as another training: its files have the grid's name."""
+    (tmp_path / "grid.yaml").write_text("losses: [E1]\ntraining: {epochs: 1}", encoding="utf-8")
+    ((_, run),) = read_grid(tmp_path / "grid.yaml").runs(study)
+    assert run == Run("sweep-E1", 5) and run not in study.runs()
+
+
 def test_every_combination_is_an_arm_once(grid):
     names = [arm.name for arm in grid.all_arms()]
-    assert names == ["E1-held", "E1-sums", "E1-psi=0.1-distance=mse", "E1-psi=0.1-distance=l1", "E1-psi=0.9-distance=mse",
-                     "E1-psi=0.9-distance=l1"]
+    assert names == [f"sweep-E1-{change}" for change in (
+        "held", "sums", "psi=0.1-distance=mse", "psi=0.1-distance=l1", "psi=0.9-distance=mse", "psi=0.9-distance=l1")]
     assert [arm.name for arm in Grid(losses=("E1", "E2"), arms={"a": {}}).all_arms()] == ["E1-a", "E2-a"]
     assert [arm.name for arm in Grid(losses=("E1",)).all_arms()] == ["E1"]
 
@@ -43,9 +50,9 @@ def test_an_arm_is_its_loss_with_the_change(study, grid):
     swept = grid.of(study)
     assert swept.experiments == tuple(arm.name for arm in grid.all_arms()) and swept.seeds == (7,)
     own, base = swept.configurations, study.configurations["E1"]
-    assert own["E1-held"].lambda_.moves == Held("gamma", 0.5) and own["E1-held"].encoding == base.encoding
-    assert own["E1-sums"].reduction == "sum" and own["E1-sums"].lambda_.value == 1e-3
-    varied = own["E1-psi=0.9-distance=l1"]
+    assert own["sweep-E1-held"].lambda_.moves == Held("gamma", 0.5) and own["sweep-E1-held"].encoding == base.encoding
+    assert own["sweep-E1-sums"].reduction == "sum" and own["sweep-E1-sums"].lambda_.value == 1e-3
+    varied = own["sweep-E1-psi=0.9-distance=l1"]
     assert (varied.lambda_.psi, varied.distance, varied.layers) == (0.9, "l1", base.layers)
     assert [run for _, run in grid.runs(study)] == swept.runs()
     assert swept.paths.artifacts == study.paths.artifacts and swept.training == study.training
@@ -54,8 +61,8 @@ def test_an_arm_is_its_loss_with_the_change(study, grid):
 @pytest.mark.parametrize(("text", "says"), [
     ("losses: [E9]\narms: {a: {}}", "losses: E9 is no loss of this study or grid, choose from .*E1"),
     ("losses: [E1]\narms: {a/b: {}}", "arms: a/b is no name for files"),
-    ("losses: [E1]\narms: {a: {distance: l3}}", "losses.E1-a.distance: 'l3', choose one of mse, l1"),
-    ("losses: [E1]\narms: {a: {lambda: {moves: {rule: held, target: 2}}}}", "losses.E1-a.lambda.moves.target: 2"),
+    ("losses: [E1]\narms: {a: {distance: l3}}", "losses.sweep-E1-a.distance: 'l3', choose one of mse, l1"),
+    ("losses: [E1]\narms: {a: {lambda: {moves: {rule: held, target: 2}}}}", "losses.sweep-E1-a.lambda.moves.target: 2"),
     ("losses: [E1]\narms: {a: {lambda: {moves: {rule: hold}}}}", "rule: 'hold', choose one of fixed, held, ramp"),
     ("losses: [E1]\narms: {a: {}}\nseeds: [-1]", "seeds.0: .*greater than or equal to 0"),
     ("loss: [E1]", "losses: Field required"), ("[", "not YAML"),
@@ -86,7 +93,7 @@ def test_the_table_is_complete_or_says_what_is_missing():
     table = sweep_table(runs, {run: history for _, run in runs[:2]}, {runs[0][1]: pd.DataFrame({"ssim": [0.8, 0.9]})})
     assert table["missing"].tolist() == ["", "scores", "training, scores"] and table["change"].tolist() == ["a", "b", "c"]
     first = table.iloc[0]
-    assert (first["lambda_start"], first["lambda_end"], first["gamma_end"]) == (0.1, 0.2, 0.8)
+    assert (first["lambda_first"], first["lambda_last"], first["gamma_end"]) == (0.1, 0.2, 0.8)
     assert first["ssim"] == pytest.approx(0.85) and first["seconds_per_epoch"] == 3
     assert table["ssim"].isna().tolist() == [False, True, True]
 
@@ -107,7 +114,7 @@ arms:
 @pytest.fixture
 def new(tmp_path) -> Grid:
     (tmp_path / "new.yaml").write_text(NEW, encoding="utf-8")
-    return read_grid(tmp_path / "new.yaml")
+    return read_grid(tmp_path / "new.yaml").model_copy(update={"name": ""})
 
 
 def test_a_grid_calibrates_what_the_study_does_not_once(study, new):
@@ -167,4 +174,5 @@ def test_the_readmes_grid_is_one(study, tmp_path):
                                         encoding="utf-8")
     grid = read_grid(tmp_path / "grid.yaml")
     assert grid.name == "distances" and len(grid.runs(study)) == 20
-    assert list(grid.measured(study)) == ["E1-distance=l1-psi=0.5", "mine-held", "mine-distance=l1-psi=0.5"]
+    assert list(grid.measured(study)) == [f"distances-{name}" for name in (
+        "E1-distance=l1-psi=0.5", "mine-held", "mine-distance=l1-psi=0.5")]

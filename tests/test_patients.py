@@ -127,12 +127,25 @@ def cells(generator, slope: float, patients=8, series=4, seeds=3) -> tuple[pd.Da
 
 def test_the_mixed_model_of_a_balanced_design_is_the_paired_t_test_over_patients():
     """The algebra of balanced designs: the same estimate, standard error and p as the patients' mean differences."""
-    first, second = cells(np.random.default_rng(4), slope=0.005)
+    first, second = cells(np.random.default_rng(4), slope=0.005, seeds=1)
     fit = mixed_model(first, second)
     means = first.groupby("patient")["score"].mean() - second.groupby("patient")["score"].mean()
     assert fit.estimate == pytest.approx(means.mean(), rel=1e-6)
     assert fit.standard_error == pytest.approx(stats.sem(means), rel=0.01)
-    assert fit.p == pytest.approx(stats.ttest_1samp(means, 0).pvalue, rel=0.1) and fit.note == ""
+    assert fit.p == pytest.approx(stats.ttest_1samp(means, 0).pvalue, rel=0.1)
+    assert fit.note == "(1 | seed) left out: one seed; (arm | seed) left out: one seed"
+
+
+def test_trainings_that_differ_by_chance_are_no_effect():
+    """What two trainings of a seed differ by is the same in every patient: the paired t test is over the seeds."""
+    first, second = cells(np.random.default_rng(4), slope=0.0, patients=6, series=2)
+    chance = dict(zip(range(3), np.random.default_rng(7).normal(0, 0.02, 3), strict=True))
+    first["score"] += first["seed"].map(chance)
+    fit = mixed_model(first, second)
+    means = (first.groupby("seed")["score"].mean() - second.groupby("seed")["score"].mean().to_numpy()).to_numpy(float)
+    assert fit.estimate == pytest.approx(means.mean(), rel=1e-6)
+    assert fit.standard_error == pytest.approx(stats.sem(means), rel=0.02)
+    assert fit.p == pytest.approx(stats.ttest_1samp(means, 0).pvalue, rel=0.1)
 
 
 def test_a_singular_mixed_model_says_so():

@@ -91,7 +91,7 @@ def test_without_a_perceptual_term_the_shares_are_zero(study, targets, labels, t
     table = target.with_targets(made_up(targets, study, {})[0])
     assert (table.loc[table["target"] == 0, ["psi_end", "gamma_end"]] == 0).all(axis=None)
     assert table.groupby("configuration")["target"].apply(lambda values: values.is_monotonic_increasing).all()
-    target.sweep_shown(labels, table)
+    target.sweep_shown(labels, table, 60)
     assert target.figure_target(labels, table, pd.DataFrame({"ssim": [0.7]})).stat().st_size > 10_000
     assert len(pd.read_csv(tmp_path / "psi_target_sweep.csv")) == 36
 
@@ -102,7 +102,7 @@ def test_rules_are_compared_with_the_fixed_lambda(study, labels):
     claims = rules.rules_claims(metrics, table, 0.002)
     ssim = claims[claims["unit"] == "SSIM"]
     assert ssim["verdict"].tolist() == ["stands", "falls", "falls", "falls"] * 2  # equal is not better
-    shown = rules.rules_shown(labels, table)
+    shown = rules.rules_shown(labels, table, 60)
     assert len(shown) == 10 and set(shown["Missing"]) == {"–"}
     log = pd.DataFrame({"step": [1, 2], "lambda": [1.0, 2.0], "psi": [0.9, 0.95], "gamma": [0.99, 0.999]})
     logs = {(arm.loss, arm.change, seed): log for arm in grid.all_arms() for seed in SEEDS}
@@ -147,7 +147,7 @@ def test_a_table_of_a_sweep_that_failed_says_what_is_missing(study, monkeypatch)
 
 def test_the_supplement_of_smoke_is_complete(smoke_study):
     folder = smoke_study.paths.supplement
-    for name, columns in {"rules": {"configuration", "change", "seed", "lambda_end"},
+    for name, columns in {"rules": {"configuration", "change", "seed", "lambda_last"},
                           "psi_target_sweep": {"target", "psi_end", "ssim"}}.items():
         table = pd.read_csv(folder / f"{name}.csv", keep_default_na=False)
         assert columns <= set(table) and set(table["missing"]) == {""}

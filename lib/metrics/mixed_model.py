@@ -1,4 +1,4 @@
-"""The linear mixed model of two experiments: score ~ arm + (arm | patient) + (1 | series) + (1 | seed)."""
+"""The linear mixed model of two experiments: score ~ arm + (arm | patient) + (1 | series) + (arm | seed)."""
 
 import warnings
 from contextlib import suppress
@@ -12,11 +12,13 @@ from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLMResults
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-COMPONENTS: Final = {  # what varies at random: its name in the notes, its formula
-    "patient": ("(1 | patient)", "0 + C(patient)"),
-    "slope": ("(arm | patient)", "0 + C(patient):arm"),
-    "series": ("(1 | series)", "0 + C(series)"),
-    "seed": ("(1 | seed)", "0 + C(seed)"),
+FACTORS: Final = ("patient", "series", "seed")
+COMPONENTS: Final = {  # what varies at random: its name in the notes, its formula, whose levels it has
+    "patient": ("(1 | patient)", "0 + C(patient)", "patient"),
+    "slope": ("(arm | patient)", "0 + C(patient):arm", "patient"),
+    "series": ("(1 | series)", "0 + C(series)", "series"),
+    "seed": ("(1 | seed)", "0 + C(seed)", "seed"),
+    "chance": ("(arm | seed)", "0 + C(seed):arm", "seed"),  # what two trainings of a seed differ by: all patients share it
 }
 SINGULAR: Final = 1e-3  # a variance below this share of the residual's is none
 
@@ -33,10 +35,10 @@ class Fit(NamedTuple):
 def mixed_model(first: pd.DataFrame, second: pd.DataFrame) -> Fit:
     """Fit the model by REML; each score is the mean over the slices of a patient, series and seed.
 
-    The intercept and the slope of a patient are independent, since the arms are coded -1/2 and 1/2. A component of one
-    level, or without variance (a singular fit), is left out, and the note says so. p is that of a t with patients - 1
-    degrees of freedom: the normal distribution, which statsmodels takes, claims too much for few patients. The seeds' part
-    of the *difference* is in the residual of this model; :func:`lib.metrics.patients.over_patients_and_seeds` counts it.
+    Intercept and slope of a patient, and of a seed, are independent, since the arms are coded -1/2 and 1/2. A component of
+    one level, or without variance (a singular fit), is left out, and the note says so. p is that of a t whose degrees of
+    freedom are those of the fewest levels over which the difference varies, less one (patients, or seeds): the normal
+    distribution, which statsmodels takes, claims too much for few.
 
     Parameters
     ----------
@@ -49,22 +51,22 @@ def mixed_model(first: pd.DataFrame, second: pd.DataFrame) -> Fit:
     spread = float(cells["score"].std())
     if not np.isfinite(spread) or np.array_equal(first["score"], second["score"]):
         return Fit(np.nan, np.nan, np.nan, "no mixed model: the arms are equal or not finite")
-    single = [name for name in ("series", "seed") if cells[name].nunique() < 2]
-    levels = {name: pd.factorize(cells[name])[0] for name in ("patient", "series", "seed")}  # patsy knows plain arrays only
+    counts = {name: cells[name].nunique() for name in FACTORS}
+    single = [name for name, (*_, factor) in COMPONENTS.items() if counts[factor] < 2]
+    levels = {name: pd.factorize(cells[name])[0] for name in FACTORS}  # patsy knows plain arrays only
     score = (cells["score"] - cells["score"].mean()) / spread  # of the size that the optimiser expects
     scaled = pd.DataFrame({"score": score, "arm": cells["arm"], **levels})
-    notes = [f"{COMPONENTS[name][0]} left out: one {name}" for name in single]
+    notes = [f"{COMPONENTS[name][0]} left out: one {COMPONENTS[name][2]}" for name in single]
     fit = _fit(scaled, [name for name in COMPONENTS if name not in single])
     if fit is None:
         return Fit(np.nan, np.nan, np.nan, "; ".join([*notes, "the mixed model does not converge"]))
     kept = dict(zip(fit.model.exog_vc.names, fit.vcomp, strict=True))
-    empty = [
-        shown for name, (shown, _) in COMPONENTS.items() if name not in single and kept.get(name, 0) < SINGULAR * fit.scale
-    ]
-    notes += [f"singular: without {', '.join(empty)}"] if empty else []
+    empty = [name for name in COMPONENTS if name not in single and kept.get(name, 0) < SINGULAR * fit.scale]
+    notes += [f"singular: without {', '.join(COMPONENTS[name][0] for name in empty)}"] if empty else []
+    varies = {COMPONENTS[name][2] for name in ("slope", "chance") if name not in (*single, *empty)} or {"patient"}
     estimate, error = float(fit.fe_params["arm"]), float(fit.bse_fe["arm"])
     with np.errstate(divide="ignore"):
-        p = 2 * float(stats.t.sf(abs(np.float64(estimate) / error), patients - 1))
+        p = 2 * float(stats.t.sf(abs(np.float64(estimate) / error), min(counts[name] for name in varies) - 1))
     return Fit(estimate * spread, error * spread, p, "; ".join(notes))
 
 
@@ -83,7 +85,7 @@ def _fit(scaled: pd.DataFrame, names: list[str]) -> MixedLMResults | None:
 def _converged(scaled: pd.DataFrame, names: tuple[str, ...]) -> MixedLMResults | None:
     formulas = {name: COMPONENTS[name][1] for name in names}
     model = smf.mixedlm("score ~ arm", scaled, groups=np.ones(len(scaled)), vc_formula=formulas)
-    with warnings.catch_warnings(), suppress(np.linalg.LinAlgError):
+    with warnings.catch_warnings(), suppress(np.linalg.LinAlgError), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # said in the note
         fit = model.fit(method=["nm"], maxiter=2000)
         return fit if fit.converged and np.isfinite(fit.bse_fe["arm"]) else None

@@ -40,8 +40,9 @@ def all_claims(labels: Labels, tables: Iterable[Path], new: Mapping[str, pd.Data
         "Estimate [95 %]": [f"{number(each.estimate)}" + (f" [{number(each.low)}, {number(each.high)}]"
                                                           if each.low == each.low else "") for each in claims.itertuples()],
         "Unit": claims["unit"], "Paper": claims["paper"].map(number), "Note": claims["note"].fillna("").replace("", "–")})
-    return save_table(labels, claims, "claims", "Every claim of the paper and of this supplement, and what became of it",
-                      shown)
+    return save_table(labels, claims, "claims", "Every claim of the paper and of this supplement, and what became of it. "
+                      "Each interval covers 95 % by itself, and claims of one section share networks and patients: counts "
+                      "of them are no test", shown)
 
 
 @mpl.rc_context(STYLE)

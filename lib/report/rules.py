@@ -55,7 +55,8 @@ def figure_rules(labels: Labels, table: pd.DataFrame, logs: Mapping[tuple[str, s
         _limits(line)
         line[0].set_ylabel(loss)
         _scores(line[3], table[table["configuration"] == loss], colours, margin)
-    for panel, title in zip(axes[0], ("λ / fixed λ", "Ψ", "Γ at the output", "SSIM - that of the fixed λ"), strict=True):
+    for panel, title in zip(axes[0], ("λ / fixed λ", "Ψ, epoch so far", "Γ at the output, epoch so far",
+                                            "SSIM - that of the fixed λ"), strict=True):
         panel.set_title(title)
     for panel in axes[-1, :3]:
         panel.set_xlabel("step")
@@ -89,18 +90,19 @@ def _scores(panel: Axes, table: pd.DataFrame, colours: Mapping[str, str], margin
     panel.set(xticks=[], ylim=(min(panel.get_ylim()[0], -2 * margin), max(panel.get_ylim()[1], 2 * margin)))
 
 
-def rules_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
-    """Save ``rules.csv`` and return what one reads of it: a row for each loss and rule, means over seeds [low, high]."""
+def rules_shown(labels: Labels, table: pd.DataFrame, steps: int) -> pd.DataFrame:
+    """Save ``rules.csv`` and return what one reads of it: a row for each loss and rule, means over seeds [low, high].
+    ``steps``: of a training."""
     rows = []
     for (loss, change), some in table.groupby(["configuration", "change"], sort=False):
         cells = {title: spread(*(getattr(some[column], what)() for what in ("mean", "min", "max"))) for title, column in (
-            ("λ, first epoch", "lambda_start"), ("λ at the end", "lambda_end"), ("Ψ, last epoch", "psi_end"),
+            ("λ after an epoch", "lambda_first"), ("λ at the end", "lambda_last"), ("Ψ, last epoch", "psi_end"),
             ("Γ, last epoch", "gamma_end"), ("SSIM", "ssim"), ("PSNR", "psnr"), ("NRMSE", "nrmse"))}
         missing = ", ".join(sorted(set(some["missing"]) - {""})) or "–"
         rows.append({"Loss": loss, "λ": WORDS.get(change, change), **cells,
                      "s an epoch": number(some["seconds_per_epoch"].mean()), "Missing": missing})
-    return save_table(labels, table, "rules", "A λ that moves, at equal steps from the same start. Means over seeds "
-                      "[lowest, highest]", pd.DataFrame(rows))
+    return save_table(labels, table, "rules", f"A λ that moves, after {steps} steps from the same start. Means over "
+                      "seeds [lowest, highest]", pd.DataFrame(rows))
 
 
 def rules_claims(metrics: pd.DataFrame, table: pd.DataFrame, margin: float) -> pd.DataFrame:

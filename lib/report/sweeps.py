@@ -23,5 +23,5 @@ def save_sweep(study: Study, grid: Grid, runs: Sequence[tuple[Arm, Run]], done: 
     shown = table.drop(columns=["moved"], errors="ignore")
     for column in shown.select_dtypes(float):
         shown[column] = shown[column].map(number)
-    save_table(labels, table, grid.name, f"Sweep: {len(done)} of {len(runs)} trainings", shown)
-    return paths.sweeps / f"{grid.name}.csv"
+    save_table(labels, table, grid.name or "sweep", f"Sweep: {len(done)} of {len(runs)} trainings", shown)
+    return paths.sweeps / f"{grid.name or 'sweep'}.csv"

@@ -163,7 +163,7 @@ def table4(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
                       "paper's method gives, slices taken as independent: two-sided Wilcoxon p, Cohen's d of independent "
                       "samples. With the patient as the unit: mean difference, its interval over patients and seeds, "
                       "sign-flip test over patients with Holm's correction, two one-sided tests against the margin (small "
-                      "p: equal), mixed model score ~ arm + (arm | patient) + (1 | series) + (1 | seed)", shown)
+                      "p: equal), mixed model score ~ arm + (arm | patient) + (1 | series) + (arm | seed)", shown)
 
 
 def _interval(middle: float, low: float = np.nan, high: float = np.nan, se: float = np.nan, form: str = "+.4f") -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from filelock import FileLock
 from tqdm import tqdm
 
 from lib.artifacts.cache import Step, digest
@@ -80,15 +81,19 @@ def target_features(study: Study, encoding: Encoding, patches: Patches, seed: in
                 {"layers": list(files), "encoding": encoding, "patch_size": study.training.patch_size},
                 {"manifest": study.paths.manifest, "patches": patches.digest}
                 | inputs.weights_files(study.weights, [encoding]), files.values())
-    if files and not step.is_current():
-        needs, free = sum(size.values()), shutil.disk_usage(study.paths.root).free
-        if needs > free:
-            log.warning("features of the targets are computed at every step: they need %.1f GB of disk and %.1f GB are "
-                        "free", needs / 1e9, free / 1e9)
-            return {}
-        with step.making(seed=seed):
-            network = inputs.encoder(study.weights, encoding, *files)
-            _compute(network, patches, list(files.values()), f"features {encoding.weights}")
+    if not files:
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{stem}.lock"):  # of trainings that begin together, one computes and the others wait
+        if not step.is_current():
+            needs, free = sum(size.values()), shutil.disk_usage(study.paths.root).free
+            if needs > free:
+                log.warning("features of the targets are computed at every step: they need %.1f GB of disk and %.1f GB are "
+                            "free", needs / 1e9, free / 1e9)
+                return {}
+            with step.making(seed=seed):
+                network = inputs.encoder(study.weights, encoding, *files)
+                _compute(network, patches, list(files.values()), f"features {encoding.weights}")
     return {name: Features(path) for name, path in files.items()}
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import keras
 import numpy as np
 import pandas as pd
+import skimage
 from skimage import data, metrics, transform
 
 from lib.artifacts.cache import Step
@@ -103,7 +104,8 @@ def measured(study: Study) -> Found:
     folder, settings = study.paths.artifacts / "other_images", study.supplement.photographs
     architecture, weights = study.encoder.architecture, study.weights("ImageNet")
     seeds = study.seeds[: study.supplement.seeds]
-    step = Step("photographs", folder / "stamp.json", {"lib.stages.other_images"}, {"photographs": settings, "seeds": seeds},
+    step = Step("photographs", folder / "stamp.json", {"lib.stages.other_images"},
+                {"photographs": settings, "seeds": seeds, "scikit-image": skimage.__version__},
                 {"weights": vgg.weights_key(architecture, weights)},
                 [folder / name for name in ("scores.csv", "courses.csv", "worth.csv", "reports.json", "examples.npz")])
     if not step.is_current():

@@ -50,6 +50,12 @@ def scores(study: Study, grid: Grid) -> dict[Run | None, pd.DataFrame]:
     return found | {None: evaluate(swept, None, f"{LDCT}-{grid.slices_per_series}" if grid.slices_per_series else LDCT)}
 
 
+def steps_of(study: Study, grid: Grid) -> int:
+    """How many steps each training of a grid has, from what its logs say."""
+    logs = (study.paths.training(run) / "log.csv" for _, run in grid.runs(study))
+    return max(int(pd.read_csv(path)["step"].iloc[-1]) for path in logs)
+
+
 def sweep_table(runs: Sequence[tuple[Arm, Run]], histories: Mapping[Run, pd.DataFrame],
                 scores: Mapping[Run | None, pd.DataFrame]) -> pd.DataFrame:
     """A row for each training of a grid, in its order.
@@ -62,9 +68,9 @@ def sweep_table(runs: Sequence[tuple[Arm, Run]], histories: Mapping[Run, pd.Data
     Returns
     -------
     DataFrame
-        configuration, change, seed, lambda_start, lambda_end, psi_start, psi_end, gamma_start, gamma_end (over the first and
-        the last epoch), moved, seconds_per_epoch, and the means of ``MEANS`` over the test slices; ``missing`` says what of
-        a row is not there, empty where the row is complete.
+        configuration, change, seed, lambda_first and lambda_last (after the first and the last epoch), psi_start, psi_end,
+        gamma_start, gamma_end (over these), moved, seconds_per_epoch, and the means of ``MEANS`` over the test slices;
+        ``missing`` says what of a row is not there, empty where the row is complete.
     """
     rows = []
     for arm, run in runs:
@@ -72,7 +78,8 @@ def sweep_table(runs: Sequence[tuple[Arm, Run]], histories: Mapping[Run, pd.Data
         lacks = [what for what, there in (("training", histories), ("scores", scores)) if run not in there]
         if run in histories:
             first, last = (histories[run].iloc[place] for place in (0, -1))
-            row |= {f"{name}_{when}": epoch[name] for name in ("lambda", "psi", "gamma")
+            row |= {"lambda_first": first["lambda"], "lambda_last": last["lambda"]}
+            row |= {f"{name}_{when}": epoch[name] for name in ("psi", "gamma")
                     for when, epoch in (("start", first), ("end", last))}
             row |= {"moved": last["moved"], "seconds_per_epoch": histories[run]["seconds"].mean()}
         if run in scores:

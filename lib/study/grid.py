@@ -23,15 +23,17 @@ GRIDS = Path(__file__).resolve().parent / "grids"
 
 
 class Arm(NamedTuple):
-    """One configuration of a grid: the study's loss that it changes, and the change's name."""
+    """One configuration of a grid: the study's loss that it changes, the change's name, and that of the grid."""
 
     loss: str
     change: str
+    grid: str = ""
 
     @property
     def name(self) -> str:
-        """Of its trainings, files and rows: 'E1-psi=0.5', or the loss's own where nothing is changed."""
-        return f"{self.loss}-{self.change}" if self.change else self.loss
+        """Of its trainings, files and rows: 'sweep-E1-psi=0.5'; of the grids of this package, which share theirs,
+        'E1-psi=0.5'."""
+        return "-".join(filter(None, (self.grid, self.loss, self.change)))
 
 
 class Grid(Section):
@@ -41,7 +43,7 @@ class Grid(Section):
     ``training``: fields of the study's that differ. ``slices_per_series``: which test slices are scored, by default the
     study's."""
 
-    name: str = "sweep"  # of its table
+    name: str = ""  # of its table, and before those of its trainings; of a file that has none: 'sweep'
     losses: tuple[str, ...]
     configurations: dict[str, dict[str, Any]] = Field(default_factory=dict)
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -61,7 +63,7 @@ class Grid(Section):
 
     def all_arms(self) -> list[Arm]:
         """In their order: the first loss with every change, then the next."""
-        return [Arm(loss, change) for loss in self.losses for change in self.changes]
+        return [Arm(loss, change, self.name) for loss in self.losses for change in self.changes]
 
     def of(self, study: Study) -> Study:
         """The study that trains these arms: its experiments, from these seeds, and everything else as it was. Raises
@@ -75,7 +77,7 @@ class Grid(Section):
             if not _NAME.fullmatch(arm.name):
                 raise StudyError(f"arms: {arm.change} is no name for files and tables, use letters, digits and . + - _ =",
                                  where="GRID")
-            if arm.change:
+            if arm.name != arm.loss:
                 losses[arm.name] = _merged(known[arm.loss].as_dict(), self.changes[arm.change])
         return self._study(study, losses, tuple(arm.name for arm in self.all_arms()))
 
@@ -115,7 +117,7 @@ def grid_of(study: Study, name: str) -> Grid:
     grid, settings = read_grid(GRIDS / f"{name}.yaml"), study.supplement
     trained = [loss for loss in study.chosen if study.chosen[loss].encoder is not None]
     losses = tuple(loss for loss in grid.losses if loss in trained) or tuple(trained[:2])
-    return grid.model_copy(update={"losses": losses, "arms": dict(list(grid.arms.items())[: settings.arms]),
+    return grid.model_copy(update={"name": "", "losses": losses, "arms": dict(list(grid.arms.items())[: settings.arms]),
                                    "seeds": study.seeds[: settings.seeds], "training": settings.training,
                                    "slices_per_series": settings.slices_per_series})
 
@@ -142,7 +144,7 @@ def read_grid(path: Path) -> Grid:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"not YAML ({' '.join(str(error).split()):.120})", where=f"GRID={path}") from None
     try:
-        grid = Grid.model_validate(given)
+        grid = Grid.model_validate({"name": "sweep"} | given if isinstance(given, dict) else given)
     except ValidationError as error:
         raise StudyError(": ".join(filter(None, first_of(error))), where=f"GRID={path}",
                          remedy="README, Sweeps, has an example") from None

@@ -13,8 +13,9 @@ from logging.handlers import QueueHandler, QueueListener
 from typing import Any
 
 from lib.data.workers import end_with_parent
+from lib.errors import PaperError
 from lib.log import ROOT
-from lib.workflow.lines import KILLED, Lines, ProcessError
+from lib.workflow.lines import KILLED, Lines, ProcessError, in_a_line
 
 
 class _Relay(logging.Handler):
@@ -29,8 +30,8 @@ def call_apart(name: str, function: str, parameters: Mapping[str, Any]) -> None:
 
     Raises
     ------
-    ProcessError : the process was killed
-    Exception : whatever the function raises
+    ProcessError : the process was killed, or the function failed in a way that is none of ours
+    PaperError : what the function says that a user must mend
     """
     context = multiprocessing.get_context("spawn")
     messages: multiprocessing.Queue = context.Queue()
@@ -38,11 +39,22 @@ def call_apart(name: str, function: str, parameters: Mapping[str, Any]) -> None:
     listener.start()
     try:
         with ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(messages,)) as pool:
-            pool.submit(call_here, name, function, dict(parameters)).result()
+            pool.submit(_call, name, function, dict(parameters)).result()
     except BrokenProcessPool:
         raise ProcessError(KILLED) from None
     finally:
         listener.stop()
+
+
+def _call(name: str, function: str, parameters: Mapping[str, Any]) -> None:
+    """An error comes back as what it is if it is ours, others in a line: not every library's can be sent."""
+    try:
+        call_here(name, function, parameters)
+    except PaperError:
+        raise
+    except Exception as error:
+        logging.getLogger(__name__).debug("%s", name, exc_info=True)
+        raise ProcessError(in_a_line(error)) from None
 
 
 def call_here(name: str, function: str, parameters: Mapping[str, Any]) -> None:

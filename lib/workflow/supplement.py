@@ -29,14 +29,24 @@ def supplement(study: Study) -> list[list[Stage]]:
     notebooks, last the one that has all claims. Without a perceptual term there is nothing more."""
     if not study.calibrated:
         return stages(study)
-    found = [analysis for section in ANALYSES if (analysis := section(StagesOf(study)))]
-    last = _target(StagesOf(study), [output for each in found for output in each.notebook.outputs
-                                     if output.name.startswith("claims_") and output.suffix == ".csv"])
+    found = _analyses(StagesOf(study))
+    last = _target(StagesOf(study), claims(study))
     trained = zip_longest(*(each.trainings for each in [*found, last]), fillvalue=())
     first = [stage for each in found for stage in each.first]
     waves = [first, *(_once(stage for wave in together for stage in wave) for together in trained),
              [each.notebook for each in found], [last.notebook]]
     return [*stages(study), *[wave for wave in waves if wave]]
+
+
+def claims(study: Study) -> list[Path]:
+    """The tables of claims of the paper and of every analysis but the last, CSV."""
+    outputs = (output for each in _analyses(StagesOf(study)) for output in each.notebook.outputs)
+    return [study.paths.figures / "claims.csv",
+            *(path for path in outputs if path.name.startswith("claims_") and path.suffix == ".csv")]
+
+
+def _analyses(new: StagesOf) -> list[Analysis]:
+    return [analysis for section in ANALYSES if (analysis := section(new))]
 
 
 def _once(wave: Iterable[Stage]) -> list[Stage]:
@@ -92,13 +102,13 @@ def _rules(new: StagesOf) -> Analysis:
         "supplement/S2_rules"))
 
 
-def _target(new: StagesOf, claims: list[Path]) -> Analysis:
+def _target(new: StagesOf, tables: list[Path]) -> Analysis:
     study, grid = new.study, grid_of(new.study, "target")
     paths, folder, arms = study.paths, study.paths.supplement, [run for _, run in grid.runs(study)]
     return Analysis(trainings(new, grid, "S7"), new.notebook(
         "S7_target", [*NETWORK, "calibration", "evaluation", "statistics", *GRID, *EXPERIMENTS],
         [*_networks(new), *map(paths.weights, arms), *map(paths.history, arms), *map(new.scores, arms),
-         paths.figures / "claims.csv", *claims],
+         *tables],
         [path for name in ("psi_target_sweep", "target_tests", "power", "claims_S7", "claims")
          for path in new.table(name, folder)] + [
              *new.figure("psi_target_sweep", folder), *new.figure("claims", folder)],
@@ -164,7 +174,7 @@ def _other_images(new: StagesOf) -> Analysis:
     folder = new.study.paths.supplement
     return Analysis([], new.notebook(
         "S8_other_images", ["encoder", "supplement.photographs", "supplement.seeds", "seeds", "statistics"],
-        [new.study.paths.manifest],
+        [weights] if isinstance(weights := new.study.encoder.weights, Path) else [],
         [*new.table("other_images", folder), *new.table("claims_S8", folder), *new.figure("other_images", folder)],
         "supplement/S8_other_images"))
 
