@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session", autouse=True)
 def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
-    """Whole runs of smoke that the session needs, one after the other beside its other tests.
+    """Whole runs of smoke that the session needs, two at a time beside its other tests.
 
     'smoke' is the repository's own, brought up to date, or from nothing where the one that is there was trained with other
     arithmetic (tests train, too, and compare bits); 'second' is one of fewer experiments from nothing, elsewhere, with
@@ -76,7 +76,8 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
     elsewhere, apart = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("named")
     runs = {"smoke": (REPOSITORY, {}, "supplement", "--unchecked"),
             "second": (elsewhere, {"SET": f"experiments=[{','.join(SECOND)}]"}, "paper", "--unchecked", "--jobs", "2"),
-            "named": (apart, {"SET": f"experiments=[{','.join(NAMED)}]", "INSERT": "0.25"}, "supplement"),
+            "named": (apart, {"SET": f"experiments=[{','.join(NAMED)}] supplement.analyses=[S1,S6]", "INSERT": "0.25"},
+                      "supplement"),
             "bench": (elsewhere, {}, "bench", "--quick")}
     plain = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "OUTPUT")}
     needed = {name for item in request.session.items for name in item.fixturenames}
@@ -89,6 +90,7 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
 
     def run(root: Path, changes: dict[str, str], *command: str) -> Path:
         if root == apart:
+            futures["smoke"].result()
             scans = archive(REPOSITORY / "artifacts" / "smoke" / "cohort", apart / "own")
             changes = changes | {"DATA": str(scans)}
         begun.append(subprocess.Popen(
@@ -100,8 +102,10 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
             (apart / PRINTED).write_text(printed, encoding="utf-8")
         return root
 
-    with ThreadPoolExecutor(1) as pool:
-        futures = {name: pool.submit(run, *runs[name]) for name in RUNS if name in needed}
+    with ThreadPoolExecutor(2) as pool:
+        futures: dict[str, Future] = {}
+        for name in (name for name in RUNS if name in needed):
+            futures[name] = pool.submit(run, *runs[name])
         yield lambda name: futures[name].result()
         pool.shutdown(wait=False, cancel_futures=True)
         for process in begun:

@@ -116,7 +116,7 @@ def test_the_noise_free_image_is_the_scans_without_its_noise(smoke_study):
 
 
 def test_a_patient_of_unknown_making_is_a_line(tmp_path):
-    with pytest.raises(CohortError, match="how this simulated patient was made is not there; simulate the cohort again"):
+    with pytest.raises(CohortError, match="SIM01.json: the stamp .* cannot be read; simulate the cohort again"):
         noise_free(tmp_path, "SIM01", -60.0, "B30")
 
 

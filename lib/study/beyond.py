@@ -31,7 +31,7 @@ class Photographs(Section):
 
 
 class Supplement(Section):
-    """What the analyses beyond the paper measure.
+    """What the analyses beyond the paper measure. ``analyses``: which of them are made (S7 has the claims of these).
 
     * Trainings of a grid: ``seeds`` (from how many of the study's), ``training`` (its fields that differ), ``arms`` (how
       many of a loss; None: all; to try the way in little time), ``slices_per_series`` that are scored (None: as the others).
@@ -46,6 +46,8 @@ class Supplement(Section):
     * S8: ``photographs``.
     """
 
+    analyses: tuple[Literal["S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8"], ...] = (
+        "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8")
     pairs: Positive = 64
     atlas_pairs: Positive = 32
     atlas_layers: tuple[str, ...] | None = None

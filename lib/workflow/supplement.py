@@ -30,11 +30,11 @@ def supplement(study: Study) -> list[list[Stage]]:
     if not study.calibrated:
         return stages(study)
     found = _analyses(StagesOf(study))
-    last = _target(StagesOf(study), claims(study))
-    trained = zip_longest(*(each.trainings for each in [*found, last]), fillvalue=())
+    last = [_target(StagesOf(study), claims(study))] if "S7" in study.supplement.analyses else []
+    trained = zip_longest(*(each.trainings for each in [*found, *last]), fillvalue=())
     first = [stage for each in found for stage in each.first]
     waves = [first, *(_once(stage for wave in together for stage in wave) for together in trained),
-             [each.notebook for each in found], [last.notebook]]
+             [each.notebook for each in found], [each.notebook for each in last]]
     return [*stages(study), *[wave for wave in waves if wave]]
 
 
@@ -46,7 +46,8 @@ def claims(study: Study) -> list[Path]:
 
 
 def _analyses(new: StagesOf) -> list[Analysis]:
-    return [analysis for section in ANALYSES if (analysis := section(new))]
+    wanted = (section for name, section in ANALYSES.items() if name in new.study.supplement.analyses)
+    return [analysis for section in wanted if (analysis := section(new))]
 
 
 def _once(wave: Iterable[Stage]) -> list[Stage]:
@@ -179,5 +180,6 @@ def _other_images(new: StagesOf) -> Analysis:
         "supplement/S8_other_images"))
 
 
-ANALYSES: Final[tuple[Callable[[StagesOf], Analysis | None], ...]] = (
-    _exchange, _rules, _presets, _atlas, _passport, _image_quality, _other_images)
+ANALYSES: Final[dict[str, Callable[[StagesOf], Analysis | None]]] = {
+    "S1": _exchange, "S2": _rules, "S3": _presets, "S4": _atlas, "S5": _passport, "S6": _image_quality, "S8": _other_images}
+"""But the last one, S7."""
