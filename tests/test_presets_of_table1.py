@@ -13,7 +13,7 @@ from lib.perceptual import LossConfiguration, encoders, presets
 from lib.perceptual.literature import presets as literature
 from lib.perceptual.rules import EpochRatio
 from lib.report.labels import Labels
-from lib.report.preset_claims import preset_claims
+from lib.report.preset_claims import _pays, preset_claims
 from lib.report.presets import answers, figure_presets, presets_shown
 from lib.report.sentences import sentence
 from lib.stages.autoencoder import autoencoder
@@ -174,9 +174,27 @@ def test_claims_follow_the_spread(decades, comparable, calibrated):
     assert psi["verdict"] == gamma["verdict"] == comparable and exact["verdict"] == calibrated
     assert psi["estimate"] == pytest.approx(max(decades.values()) - min(decades.values()))
     assert pays["estimate"] == pytest.approx(1) and pays["verdict"] == "stands"  # the scores rise with it
+    assert "over 5 systems; permuted p = 0.017" in pays["note"]  # 2 of the 120 orders are as far from 0
     each = claims[claims["claim"].str.startswith("a: better than MSE alone in SSIM")].iloc[0]
     assert each["estimate"] == pytest.approx(0.01 * decades["a"]) and each["verdict"] == "stands"
     assert all(sentence(claim) for claim in claims.to_dict("records")) and len(claims) == 5 + 2 * 5
+
+
+def test_whether_influence_pays_is_a_question_of_systems():
+    """Scores that hang on the system and not on its influence, the same with all patients and seeds: decided as often as an
+    interval of 95 % may be, not because there are many patients. Rows of one training count once."""
+    random, decided = np.random.default_rng(3), []
+    names = [f"s{number}" for number in range(10)]
+    table = pd.DataFrame({"preset": [*names, "twin"], "trained_as": [*names, names[0]]})
+    for _ in range(40):
+        logs = {name: np.full((4, 2), random.normal()) for name in names}
+        logs["twin"] = logs[names[0]]
+        metrics = pd.DataFrame([{"experiment": name, "patient": patient, "seed": seed, "ssim": value}
+                                for name in names for value in [random.normal()] for patient in PATIENTS for seed in (5, 6)])
+        found = _pays(logs, table, metrics, "ssim", "SSIM")
+        decided.append(found["verdict"] != "undecided")
+        assert found["note"].startswith("over 10 systems")
+    assert sum(decided) <= 6  # binomial: more than 6 of 40 at 5 % in 1 of 300
 
 
 def test_one_seed_decides_nothing():
