@@ -10,6 +10,7 @@ import pytest
 from lib.networks import any_network
 from lib.paper import published
 from lib.perceptual import LossConfiguration, encoders, presets
+from lib.perceptual.checks import known_range
 from lib.perceptual.literature import presets as literature
 from lib.perceptual.rules import EpochRatio
 from lib.report.labels import Labels
@@ -51,6 +52,10 @@ def test_every_row_of_table_1_is_a_preset():
     assert every["Huang-2021"].confidence == "very low"
 
 
+def test_vqgans_l1_is_of_images_from_minus_1_to_1():
+    assert literature()["LPIPS-like"].loss.pixel_part.terms == (("l1", 2.0),)
+
+
 def test_a_preset_is_plain_data():
     for preset in literature().values():
         assert LossConfiguration.from_dict(preset.loss.as_dict()) == preset.loss
@@ -68,28 +73,45 @@ def test_the_corresponding_layer(layer, of, on, expected):
 
 def test_what_stands_in_says_so():
     every = literature()
-    loss, said = here(every["Yang-2018"].loss, PACKAGE, True, {})
+    loss, said = here(every["Yang-2018"], PACKAGE, True, {})
     assert (loss.encoder, loss.layer_names, loss.reduction) == ("vgg16", ("block5_conv3",), "sum")
     assert said == ("vgg16 (the packaged trunk) at block5_conv3 for vgg19 at block5_conv4, whose weights cannot be had "
                     "offline")
-    loss, said = here(every["Saidulu-2025"].loss, KERAS, True, {})
+    loss, said = here(every["Saidulu-2025"], KERAS, True, {})
     assert loss.weights == "Medical" and said.startswith("vgg19 (the Medical encoder of this study) for vgg19")
-    loss, said = here(every["Saidulu-2025"].loss, KERAS, False, {})
+    loss, said = here(every["Saidulu-2025"], KERAS, False, {})
     assert loss.weights == "ImageNet" and "for vgg19, whose weights are not public" in said
-    loss, said = here(every["CT-Mamba"].loss, KERAS, True, {})  # Keras's ResNet-50 is another network
-    assert loss.encoder == "vgg19" and said.endswith("layer1, layer2, layer3, layer4, of which no file was brought")
+    loss, said = here(every["CT-Mamba"], KERAS, True, {})  # Keras's ResNet-50 is another network
+    assert loss.encoder == "vgg19" and "layer1, layer2, layer3, layer4, of which no file was brought" in said
 
 
 def test_keras_and_files_that_a_user_brings_have_the_networks_themselves():
-    for name in ("Yang-2018", "Marcos-2025", "Huang-2021", "LPIPS-like"):
-        assert here(literature()[name].loss, KERAS, True, {}) == (literature()[name].loss, "")
-    files = {"torchvision_resnet50": Path("r.npz"), "torchvision_vgg19": Path("v.safetensors")}
-    for name, file in (("CT-Mamba", "r.npz"), ("ldct-benchmark", "v.safetensors")):
-        loss = literature()[name].loss
+    for name in ("Yang-2018", "Marcos-2025", "Huang-2021"):
+        assert here(literature()[name], KERAS, True, {}) == (literature()[name].loss, "")
+    files = {"torchvision_resnet50": Path("r.npz"), "torchvision_vgg16": Path("w.npz"),
+             "torchvision_vgg19": Path("v.safetensors")}
+    for name, file in (("CT-Mamba", "r.npz"), ("LPIPS-like", "w.npz"), ("ldct-benchmark", "v.safetensors")):
+        preset = literature()[name]
         for encoder in (KERAS, PACKAGE):
-            assert here(loss, encoder, True, files) == (replace(loss, weights=file), "")
-    _, said = here(literature()["ldct-benchmark"].loss, KERAS, True, {})
-    assert said == "Keras's weights of vgg19 for torchvision's, of which no file was brought"
+            assert here(preset, encoder, True, files) == (replace(preset.loss, weights=file), "")
+    assert set(files) == {f"torchvision_{each.loss.encoder.removeprefix('torchvision_')}"
+                          for each in literature().values() if each.of_torch}
+
+
+@pytest.mark.parametrize("encoder", [KERAS, PACKAGE])
+def test_keras_weights_see_what_they_were_trained_on_in_torchvisions_place(encoder):
+    """Standardised numbers times 255 x 0.226 are grey levels less ImageNet's mean; LPIPS's own mean and SD are caffe's."""
+    every, sd = literature(), 255 * 0.226
+    loss, said = here(every["LPIPS-like"], encoder, True, {})
+    assert (loss.input_range, loss.preprocessing) == ((0, 255), "caffe") and "shown [0, 255] less means" in said
+    loss, said = here(every["CT-Mamba"], encoder, True, {})
+    assert loss.input_range == pytest.approx((0, sd)) and loss.preprocessing == "none" and "57.6 times" in said
+    loss, said = here(every["ldct-benchmark"], encoder, True, {})
+    assert (loss.preprocessing.mean, loss.preprocessing.sd) == pytest.approx((481.454, 502.185 / sd))
+    assert "of which no file was brought" in said if encoder is KERAS else "cannot be had offline" in said
+    assert known_range("loss", here(every["LPIPS-like"], KERAS, True, {})[0], np.linspace(0, 1, 99)) == []
+    state = encoder.model_copy(update={"weights": Path("w.npz")})  # of torchvision already
+    assert here(every["LPIPS-like"], state, True, {})[0].preprocessing == "torch"
 
 
 def test_the_grid_trains_equal_losses_once():

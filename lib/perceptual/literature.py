@@ -30,6 +30,7 @@ class Preset(NamedTuple):
     assumed: str = ""
     left_out: str = ""
     adversarial: Adversarial | None = None  # the term as published, where that is known: left out unless it is asked for
+    of_torch: bool = False  # its weights are torchvision's, which were trained on standardised images, not on [0, 255]
 
 
 def _vgg(**fields: Any) -> LossConfiguration:
@@ -151,6 +152,7 @@ def presets() -> dict[str, Preset]:
             "high",
             "",
             "after epoch 10 a noise power spectrum's L1 (1e-4) and a Pearson term (0.01); a constant 1e-4, without gradient",
+            of_torch=True,
         ),
         "Huang-2021": Preset(
             "Huang et al. [12]",
@@ -177,6 +179,7 @@ def presets() -> dict[str, Preset]:
             "torchvision's weights of VGG-19 where a file brings them",
             f"{ADVERSARIAL}, its penalty with a weight of 10",
             Adversarial(critic_steps=1, lr=7.1e-5),
+            of_torch=True,
         ),
         "LPIPS-like": Preset(
             "LPIPS-like distance",
@@ -189,11 +192,14 @@ def presets() -> dict[str, Preset]:
                 features="unit",
                 reduction="positions",
                 pixel="l1",
+                pixel_weight=2.0,
                 **{"lambda": 1.0},
             ),
             "code",
             "medium",
-            "of natural images, not of CT; λ = 1 beside L1 as VQGAN has it",
+            "of natural images, not of CT; λ = 1 beside L1 as VQGAN has it, whose images lie in [-1, 1]: twice the L1 of "
+            "ours in [0, 1]",
             "LPIPS's learnt weights of channels: all are 1",
+            of_torch=True,
         ),
     }
