@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
@@ -113,6 +114,11 @@ def test_a_torchvision_vgg_has_its_layers_by_number(tmp_path):
     np.savez(tmp_path / "short.npz", **{name: each for name, each in state.items() if ".10." not in name})
     with pytest.raises(ValueError, match="does not hold torchvision's weights of .*block3_conv1"):
         encoders.load_weights(chain, tmp_path / "short.npz")
+    np.savez(tmp_path / "deep.npz", **state, **{"features.12.weight": state["features.2.weight"]})
+    with pytest.raises(ValueError, match=r"does not hold torchvision's weights of .*\(4 convolutions, not 3\)"):
+        encoders.load_weights(chain, tmp_path / "deep.npz")
+    with pytest.raises(ValueError, match="torchvision has no sacnn, pass a Keras weights file of it"):
+        encoders.load_weights(encoders.network("sacnn"), tmp_path / "vgg.npz")
 
 
 def test_resnet50_of_torchvision_is_complete():
@@ -194,9 +200,38 @@ def test_code_in_a_keras_file_is_refused(tmp_path):
     image = keras.Input((None, None, 3))
     keras.Model(image, keras.layers.Lambda(lambda x: 2 * x)(image)).save(tmp_path / "mine.keras")
     for name in ("mine.keras", "none.keras", "mine.h5"):
-        with pytest.raises(ValueError, match="weights: .*(without running code|is no .keras file)") as error:
+        with pytest.raises(ValueError, match="weights: .*(names Lambda, .*layers of Keras only|is no .keras file)") as error:
             encoders.network("file", tmp_path / name)
         assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("changed", [{"class_name": "TFSMLayer"}, {"module": "keras.utils", "class_name": "get_file"},
+                                     {"module": "os", "class_name": "system"}, {"module": None, "class_name": "__lambda__"}])
+def test_a_keras_file_names_layers_of_keras_only(brought, tmp_path, monkeypatch, changed):
+    """Whatever Keras's own safe mode would let through: it is not asked."""
+    brought.save(tmp_path / "whole.keras")
+    with zipfile.ZipFile(tmp_path / "whole.keras") as whole, zipfile.ZipFile(tmp_path / "mine.keras", "w") as mine:
+        for name in whole.namelist():
+            data = whole.read(name)
+            if name == "config.json":
+                config = json.loads(data)
+                config["config"]["layers"][1] |= changed
+                data = json.dumps(config)
+            mine.writestr(name, data)
+    monkeypatch.setattr(keras.saving, "load_model", lambda *arguments, **named: pytest.fail("it was loaded"))
+    with pytest.raises(ValueError, match=f"names {changed['class_name']}, expected layers of Keras only"):
+        encoders.network("file", tmp_path / "mine.keras")
+
+
+def test_losses_of_ones_own_do_not_count_in_a_keras_file(tmp_path):
+    """Nor do operations on tensors, activations, and models in models."""
+    image = keras.Input((None, None, 1))
+    x = keras.Sequential([keras.layers.Conv2D(2, 1, activation="gelu", kernel_regularizer="l2")])(image)
+    model = keras.Model(image, keras.ops.relu(x + 1.0) * x)
+    own = type("Own", (keras.losses.MeanSquaredError,), {})
+    model.compile("adam", keras.saving.register_keras_serializable("own")(own)())
+    model.save(tmp_path / "mine.keras")
+    assert encoders.network("file", tmp_path / "mine.keras").count_params() == 4
 
 
 def test_a_network_of_another_kind_is_refused(tmp_path):

@@ -54,10 +54,8 @@ def known_range(name: str, loss: LossConfiguration, images: np.ndarray) -> list[
     sd, own = float(np.mean(SDS_RGB)), loss.preprocessing
     width, unit = loss.input_range[1] - loss.input_range[0], 1.0 if torch else 255 * sd  # of an SD of the training's images
     seen = width / (own.sd if isinstance(own, Standardised) else sd if own == "torch" else 1.0)
-    trained = unit / sd
-    factor = max(seen / trained, trained / seen)
-    whose = "torchvision" if torch else "keras.applications"
-    if factor > SCALE[0]:
+    trained, whose = unit / sd, "torchvision" if torch else "keras.applications"
+    if (factor := max(seen / trained, trained / seen)) > SCALE[0]:
         what = f"{name} shows {loss.encoder} a range of {seen:.3g}, {whose} trained it on one of {trained:.3g}"
         severity: Severity = "error" if factor >= SCALE[1] and loss.weights == "ImageNet" else "warning"
         remedy = "[0, 1], preprocessing: torch" if torch else "[0, 255], preprocessing: caffe or none"
@@ -177,9 +175,7 @@ def dead_output(activation: str | None, outputs: np.ndarray, targets: np.ndarray
     if share < SATURATED[0]:
         return [], []
     severity: Severity = "error" if share >= SATURATED[1] else "warning"
-    what = (
-        f"{share:.0%} of the output lies at a bound of its {activation}, where the target does not: it learns nothing there"
-    )
+    what = f"{share:.0%} of the output lies at a bound of its {activation}, the target does not: it learns nothing there"
     remedy = "start the last bias at the data's mean (its logit), or smaller weights"
     return [Finding("output", severity, what, share, remedy)], []
 
@@ -240,11 +236,8 @@ def misplaced_lambda(lambda_: float, ends: Mapping[str, float]) -> list[Finding]
         return []
     said = ", ".join(f"{decades[name]:+.1f} decades from {end:.3g} ({name})" for name, end in ends.items())
     severity: Severity = "error" if outside > 2 * DECADE else "warning"
-    return [
-        Finding(
-            "lambda", severity, f"lambda {lambda_:.3g} is {said}", outside, "calibrate it: perceptual_influence.calibrate"
-        )
-    ]
+    remedy = "calibrate it: perceptual_influence.calibrate"
+    return [Finding("lambda", severity, f"lambda {lambda_:.3g} is {said}", outside, remedy)]
 
 
 def cost(first: float, both: float) -> list[Finding]:
