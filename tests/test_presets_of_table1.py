@@ -21,7 +21,7 @@ from lib.stages.autoencoder import autoencoder
 from lib.stages.presets import END, START, SUMS, Trained, log_odds_by_patient, preset_table
 from lib.study import load_study
 from lib.study.grid import Arm, Grid
-from lib.study.preset_grid import PresetGrid, Row, corresponding, here, preset_grid
+from lib.study.preset_grid import PresetGrid, Row, corresponding, here, preset_grid, without_adversarial
 from lib.study.runs import Run
 from lib.study.sections import Encoder
 
@@ -129,8 +129,20 @@ def test_a_small_study_takes_few_and_critics_only_where_they_are_wanted(study):
     assert list(small.rows) == ["Yang-2018", "Li-2020", "mse", "baseline"]
     assert all(row.loss.adversarial is None for row in small.rows.values())
     wanted = study.model_copy(update={"supplement": study.supplement.model_copy(update={"adversarial": True})})
-    row = preset_grid(wanted).rows["Yang-2018"]
-    assert row.loss.adversarial.penalty == 10 and row.preset.left_out == ""
+    rows = preset_grid(wanted).rows
+    row = rows["Yang-2018"]
+    assert row.loss.adversarial.penalty == 10 and row.preset.left_out == "" and "norms over rows" in row.preset.assumed
+    assert rows["Li-2020"].loss.adversarial is None and rows["Li-2020"].preset.left_out.startswith("the adversarial term")
+
+
+def test_what_the_sources_say_of_the_critic():
+    """WGAN-GP only where they do; what a critic here does otherwise is assumed, with it and without."""
+    every = literature()
+    assert {name for name, each in every.items() if "WGAN-GP" in each.left_out} == {"Yang-2018", "ldct-benchmark"}
+    assert {name for name, each in every.items() if each.adversarial} == {"Yang-2018", "ldct-benchmark"}
+    assert "0.326" in every["ldct-benchmark"].assumed and without_adversarial(every["ldct-benchmark"].left_out) == ""
+    kept = without_adversarial(every["Saidulu-2025"].left_out)
+    assert kept == "their own VGG-19 tuned on CT" and without_adversarial(kept) == kept
 
 
 def made_up(decades: dict[str, float], seeds=(5, 6), pixel="mse") -> tuple[PresetGrid, pd.DataFrame, Trained]:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from lib.perceptual import presets
 from lib.perceptual.configuration import BEFORE, LossConfiguration, Standardised
-from lib.perceptual.literature import Preset
+from lib.perceptual.literature import ADVERSARIAL, PENALISED, Preset
 from lib.perceptual.literature import presets as literature
 from lib.study.config import KERAS_IMAGENET, SACNN, Study
 from lib.study.grid import Arm, Grid
@@ -48,10 +48,10 @@ def preset_grid(study: Study) -> PresetGrid:
     rows: dict[str, Row] = {}
     arms: dict[LossConfiguration, Arm] = {study.configurations[name]: Arm(name, EQUAL) for name in reversed(names)}
     for name, published in list(literature().items())[: settings.arms]:
-        preset = published._replace(left_out="") if settings.adversarial and published.adversarial else published
+        critic = published.adversarial if settings.adversarial else None
+        preset = published._replace(left_out=without_adversarial(published.left_out)) if critic else published
         loss, standing = here(preset, study.encoder, medical, settings.networks)
-        if not preset.left_out:
-            loss = replace(loss, adversarial=preset.adversarial)
+        loss = replace(loss, adversarial=critic)
         rows[name] = Row(preset, loss, standing, arms.setdefault(loss, Arm(name, EQUAL)))
     originals = presets.paper()
     for name in names:
@@ -64,6 +64,15 @@ def preset_grid(study: Study) -> PresetGrid:
                 training=settings.training | {"features_gib": 0},  # of fourteen encoders, each for few steps
                 slices_per_series=settings.slices_per_series)
     return PresetGrid(grid, rows)
+
+
+def without_adversarial(left_out: str) -> str:
+    """What else a training lacks than the adversarial term.
+
+    >>> without_adversarial("the adversarial term (WGAN-GP); self-attention"), without_adversarial("a Pearson term")
+    ('self-attention', 'a Pearson term')
+    """
+    return left_out.removeprefix(PENALISED).removeprefix(ADVERSARIAL).lstrip(",; ")
 
 
 def here(preset: Preset, encoder: Encoder, medical: bool, files: Mapping[str, Path]) -> tuple[LossConfiguration, str]:
