@@ -15,9 +15,10 @@ from lib.perceptual.literature import presets as literature
 from lib.perceptual.rules import EpochRatio
 from lib.report.labels import Labels
 from lib.report.preset_claims import _pays, preset_claims
-from lib.report.presets import answers, figure_presets, presets_shown
+from lib.report.presets import answers, figure_presets, presets_shown, start_word
 from lib.report.sentences import sentence
-from lib.stages.autoencoder import autoencoder
+from lib.report.verdicts import frame
+from lib.stages.autoencoder import autoencoder, equal_parts
 from lib.stages.presets import END, START, SUMS, Trained, log_odds_by_patient, preset_table
 from lib.study import load_study
 from lib.study.grid import Arm, Grid
@@ -190,7 +191,7 @@ def test_without_a_pixel_term_psi_is_1_and_lambda_stands_beside_mse():
     assert row[["psi_start", "psi_end", "gamma_start", "gamma_end"]].tolist() == [1, 1, 1, 1]
     assert row["lambda_exact"] == pytest.approx(0.19) and row["pixel"] == "none"
     assert log_odds_by_patient(grid, found, trained.histories) == {}
-    assert "no pixel term" in answers(preset_table(grid, found, trained))[0]
+    assert "no pixel term" in answers(preset_table(grid, found, trained), frame([]))[0]
 
 
 @pytest.mark.parametrize(("decades", "comparable", "calibrated"), [
@@ -209,6 +210,9 @@ def test_claims_follow_the_spread(decades, comparable, calibrated):
     assert psi["estimate"] == pytest.approx(max(decades.values()) - min(decades.values()))
     assert pays["estimate"] == pytest.approx(1) and pays["verdict"] == "stands"  # the scores rise with it
     assert "over 5 systems; permuted p = 0.017" in pays["note"]  # 2 of the 120 orders are as far from 0
+    assert answers(table, claims)[1] == ("After equal steps, of 5 trainings: better than MSE alone in SSIM stands for "
+                                         f"{sum(each > 0.2 for each in decades.values())} and falls for "
+                                         f"{sum(each <= 0 for each in decades.values())}, and is undecided for 0.")
     each = claims[claims["claim"].str.startswith("a: better than MSE alone in SSIM")].iloc[0]
     assert each["estimate"] == pytest.approx(0.01 * decades["a"]) and each["verdict"] == "stands"
     assert all(sentence(claim) for claim in claims.to_dict("records")) and len(claims) == 5 + 2 * 5
@@ -236,6 +240,8 @@ def test_one_seed_decides_nothing():
     table = preset_table(grid, found, trained)
     logs = {share: log_odds_by_patient(grid, found, trained.histories, share) for share in ("psi", "gamma")}
     claims = preset_claims(table, logs, pd.concat(trained.scores.values()), 0.002)
+    assert "of 2 trainings: better than MSE alone in SSIM stands for 0 and falls for 0, and is undecided for 2" in answers(
+        table, claims)[1]
     assert set(claims["verdict"]) == {"undecided"} and claims["note"].str.contains("no interval from 1 seed").all()
 
 
@@ -243,12 +249,15 @@ def test_figure_and_table_have_a_line_for_each(study, tmp_path):
     grid, found, trained = made_up({"a": 3.0, "b": -7.0, "c": 0.0})
     table = preset_table(grid, found, trained)
     labels = Labels.of(study).beside(tmp_path)
+    table.loc[0, "encoder_here"] = "vgg16 for vgg19"
     assert figure_presets(labels, table, 0.002).is_file()
+    scratch = replace(labels, settings={**labels.settings, "start": "scratch"})
+    assert (start_word(labels), start_word(scratch)) == ("pilot", "MSE alone, trained")
     shown = presets_shown(labels, table)
-    assert shown["System"].tolist() == ["a", "b", "c", "Viana et al., this paper: mse"]
+    assert shown["System"].tolist() == ["a*", "b", "c", "Viana et al., this paper: mse"]
     assert shown["Ψ"][1] == "1e-7 to 1e-6"
     assert len(pd.read_csv(tmp_path / "presets.csv")) == 4
-    assert "Ψ goes from 1e-7 (b) to 1 − 9.99e-4 (a): 10.0 decades of odds" in answers(table)[0]
+    assert "Ψ goes from 1e-7 (b) to 1 − 9.99e-4 (a): 10.0 decades of odds" in answers(table, frame([]))[0]
 
 
 def test_an_autoencoder_has_the_size_of_its_image():
@@ -256,6 +265,7 @@ def test_an_autoencoder_has_the_size_of_its_image():
     assert [layer.name for layer in encoder.layers][-1] == "block3_conv4" and encoder.output.shape[-1] == 256
     image = np.random.default_rng(2).uniform(0, 1, (2, 12, 20, 1)).astype(np.float32)
     assert autoencoder(encoder)(image).shape == image.shape
+    assert [equal_parts(steps) for steps in (1, 2, 6, 7, 400)] == [1, 2, 3, 1, 5]  # no step is lost
 
 
 def test_the_smoke_study_has_the_influence_that_s1_finds(smoke_study):

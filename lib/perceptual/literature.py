@@ -49,8 +49,8 @@ def presets() -> dict[str, Preset]:
             _vgg(preprocessing="caffe", reduction="sum", layers={"block5_conv4": 0.5}, pixel=None),
             "code",
             "high",
-            "squares summed and halved, as in the code; the article divides them by their number; the critic's penalty has a "
-            "weight of 10 and norms of images, as in the article, in the code 1 and norms over rows",
+            "squares summed and halved, as in the code; the article divides them by their number; the critic's penalty has "
+            "a weight of 10 and norms of images, as in the article, in the code 1 and norms over rows",
             PENALISED,
             Adversarial(),
         ),
@@ -178,8 +178,8 @@ def presets() -> dict[str, Preset]:
             ),
             "code",
             "high",
-            "torchvision's weights of VGG-19 where a file brings them; the critic as Yang's: theirs has LeakyReLUs of 0.01, no "
-            "padding, a first momentum of 0.326 of its Adam and patches of 77 pixels",
+            "torchvision's weights of VGG-19 where a file brings them; the critic as Yang's: theirs has LeakyReLUs of 0.01, "
+            "no padding, a first momentum of 0.326 of its Adam and patches of 77 pixels",
             PENALISED,
             Adversarial(critic_steps=1, lr=7.1e-5),
             of_torch=True,

@@ -17,6 +17,7 @@ from lib.study.preset_grid import CONTROL, EQUAL, PAPERS
 
 DECADE: Final = 1.0  # decades of odds: systems that differ by no more count as comparable
 ASKED: Final = {"ssim": "SSIM", "psnr": "PSNR"}
+BETTER: Final = ": better than MSE alone in {}"
 ALPHA: Final = 0.05  # of the permutations of the systems
 
 
@@ -45,7 +46,7 @@ def preset_claims(table: pd.DataFrame, decades: Mapping[str, Mapping[str, np.nda
     for name, arm in theirs.drop_duplicates("trained_as")[["preset", "trained_as"]].itertuples(index=False):
         for metric, unit in ASKED.items():
             found = compared(metrics, arm, control, metric)
-            rows.append(row(f"{named[name]}: better than MSE alone in {unit}", "S3", unit, found.bounds,
+            rows.append(row(f"{named[name]}{BETTER.format(unit)}", "S3", unit, found.bounds,
                             margin=margin if metric == "ssim" else 0.0, p_patients=found.p, patients=found.patients,
                             seeds=found.seeds, note=found.few))
     return frame(rows)
