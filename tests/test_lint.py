@@ -262,6 +262,8 @@ def files(tmp_path_factory):
     np.savez(folder / "one.npz", input=X)
     (folder / "broken.npz").write_bytes((folder / "pairs.npz").read_bytes()[:-400])
     (folder / "broken.keras").write_bytes(b"PK" + bytes(40))
+    image = keras.Input((None, None, 1))
+    keras.Model(image, keras.layers.Lambda(lambda x: x)(image)).save(folder / "code.keras")
     losses = {"loss": {"layers": ["block1_conv2"]}, "unknown": {"layer": "x"}, "deep": {"layers": ["block5_conv3"]},
               "none": {"encoder": None, "lambda": 0}, "number": {"layers": 5}}  # fmt: skip
     for name, fields in losses.items():
@@ -288,6 +290,7 @@ def test_the_command_line(files, capsys, monkeypatch):
     ("loss", "model.keras", "flat.npz", "flat.npz: input is 10x6x8 of float32, expected numbers (pairs, rows"),
     ("loss", "model.keras", "one.npz", "one.npz: it has no array target, only input"),
     ("loss", "broken.keras", "pairs.npz", "broken.keras: it is no model that Keras loads in safe mode"),
+    ("loss", "code.keras", "pairs.npz", "code.keras: it names Lambda, __lambda__, expected layers of Keras only"),
     ("loss", "model.h5", "pairs.npz", "model.h5: expected a .keras file"),
     ("deep", "model.keras", "pairs.npz", "loss_b: its encoder leaves nothing of images of 6 x 8, pass 16 x 16 or more"),
     ("unknown", "model.keras", "pairs.npz", "unknown.json: layer: no field of a loss"),

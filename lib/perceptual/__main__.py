@@ -105,8 +105,11 @@ def _model(path: Path) -> Any:
         raise ValueError(f"{path}: there is no such file")
     import keras
 
+    from .brought import foreign
     from .pairs import first_line
 
+    if found := foreign(path):
+        raise ValueError(f"{path}: it names {', '.join(found)}, expected layers of Keras only, which run no code")
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:

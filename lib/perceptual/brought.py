@@ -27,8 +27,8 @@ def whole_model(path: Path) -> keras.Model:
     """
     if path.suffix != ".keras" or not path.is_file():
         raise ValueError(f"weights: {path} is no .keras file: save the network with model.save('name.keras')")
-    if foreign := sorted(set(_foreign(path))):
-        raise ValueError(f"weights: {path} names {', '.join(foreign)}, expected layers of Keras only, which run no code")
+    if found := foreign(path):
+        raise ValueError(f"weights: {path} names {', '.join(found)}, expected layers of Keras only, which run no code")
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever a file may hold
@@ -46,13 +46,18 @@ def image_channels(model: keras.Model) -> int:
     return shapes[0][-1]
 
 
+def foreign(path: Path) -> list[str]:
+    """Classes and functions of a .keras file's configuration that are none of Keras's, or that run what a file brings; none
+    of what is no such file."""
+    return sorted(set(_foreign(path)))
+
+
 def _foreign(path: Path) -> Iterator[str]:
-    """Classes and functions of a file's configuration that are none of Keras's, or that run what a file brings."""
     try:
         with zipfile.ZipFile(path) as file:
             left: list[Any] = [json.loads(file.read("config.json"))]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        return  # load_model says what is wrong
+        return
     while left:
         each = left.pop()
         if isinstance(each, dict):

@@ -120,8 +120,8 @@ def presets_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
     return save_table(labels, table, "presets", "Table 1 with the columns that it should have had: Ψ (Algorithm 2) and Γ "
                       f"(at the output) at the published λ, with {begin}; λ* for Ψ = 0.95 with the first of the two (beside "
                       "MSE where there is no pixel term); test slices after equal steps. *: another network stands in for "
-                      "the preset's; the confidence is in the preset, not in its numbers here. Seconds are those of the "
-                      "trainings as they ran. Means over "
+                      "the preset's; the confidence is in the preset, not in its numbers here. Seconds of a step are those "
+                      "of a training's fastest epoch, with its validation and what ran beside it: no benchmark. Means over "
                       f"{counted(int(table['seeds'].max()), 'seed')}", shown)
 
 
