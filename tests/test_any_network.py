@@ -1,7 +1,9 @@
 """Encoders that are no VGG of Keras's: torchvision's form, files that a user brings, and files that are refused."""
 
 import json
+import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
@@ -11,7 +13,7 @@ import tensorflow as tf
 from scipy.signal import correlate
 
 from lib.errors import WeightsError
-from lib.networks import any_network
+from lib.networks import any_network, saved_graph
 from lib.perceptual import LossConfiguration, encoders, torch_weights
 from lib.perceptual.architectures import torchvision_resnet
 
@@ -112,6 +114,11 @@ def test_a_torchvision_vgg_has_its_layers_by_number(tmp_path):
     np.savez(tmp_path / "short.npz", **{name: each for name, each in state.items() if ".10." not in name})
     with pytest.raises(ValueError, match="does not hold torchvision's weights of .*block3_conv1"):
         encoders.load_weights(chain, tmp_path / "short.npz")
+    np.savez(tmp_path / "deep.npz", **state, **{"features.12.weight": state["features.2.weight"]})
+    with pytest.raises(ValueError, match=r"does not hold torchvision's weights of .*\(4 convolutions, not 3\)"):
+        encoders.load_weights(chain, tmp_path / "deep.npz")
+    with pytest.raises(ValueError, match="torchvision has no sacnn, pass a Keras weights file of it"):
+        encoders.load_weights(encoders.network("sacnn"), tmp_path / "vgg.npz")
 
 
 def test_resnet50_of_torchvision_is_complete():
@@ -172,13 +179,59 @@ def test_a_keras_model_that_a_user_brings(brought, tmp_path):
     np.testing.assert_allclose(both[1] + np.maximum(both[1], 0), both[0], rtol=1e-5)
 
 
+@pytest.mark.parametrize("fields", [{"dilation_rate": 2, "padding": "same"}, {"use_bias": False, "strides": 2},
+                                    {"groups": 3, "filters": 6, "padding": "same"}])
+def test_a_chain_that_a_user_brings_keeps_its_first_convolution(tmp_path, fields):
+    """Of three equal channels one is left: dilated, without a bias; and what cannot be summed is not."""
+    keras.utils.set_random_seed(3)
+    chain = keras.Sequential([keras.Input((None, None, 3)),
+                              keras.layers.Conv2D(**{"filters": 4, "kernel_size": 3, "activation": "relu"} | fields),
+                              keras.layers.Conv2D(4, 3, groups=2, activation="relu", name="b")])
+    chain.save(tmp_path / "mine.keras")
+    loss = LossConfiguration("file", str(tmp_path / "mine.keras"), {"b": 1.0, "b:before": 1.0}, input_range=(-1, 1))
+    image = RNG.uniform(0, 1, (2, 13, 11, 1)).astype(np.float32)
+    after, before = encoders.encoder(loss)(image)
+    expected = chain(np.repeat(2 * image - 1, 3, axis=-1))
+    np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.maximum(before, 0), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_code_in_a_keras_file_is_refused(tmp_path):
     image = keras.Input((None, None, 3))
     keras.Model(image, keras.layers.Lambda(lambda x: 2 * x)(image)).save(tmp_path / "mine.keras")
     for name in ("mine.keras", "none.keras", "mine.h5"):
-        with pytest.raises(ValueError, match="weights: .*(without running code|is no .keras file)") as error:
+        with pytest.raises(ValueError, match="weights: .*(names Lambda, .*layers of Keras only|is no .keras file)") as error:
             encoders.network("file", tmp_path / name)
         assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("changed", [{"class_name": "TFSMLayer"}, {"module": "keras.utils", "class_name": "get_file"},
+                                     {"module": "os", "class_name": "system"}, {"module": None, "class_name": "__lambda__"}])
+def test_a_keras_file_names_layers_of_keras_only(brought, tmp_path, monkeypatch, changed):
+    """Whatever Keras's own safe mode would let through: it is not asked."""
+    brought.save(tmp_path / "whole.keras")
+    with zipfile.ZipFile(tmp_path / "whole.keras") as whole, zipfile.ZipFile(tmp_path / "mine.keras", "w") as mine:
+        for name in whole.namelist():
+            data = whole.read(name)
+            if name == "config.json":
+                config = json.loads(data)
+                config["config"]["layers"][1] |= changed
+                data = json.dumps(config)
+            mine.writestr(name, data)
+    monkeypatch.setattr(keras.saving, "load_model", lambda *arguments, **named: pytest.fail("it was loaded"))
+    with pytest.raises(ValueError, match=f"names {changed['class_name']}, expected layers of Keras only"):
+        encoders.network("file", tmp_path / "mine.keras")
+
+
+def test_losses_of_ones_own_do_not_count_in_a_keras_file(tmp_path):
+    """Nor do operations on tensors, activations, and models in models."""
+    image = keras.Input((None, None, 1))
+    x = keras.Sequential([keras.layers.Conv2D(2, 1, activation="gelu", kernel_regularizer="l2")])(image)
+    model = keras.Model(image, keras.ops.relu(x + 1.0) * x)
+    own = type("Own", (keras.losses.MeanSquaredError,), {})
+    model.compile("adam", keras.saving.register_keras_serializable("own")(own)())
+    model.save(tmp_path / "mine.keras")
+    assert encoders.network("file", tmp_path / "mine.keras").count_params() == 4
 
 
 def test_a_network_of_another_kind_is_refused(tmp_path):
@@ -204,22 +257,65 @@ def test_a_saved_model_is_differentiable(brought, tmp_path):
     np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-4)
 
 
-def test_a_saved_model_that_runs_code_is_refused(tmp_path):
+def lookup(path: Path):
+    return tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(
+        str(path), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER), -1)
+
+
+def dumped(path: Path, image) -> None:
+    tf.raw_ops.DebugIdentityV3(input=image, debug_urls=[f"file://{path}.dump"])
+
+
+@pytest.mark.parametrize(("act", "named"), [
+    (lambda path, image: tf.io.write_file(str(path), "x"), "WriteFile"),
+    (lambda path, image: tf.raw_ops.SaveV2(prefix=str(path), tensor_names=["a"], shape_and_slices=[""], tensors=[image]),
+     "SaveV2"),
+    (lambda path, image: next(iter(tf.data.TextLineDataset(str(path)))), "TextLineDataset"),
+    (dumped, "DebugIdentityV3"), (lambda path, image: tf.numpy_function(lambda: 1.0, [], tf.float32), "PyFunc"),
+    (lambda path, image: tf.while_loop(lambda n: n < 1, lambda n: [n + tf.strings.length(tf.io.read_file(str(path)))], [0]),
+     "ReadFile"),
+])  # fmt: skip
+def test_a_saved_model_that_runs_code_is_refused(tmp_path, act, named):
+    """Directly, and in what a loop or a dataset calls."""
     class Spy(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
         def __call__(self, image):
-            tf.io.write_file(str(tmp_path / "written"), "x")
+            act(tmp_path / "written", image)
             return {"y": image}
 
     spy = Spy()
     tf.saved_model.save(spy, str(tmp_path / "saved"), signatures=spy.__call__)
-    (tmp_path / "written").unlink(missing_ok=True)
-    with pytest.raises(WeightsError, match="operations that run code or touch files: WriteFile"):
+    with pytest.raises(WeightsError, match=f"may run code or touch files: .*{named}"):
         any_network.network("file", tmp_path / "saved")
+    assert [each.name for each in tmp_path.iterdir()] == ["saved"]
+
+
+def test_a_table_that_is_read_while_a_saved_model_is_loaded_is_refused(brought, tmp_path):
+    (tmp_path / "words").write_text("a", encoding="utf-8")
+    module = tf.Module()
+    module.table, module.network = lookup(tmp_path / "words"), brought
+    module.call = tf.function(lambda image: {"y": image}, input_signature=[tf.TensorSpec((None, None, None, 3))])
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=module.call)
+    with pytest.raises(WeightsError, match="InitializeTableFromTextFileV2"):
+        any_network.network("file", tmp_path / "saved")
+
+
+def test_what_is_no_saved_model_of_one_image_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeightsError, match="no SavedModel with a signature"):
         any_network.network("file", tmp_path / "empty")
-    assert not (tmp_path / "written").exists()
+    module = tf.Module()
+    module.call = tf.function(lambda image: {"y": tf.reshape(image, (11, -1))},
+                              input_signature=[tf.TensorSpec((None, None, None, 3))])
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=module.call)
+    with pytest.raises(WeightsError, match="no SavedModel with a signature") as error:
+        any_network.network("file", tmp_path / "saved")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_every_operation_that_is_allowed_is_one_of_tensorflow():
+    unknown = [name for name in saved_graph.ALLOWED | saved_graph.SAVING if not hasattr(tf.raw_ops, name)]
+    assert unknown == []
 
 
 def test_an_onnx_file_goes_through_the_command_that_converts_it(brought, tmp_path, monkeypatch):
@@ -237,6 +333,17 @@ def test_an_onnx_file_goes_through_the_command_that_converts_it(brought, tmp_pat
     for _ in range(2):  # the second time without the command
         network = any_network.network("file", tmp_path / "mine.onnx")
         assert encoders.image_channels(network) == 1
+        command.write_text(f"#!{sys.executable}\nraise SystemExit('cannot')\n", encoding="utf-8")
+    with monkeypatch.context() as patch:  # another process has made it while ours was at work
+        folder = any_network.converted(tmp_path / "mine.onnx")
+        shutil.copytree(folder, tmp_path / "saved", dirs_exist_ok=True)
+        theirs = iter([False])
+        patch.setattr(Path, "is_file", lambda path, real=Path.is_file: next(theirs, None) is None and real(path)
+                      if path == folder / "saved_model.pb" else real(path))
+        command.write_text(f"#!{sys.executable}\nimport shutil, sys\n"
+                           f"shutil.copytree({str(tmp_path / 'saved')!r}, sys.argv[5])\n", encoding="utf-8")
+        assert any_network.converted(tmp_path / "mine.onnx") == folder
+        assert [each.name for each in folder.parent.iterdir()] == [folder.name]
         command.write_text(f"#!{sys.executable}\nraise SystemExit('cannot')\n", encoding="utf-8")
     (tmp_path / "mine.onnx").write_bytes(b"another")
     with pytest.raises(WeightsError, match=r"onnx2tf cannot convert it \(cannot\)"):

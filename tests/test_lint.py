@@ -80,6 +80,24 @@ def test_what_a_loss_sums_over(loss, powers):
     assert growth(loss, ops.convert_to_tensor(Y), ops.convert_to_tensor(X)) == pytest.approx(powers, abs=1e-5)
 
 
+def test_what_a_loss_sums_over_is_seen_where_it_is_not_0(model):
+    """Air in the corner: a network that leaves it as it is has no loss there."""
+    y, f = (np.zeros((2, 130, 101, 1), np.float32) for _ in range(2))
+    f[:, 120:, 99:] = 0.5
+    assert growth(MSE, ops.convert_to_tensor(y), ops.convert_to_tensor(f)) == pytest.approx((0, 0), abs=1e-5)
+    f[:] = 0
+    assert np.isnan(growth(MSE, ops.convert_to_tensor(y), ops.convert_to_tensor(f))).all()
+
+
+def test_a_loss_that_sees_no_part_of_an_image_is_not_checked():
+    """Of the whole of a large image only: there is a loss, and none in a part of it."""
+    x = RNG.uniform(0, 1, (1, 100, 100, 1)).astype(np.float32)
+    def whole(y, f):
+        return distance(f, y) * float(y.shape[1] == 100)
+    report = lint(MSE, whole, scaled(), [(x, x[:, ::-1])])
+    assert "reduction: loss_b is 0 in a part of an image, not checked" in report.unchecked
+
+
 def test_a_sum_beside_a_mean_is_named_and_lambda_is_that_of_training(model):
     total = keras.losses.MeanSquaredError(reduction="sum")  # over 10 images of 6 x 8 pixels
     report = lint(total, mae, model, [(X, Y)])
@@ -109,6 +127,12 @@ def test_the_range_by_what_scaling_does():
     ({"input_range": (-50, 50), "preprocessing": "caffe"}, 1, "warning", 100 / 255),
     ({"input_range": (0, 1), "weights": "own.h5"}, 1, "warning", 1 / 255),
     ({"input_range": (0, 1), "preprocessing": "torch"}, 1, "error", 1 / 0.226 / 255), ({"weights": None}, 1, None, 0),
+    ({"preprocessing": {"mean": 0, "sd": 255}}, 1, "error", 1 / 255),
+    ({"preprocessing": {"mean": 20, "sd": 2}}, 1, None, 0),
+    ({"encoder": "torchvision_resnet50", "weights": "r.npz", "input_range": (0, 1), "preprocessing": "torch"}, 1, None, 0),
+    ({"encoder": "torchvision_resnet50", "weights": "r.npz", "input_range": (0, 255)}, 1, "warning", 255 * 0.226),
+    ({"weights": "v.safetensors", "input_range": (0, 4096), "preprocessing": {"mean": 481.454, "sd": 502.185}}, 1, None, 0),
+    ({"encoder": "sacnn", "weights": "s.h5", "input_range": (0, 1)}, 1, None, 0),
     ({"weights": None}, 255, "error", 255), ({"weights": None}, 1 / 255, "error", 1 / 255),
 ])  # fmt: skip
 def test_the_range_by_the_configuration(fields, factor, severity, number):
@@ -238,6 +262,8 @@ def files(tmp_path_factory):
     np.savez(folder / "one.npz", input=X)
     (folder / "broken.npz").write_bytes((folder / "pairs.npz").read_bytes()[:-400])
     (folder / "broken.keras").write_bytes(b"PK" + bytes(40))
+    image = keras.Input((None, None, 1))
+    keras.Model(image, keras.layers.Lambda(lambda x: x)(image)).save(folder / "code.keras")
     losses = {"loss": {"layers": ["block1_conv2"]}, "unknown": {"layer": "x"}, "deep": {"layers": ["block5_conv3"]},
               "none": {"encoder": None, "lambda": 0}, "number": {"layers": 5}}  # fmt: skip
     for name, fields in losses.items():
@@ -264,6 +290,7 @@ def test_the_command_line(files, capsys, monkeypatch):
     ("loss", "model.keras", "flat.npz", "flat.npz: input is 10x6x8 of float32, expected numbers (pairs, rows"),
     ("loss", "model.keras", "one.npz", "one.npz: it has no array target, only input"),
     ("loss", "broken.keras", "pairs.npz", "broken.keras: it is no model that Keras loads in safe mode"),
+    ("loss", "code.keras", "pairs.npz", "code.keras: it names Lambda, __lambda__, expected layers of Keras only"),
     ("loss", "model.h5", "pairs.npz", "model.h5: expected a .keras file"),
     ("deep", "model.keras", "pairs.npz", "loss_b: its encoder leaves nothing of images of 6 x 8, pass 16 x 16 or more"),
     ("unknown", "model.keras", "pairs.npz", "unknown.json: layer: no field of a loss"),
@@ -277,6 +304,13 @@ def test_bad_files_are_one_line_and_status_2(files, capsys, loss, model_, pairs,
     assert main(["lint", *map(str, arguments)]) == 2
     said = capsys.readouterr()
     assert said.out == "" and says in said.err and len(said.err.splitlines()) == 1 and said.err.startswith("error: ")
+
+
+def test_whatever_goes_wrong_is_no_finding(files, capsys, monkeypatch):
+    monkeypatch.setattr("lib.perceptual.linter.lint", lambda *arguments: 1 / 0)
+    arguments = [files / "loss.json", "--model", files / "model.keras", "--pairs", files / "pairs.npz"]
+    assert main(["lint", *map(str, arguments)]) == 2
+    assert capsys.readouterr().err == "error: ZeroDivisionError: division by zero\n"
 
 
 def test_a_total_loss_brings_its_lambda(model):

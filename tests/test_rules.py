@@ -88,17 +88,29 @@ def test_a_ramp_rises_evenly_and_stays():
 
 def test_an_epochs_losses_choose_the_next_lambda():
     rule = EpochRatio(0.5)
-    state, lambdas = after(rule, 0.1, 3)
-    assert lambdas == [0.1] * 3 and rule.epoch(state) == pytest.approx(5e-5)
+    state, lambdas = after(rule, 1e-3, 3)
+    assert lambdas == [1e-3] * 3 and rule.epoch(state) == pytest.approx(5e-5)
     rule.step(state, NOTHING)
     assert rule.epoch(state) == pytest.approx(5e-5) and state.fallbacks == 1
+
+
+@pytest.mark.parametrize(("pixel", "sign"), [(1e-9, -1), (1e9, 1)])
+def test_an_epochs_losses_move_lambda_within_bounds(pixel, sign):
+    rule = EpochRatio(0.5, largest=10.0, limit=200.0)
+    state, found = rule.start(0.1), []
+    for _ in range(4):
+        rule.step(state, Sums(pixel, 1.0, 0.0, 0.0))
+        found.append(rule.epoch(state))
+    assert found == pytest.approx([0.1 * factor**sign for factor in (10, 100, 200, 200)]) and state.clamped == 2
 
 
 @pytest.mark.parametrize(("make", "says"), [
     (lambda: Held("phi"), "share: 'phi', expected one of psi, gamma"), (lambda: Held(target=1.0), "target: 1.0"),
     (lambda: Held(decay=1.0), "decay"), (lambda: Held(gain=0.0), "gain"), (lambda: Held(largest=1.0), "largest"),
     (lambda: Held(limit=0.5), "limit"), (lambda: Held(patience=0), "patience"), (lambda: Ramp(0), "steps, part: 0"),
-    (lambda: EpochRatio(0.0), "target"), (lambda: Held().start(0.0), "lambda: 0.0, a share is held from a positive"),
+    (lambda: EpochRatio(0.0), "target"), (lambda: EpochRatio(largest=1.0), "largest, limit: 1.0"),
+    (lambda: EpochRatio(limit=0.5), "limit"), (lambda: EpochRatio().start(0.0), "lambda: 0.0, an epoch's losses move it"),
+    (lambda: Held().start(0.0), "lambda: 0.0, a share is held from a positive"),
 ])  # fmt: skip
 def test_wrong_rules_are_refused(make, says):
     with pytest.raises(ValueError, match=says):
@@ -160,3 +172,19 @@ def test_a_training_resumes_with_the_lambdas_that_it_would_have_had(trained, tmp
     assert begun == whole[:9] and rest == whole[6:] and len(set(whole)) > 1  # checkpoints after 4, 6 and 10: from 6
     for ours, its in zip(resumed.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, its)
+
+
+def test_an_epoch_without_numbers_and_a_limit_are_said(trained, tmp_path, caplog):
+    class Nothing(EpochRatio):
+        def step(self, state, sums):
+            return super().step(state, NOTHING)
+
+    trained(Nothing())
+    assert [each for each in caplog.messages if "lambda" in each] == [
+        f"epoch {epoch}: no numbers to move lambda by, it stays at 0.3" for epoch in (1, 2)]
+    caplog.clear()
+    for path in tmp_path.glob("step-*"):
+        path.unlink()
+    trained(EpochRatio(1 - 1e-9, limit=2.0))
+    assert [each for each in caplog.messages if "lambda" in each] == [
+        "epoch 1: lambda would leave its limits, it is held at 0.6"]

@@ -42,21 +42,29 @@ class MovingLambda(StepCallback):
     def on_step(self, step, done, logs):
         now = self._sums()
         pixel, weighted, pixel_gradient, weighted_gradient = (a - b for a, b in zip(now, self._before, strict=True))
-        lambda_, was = self.state.lambda_, (self.state.fallbacks, self.state.clamped)
+        lambda_, was, clamped = self.state.lambda_, self.state.fallbacks, self.state.clamped
         logs["lambda"] = self._used = lambda_
         of_one = (1 / lambda_) if lambda_ > 0 else math.nan
         self._assign(self.rule.step(self.state, Sums(pixel, weighted * of_one, pixel_gradient, weighted_gradient * of_one)))
         self._before = now
-        if self.state.fallbacks > was[0]:
+        if self.state.fallbacks > was:
             log.warning("step %d: no numbers to move lambda by, it is put back to %.3g", step, self.state.first)
-        if self.state.clamped and not was[1]:
-            log.warning("step %d: lambda would leave its limits, it is held at %.3g", step, self.state.lambda_)
+        self._say_held(clamped, "step", step)
         self._keep()
 
     def on_epoch_end(self, epoch, logs=None):
         logs["lambda"] = self._used
+        was, clamped = self.state.fallbacks, self.state.clamped
         self._assign(self.rule.epoch(self.state))
+        if self.state.fallbacks > was:
+            log.warning("epoch %d: no numbers to move lambda by, it stays at %.3g", epoch + 1, self.state.lambda_)
+        self._say_held(clamped, "epoch", epoch + 1)
         self._keep()
+
+    def _say_held(self, clamped: int, what: str, number: int) -> None:
+        """Once: ``clamped`` is how often a limit had held lambda before."""
+        if self.state.clamped and not clamped:
+            log.warning("%s %d: lambda would leave its limits, it is held at %.3g", what, number, self.state.lambda_)
 
     def _sums(self) -> Sums:
         """Of the epoch so far: pixel term, lambda times the perceptual one, and the norms of their gradients."""

@@ -1,14 +1,13 @@
 """The network of any encoder with its weights: VGGs, what the heart builds, and files that a user brings.
 
 A SavedModel is a TensorFlow graph, so it needs that backend of Keras. It may hold operations that run Python or touch files:
-those are refused by name before it is loaded. An ONNX file becomes a SavedModel by the command ``onnx2tf``, where that is
-installed: its pins (NumPy 1, TensorFlow 2.19) need an environment of their own.
+it is loaded where all that it has is known to compute (:mod:`lib.networks.saved_graph`). An ONNX file becomes a SavedModel
+by the command ``onnx2tf``, where that is installed: its pins (NumPy 1, TensorFlow 2.19) need an environment of their own.
 """
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,14 +16,12 @@ from keras import layers
 
 from lib.artifacts.files import file_sha256
 from lib.errors import WeightsError
-from lib.networks import vgg
+from lib.networks import saved_graph, vgg
 from lib.perceptual import encoders
+from lib.perceptual.pairs import first_line
 
 ONNX_COMMAND: Final = "onnx2tf"
-REFUSED: Final = ("PyFunc", "EagerPyFunc", "PyFuncStateless", "ReadFile", "WriteFile", "MatchingFiles", "Save", "SaveSlices",
-                  "PrintV2", "LoadDataset", "SaveDataset", "DebugIdentity", "RemoteCall", "RpcCall",
-                  "DeserializeAndExecute", "CreateSummaryFileWriter", "CustomCall")
-"""Operations of a SavedModel's signature that run code, or write or read what the file does not hold."""
+SIDE: Final = 224  # pixels of the image that a SavedModel is tried on, where it takes any
 
 
 def network(architecture: str | None, weights: str | Path) -> keras.Model:
@@ -74,22 +71,22 @@ def saved_model(folder: Path) -> keras.Model:
 
     Raises
     ------
-    WeightsError : no SavedModel, one that runs code or touches files, or none of one image
+    WeightsError : no SavedModel, one with operations that may run code or touch files, or none of one image
     """
     if keras.backend.backend() != "tensorflow":
         raise WeightsError("a SavedModel needs KERAS_BACKEND=tensorflow", where=folder)
     import tensorflow as tf
 
     try:
-        if refused := sorted(set(_operations(folder)) & set(REFUSED)):
-            raise WeightsError(f"the SavedModel has operations that run code or touch files: {', '.join(refused)}",
-                               where=folder, remedy="export the network without them")
+        if refused := saved_graph.refused(folder):
+            raise WeightsError("the SavedModel has operations that are not known to compute only, and may run code or touch "
+                               f"files: {', '.join(refused)}", where=folder, remedy="export the network without them")
         signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
-        (image,) = signature.structured_input_signature[1].values()
-    except (OSError, KeyError, ValueError, IndexError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"no SavedModel with a signature 'serving_default' of one image ({reason:.100})", where=folder,
-                           remedy="export one with model.export(folder)") from None
+        ((argument, image),) = signature.structured_input_signature[1].items()
+        signature(**{argument: tf.zeros([1, *(side or SIDE for side in image.shape[1:-1]), image.shape[-1]], image.dtype)})
+    except (OSError, KeyError, ValueError, TypeError, IndexError, tf.errors.OpError) as error:
+        raise WeightsError(f"no SavedModel with a signature 'serving_default' of one image ({first_line(error):.100})",
+                           where=folder, remedy="export one with model.export(folder)") from None
     called = layers.TFSMLayer(str(folder), call_endpoint="serving_default", name="saved_model")
     x = keras.Input(tuple(image.shape[1:]), name="image")
     made, names = called(x), sorted(signature.structured_outputs)
@@ -98,22 +95,6 @@ def saved_model(folder: Path) -> keras.Model:
     model = keras.Model(x, list(outputs.values()), name=folder.name)
     encoders.image_channels(model)
     return model
-
-
-def _operations(folder: Path) -> Iterator[str]:
-    """Of the graph and of all its functions."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    file, parsed = folder / "saved_model.pb", saved_model_pb2.SavedModel()
-    try:
-        parsed.ParseFromString(file.read_bytes())
-    except OSError:
-        raise
-    except Exception as error:  # protobuf's DecodeError, which has no place of its own in every release
-        raise ValueError(str(error)) from error
-    for graph in (each.graph_def for each in parsed.meta_graphs):
-        yield from (node.op for node in graph.node)
-        yield from (node.op for function in graph.library.function for node in function.node_def)
 
 
 def converted(path: Path) -> Path:
@@ -137,5 +118,10 @@ def converted(path: Path) -> Path:
         reason = " ".join((done.stderr or done.stdout).split())[-160:]
         raise WeightsError(f"onnx2tf cannot convert it ({reason})", where=path, remedy="convert it elsewhere, and pass the "
                            "folder of the SavedModel")
-    making.rename(folder)
+    try:
+        making.rename(folder)
+    except OSError:  # another process was faster
+        shutil.rmtree(making, ignore_errors=True)
+        if not (folder / "saved_model.pb").is_file():
+            raise
     return folder

@@ -27,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return BAD_INPUT
+    except Exception as error:  # noqa: BLE001 - whatever a user's files set off: 1 is the status of findings
+        sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split()):.300}\n")
+        return BAD_INPUT
     sys.stdout.write((json.dumps(report.as_dict(), indent=1) if chosen.json else str(report)) + "\n")
     return FOUND if len(report) else CLEAN
 
@@ -102,8 +105,11 @@ def _model(path: Path) -> Any:
         raise ValueError(f"{path}: there is no such file")
     import keras
 
+    from .brought import foreign
     from .pairs import first_line
 
+    if found := foreign(path):
+        raise ValueError(f"{path}: it names {', '.join(found)}, expected layers of Keras only, which run no code")
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:

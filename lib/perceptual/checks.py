@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from .configuration import LossConfiguration
-from .encoders import ARCHITECTURES, MEANS_RGB, SDS_RGB
+from .configuration import LossConfiguration, Standardised
+from .encoders import APPLICATIONS, ARCHITECTURES, MEANS_RGB, SDS_RGB
 from .findings import Finding, Severity
+from .torch_weights import ENDINGS
 
 SPAN = 2.0  # of images said to lie in [0, 1]: more is another unit (HU, grey levels)
 LEVELS = 2 / 255  # all images together span less than two grey levels: divided once too often
@@ -36,28 +37,34 @@ BOUNDS = {
 
 
 def known_range(name: str, loss: LossConfiguration, images: np.ndarray) -> list[Finding]:
-    """What an encoder of keras.applications sees, by the loss's configuration: it was trained on [0, 255] less means.
+    """What an encoder sees, by the loss's configuration, against what it was trained on: [0, 255] less means
+    (keras.applications), [0, 1] less means and by SDs (torchvision).
 
-    That is certain of Keras's ImageNet weights, and taken for likely of other ones; random weights have no range.
+    That is certain of Keras's ImageNet weights, and taken for likely of other ones; random weights have no range, nor has
+    an autoencoder of one's own one that is known.
     """
     low, high = (float(each) for each in np.percentile(images, (0.5, 99.5)))
     span = high - low
     if span > SPAN or 0 < np.ptp(images) < LEVELS:
         what = f"images reach from {low:.4g} to {high:.4g}, {name} takes their 0 and 1 to {loss.input_range}"
         return [Finding("range", "error", what, span, "bring images to [0, 1]")]
-    if loss.weights is None or loss.encoder not in ARCHITECTURES:
+    torch = str(loss.encoder).startswith("torchvision_") or str(loss.weights).endswith(ENDINGS)
+    if loss.weights is None or not (torch or loss.encoder in APPLICATIONS):
         return []
-    width = loss.input_range[1] - loss.input_range[0]
-    seen = width / float(np.mean(SDS_RGB)) if loss.preprocessing == "torch" else width
-    factor = max(seen / 255, 255 / seen)
-    if factor > SCALE[0]:
-        what = f"{name} shows {loss.encoder} a range of {seen:.3g}, keras.applications trained it on one of 255"
+    sd, own = float(np.mean(SDS_RGB)), loss.preprocessing
+    width, unit = loss.input_range[1] - loss.input_range[0], 1.0 if torch else 255 * sd  # of an SD of the training's images
+    seen = width / (own.sd if isinstance(own, Standardised) else sd if own == "torch" else 1.0)
+    trained, whose = unit / sd, "torchvision" if torch else "keras.applications"
+    if (factor := max(seen / trained, trained / seen)) > SCALE[0]:
+        what = f"{name} shows {loss.encoder} a range of {seen:.3g}, {whose} trained it on one of {trained:.3g}"
         severity: Severity = "error" if factor >= SCALE[1] and loss.weights == "ImageNet" else "warning"
-        return [Finding("range", severity, what, seen / 255, "input_range: [0, 255], preprocessing: caffe or none")]
-    if loss.preprocessing == "none":
-        offset = (float(np.mean(images)) * width + loss.input_range[0]) / (255 * float(np.mean(SDS_RGB)))
+        remedy = "[0, 1], preprocessing: torch" if torch else "[0, 255], preprocessing: caffe or none"
+        return [Finding("range", severity, what, seen / trained, f"input_range: {remedy}")]
+    if own == "none":
+        offset = (float(np.mean(images)) * width + loss.input_range[0]) / unit
         what = f"{loss.encoder} was trained on images less their mean; it sees them {offset:.2g} SD above that"
-        return [Finding("range", "note", what, offset, "preprocessing: caffe, or none as the paper, and say which")]
+        remedy = "torch" if torch else "caffe, or none as the paper, and say which"
+        return [Finding("range", "note", what, offset, f"preprocessing: {remedy}")]
     return []
 
 
@@ -109,8 +116,8 @@ def as_trained(loss: Callable, targets: Any, predictions: Any) -> float:
 def growth(loss: Callable, targets: Any, predictions: Any) -> tuple[float, float]:
     """By which power a loss grows with the number of pixels, and of images in a batch: 0 of means, 1 of sums, 1/2 of norms.
 
-    Of one image, at most ``SIDE`` a side, and its mirror images side by side: so many of them, and four times as many. What
-    an encoder does at borders hardly counts in images of that size.
+    Of one image, at most ``SIDE`` a side where it differs most, and its mirror images side by side: so many of them, and
+    four times as many. What an encoder does at borders hardly counts in images of that size. NaN where the loss is 0.
     """
 
     def mirrored(each: Any) -> Any:
@@ -118,14 +125,24 @@ def growth(loss: Callable, targets: Any, predictions: Any) -> tuple[float, float
         return ops.concatenate([each, ops.flip(each, axis=2)], axis=2)
 
     def by_power(smaller: Sequence, larger: Sequence, times: int) -> float:
-        return math.log(as_trained(loss, *larger) / as_trained(loss, *smaller)) / math.log(times)
+        values = as_trained(loss, *larger), as_trained(loss, *smaller)
+        return math.log(values[0] / values[1]) / math.log(times) if min(values) > 0 else math.nan
 
     both = targets, predictions
-    one = [each[:1, :SIDE, :SIDE] for each in both]
+    row, column = _most_different(*(ops.convert_to_numpy(each[0]) for each in both))
+    one = [each[:1, row : row + SIDE, column : column + SIDE] for each in both]
     while min(one[0].shape[1:3]) < SIDE:
         one = [mirrored(each) for each in one]
     pixels = by_power(one, [mirrored(each) for each in one], 4)
     return pixels, by_power(both, [ops.concatenate([each, each], axis=0) for each in both], 2)
+
+
+def _most_different(target: np.ndarray, prediction: np.ndarray) -> tuple[int, int]:
+    """The first row and column of the square of ``SIDE`` pixels, one of a grid by half its side, that differs most."""
+    apart = np.abs(target.astype(float) - prediction).sum(axis=-1)
+    starts = [sorted({*range(0, max(side - SIDE, 0), SIDE // 2), max(side - SIDE, 0)}) for side in apart.shape]
+    places = [(row, column) for row in starts[0] for column in starts[1]]
+    return max(places, key=lambda at: apart[at[0] : at[0] + SIDE, at[1] : at[1] + SIDE].sum())
 
 
 def reduction(grown: Mapping[str, tuple[float, float]]) -> list[Finding]:
@@ -158,9 +175,7 @@ def dead_output(activation: str | None, outputs: np.ndarray, targets: np.ndarray
     if share < SATURATED[0]:
         return [], []
     severity: Severity = "error" if share >= SATURATED[1] else "warning"
-    what = (
-        f"{share:.0%} of the output lies at a bound of its {activation}, where the target does not: it learns nothing there"
-    )
+    what = f"{share:.0%} of the output lies at a bound of its {activation}, the target does not: it learns nothing there"
     remedy = "start the last bias at the data's mean (its logit), or smaller weights"
     return [Finding("output", severity, what, share, remedy)], []
 
@@ -221,11 +236,8 @@ def misplaced_lambda(lambda_: float, ends: Mapping[str, float]) -> list[Finding]
         return []
     said = ", ".join(f"{decades[name]:+.1f} decades from {end:.3g} ({name})" for name, end in ends.items())
     severity: Severity = "error" if outside > 2 * DECADE else "warning"
-    return [
-        Finding(
-            "lambda", severity, f"lambda {lambda_:.3g} is {said}", outside, "calibrate it: perceptual_influence.calibrate"
-        )
-    ]
+    remedy = "calibrate it: perceptual_influence.calibrate"
+    return [Finding("lambda", severity, f"lambda {lambda_:.3g} is {said}", outside, remedy)]
 
 
 def cost(first: float, both: float) -> list[Finding]:

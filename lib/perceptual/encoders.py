@@ -117,7 +117,7 @@ def _activates(layer: keras.Layer) -> bool:
 def _linear(layer: keras.Layer) -> keras.Layer:
     """The same layer without its activation."""
     made = type(layer).from_config(layer.get_config() | {"activation": None, "name": f"{layer.name}_before"})
-    made.build((None, None, None, layer.kernel.shape[-2]))
+    made.build((None, None, None, layer.kernel.shape[-2] * getattr(layer, "groups", 1)))
     made.set_weights(layer.get_weights())
     return made
 
@@ -178,6 +178,7 @@ def _is_chain(model: keras.Model) -> bool:
     first, *rest = _without_input(model)
     return (
         isinstance(first, layers.Conv2D)
+        and first.groups == 1
         and image_channels(model) == 3
         and all(layer.input is before.output for before, layer in zip([first, *rest], rest, strict=False))
     )
@@ -204,15 +205,9 @@ def _along_the_chain(model: keras.Model, x, names: Sequence[str]) -> list:
 
 
 def _on_one_channel(first: layers.Conv2D) -> layers.Conv2D:
-    kernel, bias = first.get_weights()
-    summed = layers.Conv2D(
-        first.filters,
-        first.kernel_size,
-        strides=first.strides,
-        padding=first.padding,
-        activation=first.activation,
-        name=first.name,
-    )
+    """The same convolution of three equal channels: of one, with the sum of its kernels."""
+    kernel, *rest = first.get_weights()
+    summed = type(first).from_config(first.get_config())
     summed.build((None, None, None, 1))
-    summed.set_weights([kernel.sum(axis=2, keepdims=True, dtype=np.float64).astype(np.float32), bias])
+    summed.set_weights([kernel.sum(axis=2, keepdims=True, dtype=np.float64).astype(np.float32), *rest])
     return summed

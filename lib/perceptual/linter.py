@@ -135,7 +135,11 @@ class _Linted:
             try:
                 if mean:
                     first = int(np.flatnonzero(values[: len(targets)])[0])
-                    grown[name] = checks.growth(loss, *(each[first : first + FEW] for each in (targets, outputs)))
+                    powers = checks.growth(loss, *(each[first : first + FEW] for each in (targets, outputs)))
+                    if np.isfinite(powers).all():
+                        grown[name] = powers
+                    else:
+                        self.unchecked.append(f"reduction: {name} is 0 in a part of an image, not checked")
             except failures() as error:
                 self.unchecked.append(f"reduction: {name} takes images of this size only ({first_line(error)})")
         for name, powers in grown.items():

@@ -14,7 +14,8 @@ from .configuration import LossConfiguration
 Evidence = Literal["code", "abstract", "table", "analogue"]
 Confidence = Literal["high", "medium", "low", "very low"]
 
-ADVERSARIAL = "the adversarial term (WGAN-GP)"
+ADVERSARIAL = "the adversarial term (WGAN)"
+PENALISED = "the adversarial term (WGAN-GP)"
 MARCOS = {"block1_conv2": 1.0, "block2_conv2": 1.0, "block3_conv3": 1.0, "block4_conv3": 1.0}
 SILENT = "layer, input range, reduction and pixel term"
 
@@ -30,6 +31,7 @@ class Preset(NamedTuple):
     assumed: str = ""
     left_out: str = ""
     adversarial: Adversarial | None = None  # the term as published, where that is known: left out unless it is asked for
+    of_torch: bool = False  # its weights are torchvision's, which were trained on standardised images, not on [0, 255]
 
 
 def _vgg(**fields: Any) -> LossConfiguration:
@@ -47,8 +49,9 @@ def presets() -> dict[str, Preset]:
             _vgg(preprocessing="caffe", reduction="sum", layers={"block5_conv4": 0.5}, pixel=None),
             "code",
             "high",
-            "squares summed and halved, as in the code; the article divides them by their number",
-            f"{ADVERSARIAL}; the code's penalty has a weight of 1 and norms over rows, the article's 10 and norms of images",
+            "squares summed and halved, as in the code; the article divides them by their number; the critic's penalty has "
+            "a weight of 10 and norms of images, as in the article, in the code 1 and norms over rows",
+            PENALISED,
             Adversarial(),
         ),
         "Li-2020": Preset(
@@ -58,7 +61,7 @@ def presets() -> dict[str, Preset]:
             "code",
             "medium",
             "the autoencoder of the paper's authors (2-D, three channels in [0, 255], no batch norm), MSE with weight 1",
-            f"{ADVERSARIAL}, self-attention",
+            f"{ADVERSARIAL}, in a third-party code with a gradient penalty; self-attention",
         ),
         "Marcos-2022": Preset(
             "Marcos et al. [16]",
@@ -151,6 +154,7 @@ def presets() -> dict[str, Preset]:
             "high",
             "",
             "after epoch 10 a noise power spectrum's L1 (1e-4) and a Pearson term (0.01); a constant 1e-4, without gradient",
+            of_torch=True,
         ),
         "Huang-2021": Preset(
             "Huang et al. [12]",
@@ -174,9 +178,11 @@ def presets() -> dict[str, Preset]:
             ),
             "code",
             "high",
-            "torchvision's weights of VGG-19 where a file brings them",
-            f"{ADVERSARIAL}, its penalty with a weight of 10",
+            "torchvision's weights of VGG-19 where a file brings them; the critic as Yang's: theirs has LeakyReLUs of 0.01, "
+            "no padding, a first momentum of 0.326 of its Adam and patches of 77 pixels",
+            PENALISED,
             Adversarial(critic_steps=1, lr=7.1e-5),
+            of_torch=True,
         ),
         "LPIPS-like": Preset(
             "LPIPS-like distance",
@@ -189,11 +195,14 @@ def presets() -> dict[str, Preset]:
                 features="unit",
                 reduction="positions",
                 pixel="l1",
+                pixel_weight=2.0,
                 **{"lambda": 1.0},
             ),
             "code",
             "medium",
-            "of natural images, not of CT; λ = 1 beside L1 as VQGAN has it",
+            "of natural images, not of CT; λ = 1 beside L1 as VQGAN has it, whose images lie in [-1, 1]: twice the L1 of "
+            "ours in [0, 1]",
             "LPIPS's learnt weights of channels: all are 1",
+            of_torch=True,
         ),
     }

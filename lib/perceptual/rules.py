@@ -102,13 +102,19 @@ class Held(Fixed):
         state.bad = 0
         state.a, state.b = (self.decay * mean + value for mean, value in ((state.a, a), (state.b, b)))
         wanted = math.log(self.target / (1 - self.target) * state.a / state.b)
-        bound, now = math.log(self.largest), math.log(state.lambda_)
-        moved = now + max(-bound, min(bound, self.gain * (wanted - now)))
-        ends = [math.log(state.first) + sign * math.log(self.limit) for sign in (-1, 1)]
-        kept = max(ends[0], min(ends[1], moved))
-        state.clamped += kept != moved
-        state.lambda_ = math.exp(kept)
-        return state.lambda_
+        return _moved(state, self.gain * (wanted - math.log(state.lambda_)), self.largest, self.limit)
+
+
+def _moved(state: State, by: float, largest: float, limit: float) -> float:
+    """lambda, moved by a logarithm, but by no more than a factor ``largest``, and to no more than ``limit`` from its first
+    value."""
+    bound = math.log(largest)
+    moved = math.log(state.lambda_) + max(-bound, min(bound, by))
+    ends = [math.log(state.first) + sign * math.log(limit) for sign in (-1, 1)]
+    kept = max(ends[0], min(ends[1], moved))
+    state.clamped += kept != moved
+    state.lambda_ = math.exp(kept)
+    return state.lambda_
 
 
 @dataclass(frozen=True)
@@ -137,10 +143,19 @@ class EpochRatio(Fixed):
     al. 2022, whose rule is not published. An approximation."""
 
     target: float = 0.5  # the Psi that the mean losses of the epoch before would have
+    largest: float = 100.0  # factor by which an epoch may change lambda
+    limit: float = 1e4  # factor by which lambda may leave its first value
 
     def __post_init__(self):
         if not 0 < self.target < 1:
             raise ValueError(f"target: {self.target}, expected a share between 0 and 1")
+        if not (1 < self.largest < math.inf and 1 <= self.limit < math.inf):
+            raise ValueError(f"largest, limit: {self.largest}, {self.limit}, expected a factor above 1, and of 1 or more")
+
+    def start(self, lambda_: float) -> State:
+        if not 0 < lambda_ < math.inf:
+            raise ValueError(f"lambda: {lambda_}, an epoch's losses move it from a positive number on")
+        return super().start(lambda_)
 
     def step(self, state: State, sums: Sums) -> float:
         super().step(state, sums)
@@ -150,7 +165,8 @@ class EpochRatio(Fixed):
 
     def epoch(self, state: State) -> float:
         if state.a > 0 and state.b > 0:
-            state.lambda_ = self.target / (1 - self.target) * state.a / state.b
+            wanted = math.log(self.target / (1 - self.target)) + math.log(state.a) - math.log(state.b)
+            _moved(state, wanted - math.log(state.lambda_), self.largest, self.limit)
         else:
             state.fallbacks += 1
         state.a = state.b = 0.0

@@ -53,10 +53,17 @@ def load(model: keras.Model, path: Path) -> None:
 
     Raises
     ------
-    ValueError : the file is none of arrays, or an array is missing or of another shape
+    ValueError : the file is none of arrays, an array is missing, too many or of another shape, or torchvision has no such
+        network
     """
+    if not (is_vgg := _is_vgg(model)) and not model.name.startswith("torchvision_"):
+        raise ValueError(f"{path}: torchvision has no {model.name}, pass a Keras weights file of it")
     state = read(path)
-    names = _vgg_names(model, state) if hasattr(model.layers[1], "kernel_size") else _names(model)
+    names = _vgg_names(model, state) if is_vgg else _names(model)
+    if is_vgg and (count := len(_convolutions(state))) > len(names):
+        raise ValueError(
+            f"{path} does not hold torchvision's weights of {model.name} ({count} convolutions, not {len(names)})"
+        )
     for layer in model.layers:
         if layer.name in names:
             try:
@@ -68,6 +75,18 @@ def load(model: keras.Model, path: Path) -> None:
                 ) from None
 
 
+def _is_vgg(model: keras.Model) -> bool:
+    """Whether it is convolutions in a row, and poolings, named by blocks as Keras's VGGs are; sacnn is named so, too."""
+    some = [each.name for each in model.layers if each.weights]
+    return model.name != "sacnn" and all(re.fullmatch(r"block\d+_conv\d+", name) for name in some)
+
+
+def _convolutions(state: Mapping[str, np.ndarray]) -> list[str]:
+    """Torch's names of a VGG's convolutions in their order."""
+    named = (name.removesuffix(".weight") for name in state if re.fullmatch(r"features\.\d+\.weight", name))
+    return sorted(named, key=lambda name: int(name.split(".")[1]))
+
+
 def _names(model: keras.Model) -> dict[str, str]:
     """By Keras's name of a layer, torch's: layer1_0_conv1 is layer1.0.conv1."""
     named = [each.name for each in model.layers if each.weights]
@@ -76,8 +95,7 @@ def _names(model: keras.Model) -> dict[str, str]:
 
 def _vgg_names(model: keras.Model, state: Mapping[str, np.ndarray]) -> dict[str, str]:
     """By Keras's name, torch's: torchvision numbers all layers of a VGG, poolings, too."""
-    theirs = sorted((name.removesuffix(".weight") for name in state if re.fullmatch(r"features\.\d+\.weight", name)),
-                    key=lambda name: int(name.split(".")[1]))  # fmt: skip
+    theirs = _convolutions(state)
     ours = [each.name for each in model.layers if isinstance(each, layers.Conv2D)]
     return dict(zip(ours, theirs + ["features.?"] * (len(ours) - len(theirs)), strict=False))
 

@@ -6,17 +6,19 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from lib.metrics.rank_correlation import LEAST, rank_correlation
 from lib.perceptual import TARGET_PSI
 from lib.report.exchange_claims import bounds_of_logs
 from lib.report.odds import odds
-from lib.report.verdicts import compared, frame, row
+from lib.report.verdicts import LEAST_SEEDS, compared, frame, row
+from lib.report.words import counted
 from lib.study.preset_grid import CONTROL, EQUAL, PAPERS
 
 DECADE: Final = 1.0  # decades of odds: systems that differ by no more count as comparable
 ASKED: Final = {"ssim": "SSIM", "psnr": "PSNR"}
-LEAST_PRESETS: Final = 5  # for a rank correlation
+BETTER: Final = ": better than MSE alone in {}"
+ALPHA: Final = 0.05  # of the permutations of the systems
 
 
 def preset_claims(table: pd.DataFrame, decades: Mapping[str, Mapping[str, np.ndarray]], metrics: pd.DataFrame,
@@ -38,13 +40,13 @@ def preset_claims(table: pd.DataFrame, decades: Mapping[str, Mapping[str, np.nda
         rows += [_comparable(each, named, symbol) for each, symbol in ((some["psi"], "Ψ"), (some["gamma"], "Γ"))]
     if some["psi"]:
         rows.append(_calibrated(some["psi"], named))
-    if len(some["gamma"]) >= LEAST_PRESETS:
+    if theirs.loc[theirs["preset"].isin(some["gamma"]), "trained_as"].nunique() >= LEAST:
         rows += [_pays(some["gamma"], theirs, metrics, metric, unit) for metric, unit in ASKED.items()]
     control = f"{CONTROL}-{EQUAL}"
     for name, arm in theirs.drop_duplicates("trained_as")[["preset", "trained_as"]].itertuples(index=False):
         for metric, unit in ASKED.items():
             found = compared(metrics, arm, control, metric)
-            rows.append(row(f"{named[name]}: better than MSE alone in {unit}", "S3", unit, found.bounds,
+            rows.append(row(f"{named[name]}{BETTER.format(unit)}", "S3", unit, found.bounds,
                             margin=margin if metric == "ssim" else 0.0, p_patients=found.p, patients=found.patients,
                             seeds=found.seeds, note=found.few))
     return frame(rows)
@@ -73,14 +75,21 @@ def _calibrated(logs: Mapping[str, np.ndarray], named: Mapping[str, str]) -> dic
 
 
 def _pays(logs: Mapping[str, np.ndarray], table: pd.DataFrame, metrics: pd.DataFrame, metric: str, unit: str) -> dict:
-    """Spearman's rank correlation over the systems of Gamma and the score, for each test patient and seed."""
+    """Spearman's rank correlation of Gamma and the score over the systems, whose number is what the interval rests on:
+    rows that share a training count once. Decided only where the permutations of the systems agree with the interval."""
     arms = table.set_index("preset")["trained_as"]
-    names = list(dict.fromkeys(arms[name] for name in logs))
-    influence = {arms[name]: each.mean() for name, each in logs.items()}
-    means = metrics.groupby(["experiment", "patient", "seed"])[metric].mean()
-    scores = pd.DataFrame({name: means.loc[name] for name in names}).dropna()
-    rank = scores.apply(lambda values: stats.spearmanr([influence[name] for name in names], values).statistic, axis=1)
-    correlations = rank.unstack("seed").to_numpy()
-    bounds, rests = bounds_of_logs(correlations)
+    influence = pd.Series({arms[name]: each.mean() for name, each in logs.items()})
+    some = metrics[metrics["experiment"].isin(influence.index)]
+    scores = some.groupby(["experiment", "patient", "seed"])[metric].mean().groupby("experiment").mean()
+    found = rank_correlation(influence.to_numpy(), scores.reindex(influence.index).to_numpy())
+    patients, seeds = some["patient"].nunique(), some["seed"].nunique()
+    notes, decided = [f"over {counted(found.pairs, 'system')}"], {}
+    if np.isfinite(found.p):
+        notes.append(f"permuted p = {found.p:.2g}")
+    if seeds < LEAST_SEEDS:
+        notes.append(f"undecided with {counted(seeds, 'seed')}")
+    if seeds < LEAST_SEEDS or not found.p < ALPHA:
+        decided = {"verdict": "undecided"}
     return row(f"Over the systems of the literature, the more influence (Γ), the better the {unit}", "S3",
-               "rank correlation", bounds, **rests)
+               "rank correlation", (found.estimate, found.low, found.high), patients=patients, seeds=seeds,
+               note="; ".join(notes), **decided)

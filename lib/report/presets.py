@@ -14,6 +14,7 @@ from lib.perceptual import TARGET_PSI
 from lib.report.figures import STYLE, new_figure, save_figure
 from lib.report.labels import Labels
 from lib.report.odds import odds, shares_on
+from lib.report.preset_claims import BETTER
 from lib.report.tables import save_table
 from lib.report.words import counted, listed, number
 from lib.study.preset_grid import CONTROL, PAPERS
@@ -28,7 +29,8 @@ SHARES: Final = {"psi": "Ψ: share of the loss", "gamma": "Γ: share of the grad
 def figure_presets(labels: Labels, table: pd.DataFrame, margin: float) -> Path:
     """A line for each preset: Psi and Gamma from the pilot (open) to the end of its own training (filled), on axes of odds,
     a triangle at the right end where there is no pixel term; and the mean SSIM over the test slices beside that of MSE
-    trained as long, with a band where two count as equal. The colour is how sure the preset is.
+    trained as long, with a band where two count as equal. The colour is how sure the preset is, an asterisk a network that
+    stands in for its own: its numbers are not the preset's.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def figure_presets(labels: Labels, table: pd.DataFrame, margin: float) -> Path:
     axes[2].xaxis.set_major_locator(MaxNLocator(3))
     axes[2].set_title("SSIM − that of\nMSE alone")
     papers = shown["reference"].str.startswith(PAPERS)
-    names = shown["reference"].where(~papers, shown["preset"] + ", this paper")
+    names = shown["reference"].where(~papers, shown["preset"] + ", this paper") + _stars(shown)
     axes[0].set_yticks(shown.index, names + ", λ " + shown["lambda_used"].map(number))
     axes[0].set_ylim(len(shown) - 0.5, -0.5)
     for panel in axes:
@@ -61,11 +63,24 @@ def figure_presets(labels: Labels, table: pd.DataFrame, margin: float) -> Path:
     there = [name for name in CONFIDENCE if name in set(shown["confidence"])]
     handles = [Line2D([], [], marker="o", linestyle="", color=CONFIDENCE[name], markeredgecolor="0.25", markeredgewidth=0.4,
                       label=f"confidence {name}") for name in there]
-    handles += [Line2D([], [], marker="o", linestyle="", color="0.4", markerfacecolor="white", label="pilot"),
+    handles += [Line2D([], [], marker="o", linestyle="", color="0.4", markerfacecolor="white",
+                       label=start_word(labels)),
                 Line2D([], [], marker="o", linestyle="", color="0.4", label="after its training"),
                 Line2D([], [], marker=">", linestyle="", color="0.4", label="no pixel term")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    if (shown["encoder_here"] != "").any():
+        handles.append(Line2D([], [], marker="$*$", linestyle="", color="0.25",
+                              label="another network: confidence in the loss, not in its numbers"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return save_figure(labels, figure, "presets")
+
+
+def start_word(labels: Labels) -> str:
+    """The network of the state 'pilot': where trainings start from scratch, it is the control."""
+    return "pilot" if labels.settings["start"] == "pilot" else "MSE alone, trained"
+
+
+def _stars(table: pd.DataFrame) -> pd.Series:
+    return (table["encoder_here"] != "").map({True: "*", False: ""})
 
 
 def _colours(table: pd.DataFrame) -> list[str]:
@@ -93,15 +108,20 @@ def _shares(panel: Axes, table: pd.DataFrame, share: str) -> None:
 def presets_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
     """Save ``presets.csv`` and return what one reads of it: a row for each preset."""
     shown = pd.DataFrame({
-        "System": table["reference"], "Evidence": table["evidence"] + ", " + table["confidence"] + " confidence",
+        "System": table["reference"] + _stars(table),
+        "Evidence": table["evidence"] + ", " + table["confidence"] + " confidence",
         "λ": table["lambda_used"].map(number), "λ* (Ψ = 0.95)": table["lambda_exact"].map(number),
         "Ψ": _from_to(table, "psi"), "Γ": _from_to(table, "gamma"), "SSIM": table["ssim"].map("{:.4f}".format),
         "PSNR": table["psnr"].map("{:.2f}".format), "NRMSE": table["nrmse"].map("{:.4f}".format),
         "s a step": table["seconds_per_step"].map(number),
         "Here": _notes(table, ("encoder_here", "assumed", "left_out"), ("", "assumed: ", "left out: "))})
+    begin = ("the pilot and after training from there" if start_word(labels) == "pilot" else
+             "the control, trained with MSE alone, and after each loss's own training from scratch")
     return save_table(labels, table, "presets", "Table 1 with the columns that it should have had: Ψ (Algorithm 2) and Γ "
-                      "(at the output) at the published λ, with the pilot and after training from there; λ* for Ψ = 0.95 "
-                      "with the pilot (beside MSE where there is no pixel term); test slices after equal steps. Means over "
+                      f"(at the output) at the published λ, with {begin}; λ* for Ψ = 0.95 with the first of the two (beside "
+                      "MSE where there is no pixel term); test slices after equal steps. *: another network stands in for "
+                      "the preset's; the confidence is in the preset, not in its numbers here. Seconds of a step are those "
+                      "of a training's fastest epoch, with its validation and what ran beside it: no benchmark. Means over "
                       f"{counted(int(table['seeds'].max()), 'seed')}", shown)
 
 
@@ -122,8 +142,14 @@ def _notes(table: pd.DataFrame, columns: tuple[str, ...], words: tuple[str, ...]
             for row in table[list(columns)].itertuples(index=False)]
 
 
-def answers(table: pd.DataFrame) -> list[str]:
-    """Which influence the systems of the literature had, and what it bought, in sentences; the intervals are the claims'."""
+def answers(table: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
+    """Which influence the systems of the literature had, and what it bought, in sentences.
+
+    Parameters
+    ----------
+    table : DataFrame, of :func:`lib.stages.presets.preset_table`
+    claims : DataFrame, of :func:`lib.report.preset_claims.preset_claims`
+    """
     theirs = table[~table["reference"].str.startswith(PAPERS)]
     mixed, no_pixel = theirs[theirs["pixel"] != "none"], theirs[theirs["pixel"] == "none"]
     found = []
@@ -139,12 +165,13 @@ def answers(table: pd.DataFrame) -> list[str]:
         names = listed(no_pixel["reference"].tolist())
         found.append(f"{names}: no pixel term, so that Ψ is 1 at any λ, and λ counts beside the adversarial term only, "
                      "which is left out here unless the table says otherwise.")
-    control = table.set_index("preset")["ssim"].get(CONTROL)
-    if control is not None and len(theirs):
-        gains = (theirs.set_index("reference")["ssim"] - control).sort_values()
-        found.append(f"After equal steps {(gains > 0).sum()} of {counted(len(gains), 'system')} have a higher mean SSIM "
-                     f"than MSE alone ({control:.4f}): the best is {gains.index[-1]} ({gains.iloc[-1]:+.4f}), the last "
-                     f"{gains.index[0]} ({gains.iloc[0]:+.4f}).")
+    gains = claims[claims["claim"].str.endswith(BETTER.format("SSIM"))]
+    if len(gains):
+        verdicts = gains["verdict"].value_counts()
+        shared = " (systems of one loss share one)" if len(gains) < len(theirs) else ""
+        found.append(f"After equal steps, of {counted(len(gains), 'training')}{shared}: better than MSE alone in SSIM "
+                     f"{listed([f'{word} for {verdicts.get(word, 0)}' for word in ('stands', 'falls')])}, and is undecided "
+                     f"for {verdicts.get('undecided', 0)}.")
     stood = theirs.loc[theirs["encoder_here"] != "", "reference"]
     if len(stood):
         found.append(f"Another network stood in for that of {len(stood)} of {len(theirs)} systems (the table says which): "

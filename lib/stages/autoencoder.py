@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 from lib.artifacts.cache import Step
-from lib.artifacts.files import atomic, write_csv
+from lib.artifacts.files import atomic, single_writer, write_csv
 from lib.data.hu import HU_MAX, HU_MIN
 from lib.data.labelled_patches import Samples
 from lib.data.patches import untuned
@@ -26,7 +26,7 @@ from lib.perceptual import encoders
 from lib.stages import inputs
 from lib.study.config import Study
 
-PARTS = 5  # the training checkpoints itself this many times
+PARTS = 5  # the training checkpoints itself so many times, or less, by equal parts
 CHECKED = 32  # patches of validation patients
 
 
@@ -51,7 +51,7 @@ def train_autoencoder(study: Study) -> Path:
     if step.is_current():
         return paths.autoencoder_weights
     repeatable(study.seed, study.compute.deterministic)
-    parts = min(PARTS, settings.steps)
+    parts = equal_parts(settings.steps)
     length = settings.steps // parts
     subsets = inputs.subsets(study)
     train, check = (
@@ -62,7 +62,7 @@ def train_autoencoder(study: Study) -> Path:
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(settings.lr, parts * length)), "mse",
                   jit_compile=False)
     model.optimizer.build(model.trainable_variables)
-    with step.making(seed=study.seed, layers="block1 to block3_conv4 of VGG-19's form"):
+    with single_writer(paths.autoencoder), step.making(seed=study.seed, layers="block1 to block3_conv4 of VGG-19's form"):
         checkpoints = Checkpoints(paths.autoencoder, step, length)
         first, _ = checkpoints.resume(model)
         progress = Progress(step.name, parts, checkpoints.course)
@@ -75,6 +75,15 @@ def train_autoencoder(study: Study) -> Path:
         write_csv(paths.autoencoder / "history.csv", pd.DataFrame(checkpoints.rows))
     checkpoints.remove()
     return paths.autoencoder_weights
+
+
+def equal_parts(steps: int) -> int:
+    """Into how many equal parts, five at most, all of a training's steps can go.
+
+    >>> equal_parts(100), equal_parts(6), equal_parts(7)
+    (5, 3, 1)
+    """
+    return max(parts for parts in range(1, PARTS + 1) if steps % parts == 0)
 
 
 class _Reconstruction(keras.callbacks.Callback):

@@ -1,8 +1,8 @@
 """S3: what influence the losses of the literature have at the lambda that they were published with, and what they cost.
 
-Psi and Gamma at the start are those of the pilot, from which every training starts, those at the end of what the training
-made of it: both on the same training pairs. A loss without a pixel term has a Psi of 1, whatever its lambda; its lambda* is
-the one beside a plain MSE.
+Psi and Gamma at the start are those of the pilot, from which every training starts, or, where they start from scratch, of
+the control, trained with MSE alone; those at the end are of what each training made: both on the same training pairs. A
+loss without a pixel term has a Psi of 1, whatever its lambda; its lambda* is the one beside a plain MSE.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -135,8 +135,9 @@ def preset_table(grid: PresetGrid, found: pd.DataFrame, trained: Trained) -> pd.
     DataFrame
         preset, reference, evidence, confidence; psi_start, psi_end (Algorithm 2), gamma_start, gamma_end (at the output),
         of shares the mean odds; lambda_used (the first one), lambda_end, lambda_exact (Psi = 0.95 with the pilot, geometric
-        means), seconds_per_step (of the fastest epoch); ``MEANS`` over the test slices; seeds (of the trainings);
-        encoder_here, trained_as (the arm whose training it is), pixel, assumed, left_out, citation.
+        means), seconds_per_step (of the fastest epoch as it ran, with its validation and what ran beside it); ``MEANS`` over
+        the test slices; seeds (of the trainings); encoder_here, trained_as (the arm whose training it is), pixel, assumed,
+        left_out, citation.
     """
     rows = []
     for name, row in grid.rows.items():

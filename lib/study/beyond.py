@@ -62,7 +62,8 @@ class Supplement(Section):
     photographs: Photographs = Photographs()
     adversarial: bool = False
     preset_seeds: Positive | None = None
-    networks: dict[Literal["torchvision_resnet50", "torchvision_vgg19"], Path] = Field(default_factory=dict)
+    networks: dict[Literal["torchvision_resnet50", "torchvision_vgg16", "torchvision_vgg19"], Path] = Field(
+        default_factory=dict)
 
     @model_validator(mode="after")
     def _layers(self) -> "Supplement":

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from lib.perceptual import presets
-from lib.perceptual.configuration import BEFORE, LossConfiguration
-from lib.perceptual.literature import Preset
+from lib.perceptual.configuration import BEFORE, LossConfiguration, Standardised
+from lib.perceptual.literature import ADVERSARIAL, PENALISED, Preset
 from lib.perceptual.literature import presets as literature
 from lib.study.config import KERAS_IMAGENET, SACNN, Study
 from lib.study.grid import Arm, Grid
@@ -17,6 +17,7 @@ EQUAL: Final = "equal"  # the name of every arm's change, which changes nothing 
 CONTROL: Final = "mse"
 LAST: Final = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions of each block
 AT_STRIDE: Final = {"layer1": 3, "layer2": 4, "layer3": 5}  # a ResNet's stage, and the VGG's block of its stride
+TORCH_SD: Final = 255 * 0.226  # grey levels: torchvision's standard deviation, the mean of its three channels'
 PAPERS: Final = "Viana et al., this paper"
 
 
@@ -47,10 +48,10 @@ def preset_grid(study: Study) -> PresetGrid:
     rows: dict[str, Row] = {}
     arms: dict[LossConfiguration, Arm] = {study.configurations[name]: Arm(name, EQUAL) for name in reversed(names)}
     for name, published in list(literature().items())[: settings.arms]:
-        preset = published._replace(left_out="") if settings.adversarial and published.adversarial else published
-        loss, standing = here(preset.loss, study.encoder, medical, settings.networks)
-        if not preset.left_out:
-            loss = replace(loss, adversarial=preset.adversarial)
+        critic = published.adversarial if settings.adversarial else None
+        preset = published._replace(left_out=without_adversarial(published.left_out)) if critic else published
+        loss, standing = here(preset, study.encoder, medical, settings.networks)
+        loss = replace(loss, adversarial=critic)
         rows[name] = Row(preset, loss, standing, arms.setdefault(loss, Arm(name, EQUAL)))
     originals = presets.paper()
     for name in names:
@@ -65,29 +66,59 @@ def preset_grid(study: Study) -> PresetGrid:
     return PresetGrid(grid, rows)
 
 
-def here(loss: LossConfiguration, encoder: Encoder, medical: bool,
-         files: Mapping[str, Path]) -> tuple[LossConfiguration, str]:
+def without_adversarial(left_out: str) -> str:
+    """What else a training lacks than the adversarial term.
+
+    >>> without_adversarial("the adversarial term (WGAN-GP); self-attention"), without_adversarial("a Pearson term")
+    ('self-attention', 'a Pearson term')
+    """
+    return left_out.removeprefix(PENALISED).removeprefix(ADVERSARIAL).lstrip(",; ")
+
+
+def here(preset: Preset, encoder: Encoder, medical: bool, files: Mapping[str, Path]) -> tuple[LossConfiguration, str]:
     """A loss of the literature on the networks of a study, and what stood in for what.
 
     Parameters
     ----------
     encoder : Encoder, the study's VGG
     medical : bool, whether the study has a Medical encoder
-    files : mapping, torchvision's weights that the user brought: 'torchvision_resnet50', 'torchvision_vgg19'
+    files : mapping, torchvision's weights that the user brought: 'torchvision_resnet50', 'torchvision_vgg16' or '_vgg19'
     """
+    loss = preset.loss
     if loss.weights == SACNN:
         return loss, "an autoencoder trained here on the cohort for theirs, whose weights are not public"
     theirs = f"torchvision_{loss.encoder.removeprefix('torchvision_')}"
-    of_torch = loss.encoder.startswith("torchvision") or not isinstance(loss.preprocessing, str)
-    if of_torch and theirs in files:
+    if preset.of_torch and theirs in files:
         return replace(loss, weights=str(files[theirs])), ""
+    shown, change = for_keras(loss) if preset.of_torch and not _states(encoder.weights) else (loss, "")
     weights = "Medical" if loss.weights == "Medical" and medical else "ImageNet"
     if encoder.weights == "keras" and loss.encoder in KERAS_IMAGENET and weights == loss.weights == "ImageNet":
-        return loss, f"Keras's weights of {loss.encoder} for torchvision's, of which no file was brought" if of_torch else ""
+        what = f"Keras's weights of {loss.encoder} for torchvision's, of which no file was brought"
+        return shown, f"{what}; {change}" if preset.of_torch else ""
     on = encoder.architecture
     layers = tuple((corresponding(name, loss.encoder, on), weight) for name, weight in loss.layers)
-    found = replace(loss, encoder=on, weights=weights, layers=layers)
-    return found, _standing(loss, found, encoder)
+    found = replace(shown, encoder=on, weights=weights, layers=layers)
+    return found, "; ".join(filter(None, [_standing(loss, found, encoder), change]))
+
+
+def for_keras(loss: LossConfiguration) -> tuple[LossConfiguration, str]:
+    """A loss whose input is that of torchvision's weights, with what weights like Keras's (trained on [0, 255] less means)
+    take for the same image, and the change in words: one SD of torchvision's is 255 x 0.226 there."""
+    if loss.preprocessing == "torch":
+        low, high = (255.0 * end for end in loss.input_range)
+        return (replace(loss, input_range=(low, high), preprocessing="caffe"),
+                f"shown [{low:g}, {high:g}] less means, as its weights were trained, for [0, 1] by mean and SD")
+    if isinstance(own := loss.preprocessing, Standardised):
+        found = replace(loss, preprocessing=Standardised(own.mean, own.sd / TORCH_SD))
+    else:
+        low, high = (TORCH_SD * end for end in loss.input_range)
+        found = replace(loss, input_range=(low, high))
+    return found, f"shown {TORCH_SD:.1f} times the numbers, an SD of the images that its weights were trained on"
+
+
+def _states(weights: str | Path) -> bool:
+    """Whether a study's weights are themselves a state of torchvision's network."""
+    return isinstance(weights, Path) and weights.suffix in (".npz", ".safetensors")
 
 
 def corresponding(layer: str, of: str, on: str) -> str:

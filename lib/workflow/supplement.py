@@ -14,6 +14,8 @@ from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, stages
 
 GRID: Final = tuple(f"supplement.{name}" for name in ("seeds", "training", "arms", "slices_per_series"))
 
+PRESETS: Final = tuple(f"supplement.{name}" for name in ("pairs", "autoencoder", "networks", "adversarial", "preset_seeds"))
+
 
 class Analysis(NamedTuple):
     """The stages of one section: trainings of its own, which nothing else needs, in waves (:func:`trainings`), and the
@@ -125,7 +127,7 @@ def _presets(new: StagesOf) -> Analysis:
                           ["cohort.division", "supplement.autoencoder", "compute", "seeds"], [paths.manifest],
                           [paths.autoencoder_weights], study=study)] if own else []
     notebook = new.notebook(
-        "S3_presets", [*NETWORK, "calibration", "evaluation", "statistics", "supplement", *EXPERIMENTS],
+        "S3_presets", [*NETWORK, "calibration", "evaluation", "statistics", *GRID, *PRESETS, *EXPERIMENTS],
         [*_networks(new), *([paths.autoencoder_weights] if own else []), *map(paths.weights, arms),
          *map(paths.history, arms), *map(new.scores, arms)],
         [*new.table("presets", folder), *new.table("claims_S3", folder), *new.figure("presets", folder)],
