@@ -87,6 +87,17 @@ def test_verdicts_of_the_rate(rates_, noise, seeds, patients, verdict):
     assert claims["low"].isna().all() == (len(seeds) < 2 or len(patients) < 3)
 
 
+def test_a_loss_that_is_nearer_but_less_sure_decides():
+    """E2's rate is further from 1 than E1's on average and within the factor; E1's interval reaches beyond it."""
+    found = made_up({"E1": 1.0, "E2": 1.5})
+    for each in found.values():
+        own = each.pairs["experiment"] == "E1"
+        spread = each.pairs.loc[own, "patient"].map({"A": 0.2, "B": 0.6, "C": 1.6, "D": 5})
+        each.pairs.loc[own, "perceptual_gradient"] *= spread
+    claim = exchange_claims(found, exchange_table(found, {})).iloc[1]
+    assert claim["verdict"] == "undecided" and claim["note"] == "E1"
+
+
 def test_intervals_are_over_patients_and_seeds_of_the_logarithm():
     found = made_up({"E1": 3.0}, noise=0.2)
     logs = rates_by_patient(found, "pilot", "E1")
