@@ -17,7 +17,7 @@ from lib.simulation.anatomy import LABEL
 from lib.simulation.phantom import draw
 from lib.simulation.series import scan
 from lib.simulation.truth import Abdomen, Acquisition, noise_free, noise_free_slice, realisations
-from lib.stages.image_quality import Lesions, Measured, measure_scene, measure_slice
+from lib.stages.image_quality import Lesions, Measured, measure_scene, measure_slice, residual_sd
 from lib.stages.scenes import CORE, CROP, LESION_MM, Scene, host, pairs_of_each
 
 PIXEL = 0.7  # mm
@@ -237,12 +237,18 @@ def test_a_slice_has_its_numbers_with_and_without_a_truth(simulated):
     truth = (ndimage.gaussian_filter(free, 1), free) if simulated else (None, None)
     ndct = ndimage.gaussian_filter(free, 1) + generator(4).normal(0, 4, free.shape)
     found, edge = measure_slice(ndimage.gaussian_filter(free, 1) + noise, ndct, PIXEL, *truth)
-    share = 1.0 if simulated else np.sqrt(1 - 6 / 24**2)  # a quadratic surface takes six numbers of a square
+    share = np.sqrt(1 - (1 if simulated else 6) / 24**2)  # a mean takes one number of a square, a quadratic surface six
     assert found["residual_sd_hu"] == pytest.approx(15 * share, rel=0.02)
     assert found["residual_mean_per_mm"] == pytest.approx(6.5 / (24 * PIXEL), rel=0.1)
     assert found["edge_f50_per_mm"] == pytest.approx(np.sqrt(np.log(2) / 2) / (np.pi * PIXEL), rel=0.1)
     assert edge[0] == pytest.approx(1) and 0 < found["vif"] < 1 and 0 < found["ssim_liver_window"] < 1
     assert np.isfinite(found["vif_free"]) == simulated
+    assert found["residual_bias_hu"] == pytest.approx(0, abs=0.5) if simulated else np.isnan(found["residual_bias_hu"])
+    biased, _ = measure_slice(ndimage.gaussian_filter(free, 1) + noise - 47, ndct, PIXEL, *truth)  # is no noise
+    assert biased["residual_sd_hu"] == pytest.approx(found["residual_sd_hu"], rel=1e-6)
+    assert residual_sd(noise - 47, ndct) == pytest.approx(15 * np.sqrt(1 - 1 / 24**2), rel=0.02)
+    if simulated:
+        assert biased["residual_bias_hu"] == pytest.approx(found["residual_bias_hu"] - 47)
     unknown, _ = measure_slice(free, free, np.nan)
     assert np.isnan([unknown["residual_mean_per_mm"], unknown["edge_f50_per_mm"]]).all()
 

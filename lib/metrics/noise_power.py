@@ -33,6 +33,11 @@ def regions(image: np.ndarray, mask: np.ndarray, side: int) -> np.ndarray:
     return tiles[whole.all(axis=(2, 3))].astype(np.float64)
 
 
+def without_mean(squares: np.ndarray) -> np.ndarray:
+    """Each square, (regions, side, side), less its own mean: a bias is no noise (ICRU Report 87; AAPM TG-233)."""
+    return squares - squares.mean(axis=(1, 2), keepdims=True)
+
+
 def without_trend(squares: np.ndarray) -> np.ndarray:
     """Each square, (regions, side, side), less the quadratic surface that fits it best: what anatomy does in a region that
     is taken as homogeneous. The surface takes the lowest frequencies of the noise, too."""

@@ -20,9 +20,11 @@ SERIES_KEYS: Final = ["patient", "kernel", "thickness_mm", "scan"]
 SCORES: Final = ("ssim", "psnr", "nrmse", "bias_", "noise_", "ndct_noise_")
 SHOWN: Final = {
     "Noise SD (HU)": "ensemble_sd_hu", "Peak (1/mm)": "ensemble_peak_per_mm", "Mean (1/mm)": "ensemble_mean_per_mm",
-    "Residual SD (HU)": "residual_sd_hu", "Residual mean (1/mm)": "residual_mean_per_mm",
+    "Residual SD (HU)": "residual_sd_hu", "Residual bias (HU)": "residual_bias_hu",
+    "Residual mean (1/mm)": "residual_mean_per_mm",
     "f50 lesion (1/mm)": "lesion_f50_per_mm", "f50 surface (1/mm)": "edge_f50_per_mm", "Contrast left": "lesion_contrast",
-    "Texture left": "texture", "VIF": "vif", "VIF, noise-free": "vif_free", "SSIM window": "ssim_window",
+    "Texture left": "texture", "VIF": "vif", "VIF, noise-free": "vif_free", "SSIM [−160, 240] HU": "ssim_window",
+    "SSIM [25, 175] HU": "ssim_liver_window",
     "Liver bias (HU)": "bias_liver_hu", "Soft-tissue bias (HU)": "bias_soft_tissue_hu"}
 
 

@@ -17,7 +17,8 @@ from lib.metrics.task_transfer import FREQUENCIES
 from lib.report.figures import LEVELS, SLICES_DPI, STYLE, new_figure, picture, save_figure, symmetric_limits
 from lib.report.image_quality import Found, name_of
 from lib.report.labels import Labels
-from lib.stages.image_quality import LESION_HU, NDCT
+from lib.report.words import number
+from lib.stages.image_quality import LESION_HU, NDCT, residual_sd
 from lib.stages.scenes import LESION_MM, SERIES
 
 ACROSS: Final = 4
@@ -47,7 +48,7 @@ def figure_noise(labels: Labels, found: Found, residuals: Mapping[str, np.ndarra
     found : mapping, of :func:`lib.stages.image_quality.measured`
     residuals : mapping, by experiment ('ndct' and 'ldct' among them): image less noise-free slice (without one: less NDCT),
         (rows, columns), HU
-    reference_hu : array, (rows, columns), by which the window is chosen
+    reference_hu : array, (rows, columns), the NDCT, by which the window is chosen, and the soft tissue whose SD is said
     where, pixel_mm : what slice it is; of the spectra
     """
     names = [name for name in dict.fromkeys(each for each, _ in found) if name in residuals]
@@ -64,7 +65,8 @@ def figure_noise(labels: Labels, found: Found, residuals: Mapping[str, np.ndarra
         panel.set_axis_off()
     for panel, name in zip(panels.flat, names, strict=False):
         shown = residuals[name][top : top + side, left : left + side]
-        drawn = picture(panel, shown, limits, f"{name_of(labels, name)}: SD {shown.std():.0f} HU", signed, "nearest")
+        sd = number(float(f"{residual_sd(residuals[name], reference_hu):.2g}"))
+        drawn = picture(panel, shown, limits, f"{name_of(labels, name)}: SD {sd} HU", signed, "nearest")
         if name in spectra:
             _corner(panel, spectra[name])
     above.colorbar(drawn, ax=panels, shrink=0.7, aspect=30, label="residual (HU)", extend="both")

@@ -147,8 +147,9 @@ def measure_slice(image_hu: np.ndarray, ndct_hu: np.ndarray, pixel_mm: float, fr
     * vif, ssim_liver_window: against the NDCT, in [-160, 240] and in [25, 175] HU; vif_free: against the noise-free slice;
       NaN without one.
     * residual_sd_hu, residual_peak_per_mm, residual_mean_per_mm: of the spectrum of what is left over in squares of soft
-      tissue (chosen by the NDCT): the image less the noise-free slice, which has all that a network did to the anatomy, too;
-      without one the image less a quadratic surface, which has the tissue's own texture.
+      tissue (chosen by the NDCT), each less its own mean: the image less the noise-free slice, which has all that a network
+      did to the anatomy, too; without one the image less a quadratic surface, which has the tissue's own texture.
+    * residual_bias_hu: the mean of the former over the squares; NaN without a noise-free slice.
     * edge_f50_per_mm: where the transfer at the patient's surface is one half. It is freed of skin and pixels by the
       ``object_hu``; without one it is that of the surface as it shows, skin and all.
 
@@ -157,19 +158,32 @@ def measure_slice(image_hu: np.ndarray, ndct_hu: np.ndarray, pixel_mm: float, fr
     image_hu, ndct_hu, free_hu, object_hu : array, (rows, columns), HU; the last two of :class:`lib.simulation.truth.Slice`
     pixel_mm : float, NaN if unknown: no spectrum and no transfer then
     """
-    reference, soft = ndct_hu if free_hu is None else free_hu, soft_tissue(ndct_hu)
-    side = next((side for side in SIDES if len(noise_power.regions(ndct_hu, soft, side)) >= LEAST), SIDES[-1])
-    squares = noise_power.regions(image_hu if free_hu is None else image_hu - free_hu, soft, side)
+    reference = ndct_hu if free_hu is None else free_hu
+    squares = _squares(image_hu if free_hu is None else image_hu - free_hu, ndct_hu)
     noise = noise_power.summary(noise_power.spectrum(
-        noise_power.without_trend(squares) if free_hu is None else squares, pixel_mm), pixel_mm)
+        noise_power.without_trend(squares) if free_hu is None else noise_power.without_mean(squares), pixel_mm), pixel_mm)
     edge = np.full(FREQUENCIES.shape, np.nan)
     if np.isfinite(pixel_mm):
         distance = from_front(reference, body(ndct_hu), pixel_mm, REACH_MM)
         edge = transfer(*(profile(each, distance, pixel_mm, REACH_MM) for each in (image_hu, object_hu) if each is not None))
     found = {"vif": vif(image_hu, ndct_hu), "ssim_liver_window": window_metrics(image_hu, ndct_hu, LIVER_WINDOW).ssim,
              "vif_free": np.nan if free_hu is None else vif(image_hu, free_hu)}
-    return found | {"residual_sd_hu": noise.sd, "residual_peak_per_mm": noise.peak, "residual_mean_per_mm": noise.mean,
-                    "edge_f50_per_mm": frequency_at(0.5, edge)}, edge
+    bias = float(squares.mean()) if free_hu is not None and len(squares) else np.nan
+    return found | {"residual_bias_hu": bias, "residual_sd_hu": noise.sd, "residual_peak_per_mm": noise.peak,
+                    "residual_mean_per_mm": noise.mean, "edge_f50_per_mm": frequency_at(0.5, edge)}, edge
+
+
+def _squares(image: np.ndarray, ndct_hu: np.ndarray) -> np.ndarray:
+    """Squares of soft tissue, by the NDCT, (squares, side, side)."""
+    soft = soft_tissue(ndct_hu)
+    side = next((side for side in SIDES if len(noise_power.regions(ndct_hu, soft, side)) >= LEAST), SIDES[-1])
+    return noise_power.regions(image, soft, side)
+
+
+def residual_sd(residual_hu: np.ndarray, ndct_hu: np.ndarray) -> float:
+    """SD of what is left over in squares of soft tissue, each less its own mean, HU; NaN where there are none."""
+    squares = noise_power.without_mean(_squares(residual_hu, ndct_hu))
+    return float(np.sqrt(np.mean(squares**2))) if len(squares) else np.nan
 
 
 def _lesions(slices: pd.DataFrame, known: Mapping[str, Scene], work: Work, target: bool) -> Lesions:
