@@ -18,7 +18,7 @@ from lib.simulation.phantom import draw
 from lib.simulation.series import scan
 from lib.simulation.truth import Abdomen, Acquisition, noise_free, noise_free_slice, realisations
 from lib.stages.image_quality import Lesions, Measured, measure_scene, measure_slice, residual_sd
-from lib.stages.scenes import CORE, CROP, LESION_MM, Scene, host, pairs_of_each
+from lib.stages.scenes import BETWEEN, CORE, CROP, LESION_MM, Scene, host, pairs_of_each
 
 PIXEL = 0.7  # mm
 
@@ -207,11 +207,26 @@ def test_a_lesion_is_in_the_largest_circle_of_the_first_organ_with_room():
 
 def scene(count: int = 12) -> Scene:
     """White noise of 20 HU on a texture of period 16 pixels; the lesion as a Gaussian kernel shows it."""
-    disc = edges.disc(CROP, PIXEL, (48, 46), LESION_MM).astype(np.float32)
+    centre = np.array([48, 46]) + BETWEEN
+    disc = edges.disc(CROP, PIXEL, (centre[0], centre[1]), LESION_MM).astype(np.float32)
     truth = (50 + 10 * np.sin(np.arange(CROP) / 16 * 2 * np.pi))[None, :].repeat(CROP, 0).astype(np.float32)
     noise = generator().normal(0, 20, (count, CROP, CROP)).astype(np.float32)
     return Scene(np.zeros(0), np.zeros(0), truth + noise / 2, truth + noise, truth, ndimage.gaussian_filter(disc, 0.8), disc,
-                 np.ones((CROP, CROP), bool), np.array([48, 46]))
+                 np.ones((CROP, CROP), bool), centre)
+
+
+@pytest.mark.parametrize("sigma", [0.8, 1.2])
+@pytest.mark.parametrize("pixel_mm", [0.66, 0.7, 0.8])
+def test_the_transfer_of_a_lesions_edge_is_the_gaussians_up_to_nyquist(pixel_mm, sigma):
+    """exp(-2 (pi sigma f)^2), in the geometry of the scenes."""
+    centre = tuple(np.array([48, 46]) + BETWEEN)
+    disc, distance = (make(CROP, pixel_mm, centre, LESION_MM) for make in (edges.disc, edges.from_disc))
+    seen = ndimage.gaussian_filter(disc, sigma, truncate=8)
+    found = edges.transfer(*(edges.profile(each, distance, pixel_mm, LESION_MM / 2) for each in (seen, disc)))
+    within = edges.FREQUENCIES <= 0.5 / pixel_mm
+    expected = np.exp(-2 * (np.pi * sigma * pixel_mm * edges.FREQUENCIES) ** 2)
+    assert np.abs(found - expected)[within].max() < 0.035
+    assert edges.frequency_at(0.5, found) == pytest.approx(edges.frequency_at(0.5, expected), rel=0.02)
 
 
 def test_a_scene_shows_what_is_done_to_lesion_texture_and_noise():

@@ -199,7 +199,7 @@ def measure_scene(noisy: np.ndarray, scene: Scene, pixel_mm: float, work: Work,
     """The fields of :class:`Lesions` after the first, of one patient. ``noisy`` is the scene's full or low dose, which
     ``work`` gets without and with the lesion of ``lesion_hu``; both in the same noise, so that their difference is what
     becomes of the lesion in it."""
-    cut = tuple(slice(at - CORE // 2, at + CORE // 2) for at in scene.centre)
+    cut = tuple(slice(at - CORE // 2, at + CORE // 2) for at in np.rint(scene.centre).astype(int))
     absent, present = (work(noisy + height * scene.lesion).astype(np.float64) for height in (0.0, np.float32(lesion_hu)))
     power = noise_power.spectrum(noise_power.of_realisations(absent[:, *cut]), pixel_mm)
     response, side = (present - absent).mean(axis=0) / lesion_hu, len(scene.disc)
