@@ -72,6 +72,13 @@ def spectrum(noise: np.ndarray, pixel_mm: float) -> np.ndarray:
     return (np.abs(fft.fft2(noise)) ** 2).mean(axis=0) * (pixel_mm / side) ** 2
 
 
+def left_by_gaussian(power: np.ndarray, sd_mm: float, pixel_mm: float) -> float:
+    """Share of the SD of noise of this spectrum, (side, side), that a Gaussian filter leaves: it passes a frequency f with
+    exp(-2 (pi sd f)^2)."""
+    passed = np.exp(-2 * (np.pi * sd_mm * radii(len(power), pixel_mm)) ** 2)
+    return float(np.sqrt((power * passed**2).sum() / power.sum()))
+
+
 def radii(side: int, pixel_mm: float) -> np.ndarray:
     """Distance of each frequency of a spectrum from zero, (side, side), 1/mm."""
     frequency = fft.fftfreq(side, pixel_mm)

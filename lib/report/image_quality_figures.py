@@ -125,6 +125,10 @@ def figure_transfer(labels: Labels, found: Found, table: pd.DataFrame, detected:
     if lesions:
         panels[0, 1].set_title(f"edge of a lesion of {LESION_HU:g} HU, {LESION_MM:g} mm, at the low dose".replace("-", "−"))
         _kept(labels, panels[1, 0], table, names)
+        filters = next(one.lesions.gaussian for one in found.values() if one.lesions)
+        known = filters[np.isfinite(filters).all(axis=(1, 2))]
+        if len(known):
+            panels[1, 0].plot(*100 * known.mean(axis=0).T, color="0.6", linewidth=0.8, zorder=0)
         _auc(labels, panels[1, 1], table, detected)
     for panel in panels[0]:
         panel.axhline(0.5, color="0.8", linewidth=0.6, zorder=0)
@@ -147,10 +151,9 @@ def _kept(labels: Labels, panel: Axes, table: pd.DataFrame, names: list[str]) ->
         marker = TARGET[1] if name == NDCT else labels.experiments[name].marker
         panel.plot(100 * some["noise_left"], 100 * some["texture"], ".", color=colour, markersize=2.5, alpha=0.5)
         panel.plot(100 * some["noise_left"].mean(), 100 * some["texture"].mean(), marker, color=colour, markersize=5.5)
-    panel.axline((0, 0), slope=1, color="0.8", linewidth=0.6, zorder=0)
     (left, right), (bottom, top) = (_around(100 * rows[column]) for column in ("noise_left", "texture"))
     panel.set(xlabel="noise left (% of LDCT's SD)", ylabel="texture left (% of its amplitude)", xlim=(left, right),
-              ylim=(bottom, top), title="noise and the organ's texture (line: as much of both)")
+              ylim=(bottom, top), title="noise and the organ's texture (line: Gaussian filters)")
 
 
 def _around(values: pd.Series) -> tuple[float, float]:

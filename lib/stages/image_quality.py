@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import fft, ndimage
 
 from lib.artifacts.cache import Step
 from lib.artifacts.files import atomic, write_csv
@@ -36,6 +37,7 @@ LIVER_WINDOW: Final = (25.0, 175.0)  # HU: level 100, width 150
 REACH_MM: Final = 6.0  # from the patient's surface, to both sides
 SIDES: Final = (24, 16, 8)  # pixels, of squares of tissue whose spectrum is taken: the largest of which there are ...
 LEAST: Final = 8  # so many
+GAUSSIANS: Final = 6 * np.linspace(0, 1, 31) ** 2  # pixels, SD of filters to which a network is compared
 BATCH: Final = 32  # crops per forward pass
 SEED: Final = 5  # of the bootstrap
 
@@ -50,6 +52,7 @@ class Lesions(NamedTuple):
     transfer: np.ndarray  # (patients, frequencies), of the lesion's edge
     contrast: np.ndarray  # (patients,), share of the lesion's contrast that is left
     texture: np.ndarray  # (patients,), share of its organ's own texture that is left
+    gaussian: np.ndarray  # (patients, GAUSSIANS, 2), shares of LDCT's noise and of that texture that Gaussian filters leave
     absent: np.ndarray  # (patients, pairs, channels), what the observer's channels see without the lesion
     present: np.ndarray  # (patients, pairs, channels), and with it
 
@@ -93,11 +96,6 @@ class _Network:
         return work
 
 
-def _as_it_is(images: np.ndarray) -> np.ndarray:
-    """The work of LDCT and NDCT."""
-    return images
-
-
 def _measured(study: Study, run: Run | str, slices: pd.DataFrame, known: Mapping[str, Scene],
               network: _Network) -> Measured:
     """Of one run, measured or read."""
@@ -112,7 +110,7 @@ def _measured(study: Study, run: Run | str, slices: pd.DataFrame, known: Mapping
                 {"cohort": study.cohort.division, "unet": study.unet}, contents, [table, curves])
     if not step.is_current():
         with step.making(run=str(run)):
-            work = _as_it_is if isinstance(run, str) else network.of(paths.weights(run))
+            work = np.asarray if isinstance(run, str) else network.of(paths.weights(run))
             rows, edges = zip(*_slices(slices, paths.volumes, known, work, target=run == NDCT), strict=True)
             found = {} if not known else _lesions(slices, known, work, target=run == NDCT)._asdict()
             write_csv(table, pd.concat([slices[KEYS], pd.DataFrame(list(rows))], axis=1))
@@ -209,13 +207,26 @@ def measure_scene(noisy: np.ndarray, scene: Scene, pixel_mm: float, work: Work,
     contrast = response[middle].mean() / scene.lesion[middle].mean()
     pure = np.zeros(scene.organ.shape, bool)
     pure[cut] = (inner(scene.organ.view(np.uint8)) & scene.organ)[cut]
-    texture = np.nan
-    if np.count_nonzero(pure) >= MIN_PIXELS:
-        true = scene.truth[pure].astype(np.float64)
-        texture = np.cov(absent.mean(axis=0)[pure], true)[0, 1] / true.var(ddof=1)
+    texture = _texture_left(absent.mean(axis=0), scene.truth, pure)
     channels = observer.gabor_channels(CORE, LESION_MM / pixel_mm)
-    return (power, transfer(seen, own), np.array(contrast), np.array(texture),
+    return (power, transfer(seen, own), np.array(contrast), np.array(texture), _gaussians(scene, cut, pure, pixel_mm),
             *(observer.seen(each[:, *cut], channels) for each in (absent, present)))
+
+
+def _texture_left(image: np.ndarray, truth: np.ndarray, pure: np.ndarray) -> float:
+    """Slope of an image against the noise-free one in an organ; NaN where it has too few pixels."""
+    if np.count_nonzero(pure) < MIN_PIXELS:
+        return np.nan
+    true = truth[pure].astype(np.float64)
+    return float(np.cov(image[pure], true)[0, 1] / true.var(ddof=1))
+
+
+def _gaussians(scene: Scene, cut: tuple[slice, ...], pure: np.ndarray, pixel_mm: float) -> np.ndarray:
+    """What Gaussian filters of ``GAUSSIANS`` leave of LDCT's noise and of the texture, (GAUSSIANS, 2)."""
+    power = noise_power.spectrum(noise_power.of_realisations(scene.low[:, *cut]), pixel_mm)
+    spectrum = fft.fft2(scene.truth.astype(np.float64))
+    return np.array([(noise_power.left_by_gaussian(power, sd * pixel_mm, pixel_mm), _texture_left(
+        fft.ifft2(ndimage.fourier_gaussian(spectrum, sd)).real, scene.truth, pure)) for sd in GAUSSIANS])
 
 
 def residuals(examples: Mapping[str, np.ndarray], row: Mapping[str, Any], cohort: Path | None) -> dict[str, np.ndarray]:
