@@ -220,9 +220,10 @@ def test_figures_and_tables_say_what_each_context_is(study, tmp_path):
     assert shown["Context"].tolist()[::3] == ["ImageNet*", "Medical*", "random"] and shown.shape == (9, 8)
     assert "[" in shown.iloc[0]["λ*, pilot"]
     factors = convention_factors(found)
-    conventions_ = conventions_shown(labels, factors, convention_factors(found, ["patient"]))
+    conventions_ = conventions_shown(labels, factors, convention_factors(found, ["patient"]), 56)
+    assert "sum over elements (56 × 56 pixels)" in set(conventions_["Convention"])
     assert conventions_.iloc[0]["By algebra"] == "0.02" and conventions_["block1_conv2"].iloc[0] == "0.02"
-    for path in (figure_atlas(labels, table), figure_conventions(labels, factors)):
+    for path in (figure_atlas(labels, table), figure_conventions(labels, factors, 56)):
         assert path.is_file() and path.with_suffix(".pdf").is_file()
 
 
