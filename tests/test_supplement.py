@@ -114,12 +114,12 @@ def test_a_study_without_a_perceptual_term_has_no_exchange_rate(study):
     assert "S1_exchange" in [stage.name for stage in supplement(study)[-2]]
 
 
-@pytest.mark.parametrize("section", ["encoder", "medical"])
-def test_weights_that_a_user_brings_make_the_atlas_and_the_passport_out_of_date(study, section, tmp_path):
-    own = tmp_path / "mine.weights.h5"
-    brought = study.model_copy(update={section: getattr(study, section).model_copy(update={"weights": own})})
+def test_weights_that_a_user_brings_make_the_atlas_and_the_passport_out_of_date(study, tmp_path):
+    own = {name: tmp_path / f"{name}.weights.h5" for name in ("encoder", "medical")}
+    brought = study.model_copy(update={name: getattr(study, name).model_copy(update={"weights": path})
+                                       for name, path in own.items()})
     found = {stage.name: set(stage.inputs.values()) for wave in supplement(brought) for stage in wave}
-    assert own in found["S4_atlas"] and own in found["S5_passport"] and own in found["02_calibrate_psi"]
+    assert all(set(own.values()) <= found[name] for name in ("S4_atlas", "S5_passport", "02_calibrate_psi"))
 
 
 def test_what_one_reads_has_ranges_over_seeds(study, tmp_path):
