@@ -164,12 +164,36 @@ def test_claims_follow_from_the_numbers():
     assert of("at block3_conv2 Medical")[["estimate", "verdict"]].tolist() == [pytest.approx(1), "falls"]
     assert of("at block5_conv3 Medical")[["estimate", "verdict"]].tolist() == [pytest.approx(1), "stands"]
     assert of("shallower of two")[["estimate", "verdict"]].tolist() == [pytest.approx(-1), "falls"]
-    assert of("same Ψ at every layer of ImageNet")["estimate"] == pytest.approx(10 / 11 - 0.1 / 1.1)
+    assert of("same Ψ at every layer of ImageNet")["estimate"] == pytest.approx(100)  # odds of 0.1, 1 and 10
     assert of("Γ at the output is the same at every layer of ImageNet")["estimate"] == pytest.approx(3)
     assert of("255²")[["estimate", "verdict"]].tolist() == [pytest.approx(65025), "stands"]
     assert of("means subtracted")["verdict"] == "stands" and of("one channel")["verdict"] == "stands"
     assert of("before the ReLU")[["estimate", "verdict"]].tolist() == [pytest.approx(1 / 8), "falls"]
     assert "**falls**" in sentence(claims.iloc[5].to_dict())
+
+
+def test_the_layer_with_the_lowest_end_decides_not_the_one_of_the_extreme_mean():
+    """One mean is the furthest from 1, but sure; another layer's interval reaches beyond the limit."""
+    found = made_up()
+    for each in found.values():
+        other = each.conventions
+        here = other["convention"] == "means subtracted"
+        other.loc[here & (other["layer"] == LAYERS[0]), "perceptual"] = 1 / 1.5
+        wide = here & (other["layer"] == LAYERS[1])
+        other.loc[wide, "perceptual"] = other.loc[wide, "patient"].map({"A": 0.2, "B": 0.5, "C": 2.0, "D": 6.0})
+    claims = atlas_claims(atlas_table(found, ATLAS), by_patient(found), convention_factors(found, ["patient"]))
+    row = claims[claims["claim"].str.contains("means subtracted")].iloc[0]
+    assert row["verdict"] == "undecided" and row["note"] == LAYERS[1] and row["low"] < 0.5
+
+
+def test_a_lambda_far_above_every_other_has_not_one_psi():
+    """Shares of 0.999 and 0.99999 are equal to 0.05, but one charges a hundred times as much."""
+    found = made_up()
+    for each in found.values():
+        each.pairs["perceptual"] *= 1e4
+    claims = atlas_claims(atlas_table(found, ATLAS), by_patient(found), convention_factors(found, ["patient"]))
+    rows = claims[claims["claim"].str.contains("has the same Ψ")]
+    assert (rows["verdict"] == "falls").all() and len(rows) == 4
 
 
 def test_one_seed_decides_nothing_and_intervals_are_over_patients_and_seeds():
@@ -196,9 +220,10 @@ def test_figures_and_tables_say_what_each_context_is(study, tmp_path):
     assert shown["Context"].tolist()[::3] == ["ImageNet*", "Medical*", "random"] and shown.shape == (9, 8)
     assert "[" in shown.iloc[0]["λ*, pilot"]
     factors = convention_factors(found)
-    conventions_ = conventions_shown(labels, factors, convention_factors(found, ["patient"]))
+    conventions_ = conventions_shown(labels, factors, convention_factors(found, ["patient"]), 56)
+    assert "sum over elements (56 × 56 pixels)" in set(conventions_["Convention"])
     assert conventions_.iloc[0]["By algebra"] == "0.02" and conventions_["block1_conv2"].iloc[0] == "0.02"
-    for path in (figure_atlas(labels, table), figure_conventions(labels, factors)):
+    for path in (figure_atlas(labels, table), figure_conventions(labels, factors, 56)):
         assert path.is_file() and path.with_suffix(".pdf").is_file()
 
 

@@ -17,8 +17,8 @@ from lib.simulation.anatomy import LABEL
 from lib.simulation.phantom import draw
 from lib.simulation.series import scan
 from lib.simulation.truth import Abdomen, Acquisition, noise_free, noise_free_slice, realisations
-from lib.stages.image_quality import Lesions, Measured, measure_scene, measure_slice
-from lib.stages.scenes import CORE, CROP, LESION_MM, Scene, host, pairs_of_each
+from lib.stages.image_quality import Lesions, Measured, measure_scene, measure_slice, residual_sd
+from lib.stages.scenes import BETWEEN, CORE, CROP, LESION_MM, Scene, host, pairs_of_each
 
 PIXEL = 0.7  # mm
 
@@ -207,16 +207,32 @@ def test_a_lesion_is_in_the_largest_circle_of_the_first_organ_with_room():
 
 def scene(count: int = 12) -> Scene:
     """White noise of 20 HU on a texture of period 16 pixels; the lesion as a Gaussian kernel shows it."""
-    disc = edges.disc(CROP, PIXEL, (48, 46), LESION_MM).astype(np.float32)
+    centre = np.array([48, 46]) + BETWEEN
+    disc = edges.disc(CROP, PIXEL, (centre[0], centre[1]), LESION_MM).astype(np.float32)
     truth = (50 + 10 * np.sin(np.arange(CROP) / 16 * 2 * np.pi))[None, :].repeat(CROP, 0).astype(np.float32)
     noise = generator().normal(0, 20, (count, CROP, CROP)).astype(np.float32)
     return Scene(np.zeros(0), np.zeros(0), truth + noise / 2, truth + noise, truth, ndimage.gaussian_filter(disc, 0.8), disc,
-                 np.ones((CROP, CROP), bool), np.array([48, 46]))
+                 np.ones((CROP, CROP), bool), centre)
+
+
+@pytest.mark.parametrize("sigma", [0.8, 1.2])
+@pytest.mark.parametrize("pixel_mm", [0.66, 0.7, 0.8])
+def test_the_transfer_of_a_lesions_edge_is_the_gaussians_up_to_nyquist(pixel_mm, sigma):
+    """exp(-2 (pi sigma f)^2), in the geometry of the scenes."""
+    centre = tuple(np.array([48, 46]) + BETWEEN)
+    disc, distance = (make(CROP, pixel_mm, centre, LESION_MM) for make in (edges.disc, edges.from_disc))
+    seen = ndimage.gaussian_filter(disc, sigma, truncate=8)
+    found = edges.transfer(*(edges.profile(each, distance, pixel_mm, LESION_MM / 2) for each in (seen, disc)))
+    within = edges.FREQUENCIES <= 0.5 / pixel_mm
+    expected = np.exp(-2 * (np.pi * sigma * pixel_mm * edges.FREQUENCIES) ** 2)
+    assert np.abs(found - expected)[within].max() < 0.035
+    assert edges.frequency_at(0.5, found) == pytest.approx(edges.frequency_at(0.5, expected), rel=0.02)
 
 
 def test_a_scene_shows_what_is_done_to_lesion_texture_and_noise():
     known = scene()
-    power, transfer, contrast, texture, absent, present = measure_scene(known.low, known, PIXEL, lambda crops: crops)
+    power, transfer, contrast, texture, gaussian, absent, present = measure_scene(
+        known.low, known, PIXEL, lambda crops: crops)
     assert power.shape == (CORE, CORE) and noise_power.summary(power, PIXEL).sd == pytest.approx(20, rel=0.03)
     assert contrast == pytest.approx(1, abs=1e-3) and texture == pytest.approx(1, abs=0.1)
     assert edges.frequency_at(0.5, transfer) == pytest.approx(np.sqrt(np.log(2) / 2) / (np.pi * 0.8 * PIXEL), rel=0.04)
@@ -226,6 +242,9 @@ def test_a_scene_shows_what_is_done_to_lesion_texture_and_noise():
     assert float(half[2]) == pytest.approx(0.5, abs=1e-3) and float(half[3]) == pytest.approx(texture / 2, rel=1e-3)
     blurred = measure_scene(known.low, known, PIXEL, lambda crops: ndimage.gaussian_filter(crops, (0, 2, 2)))
     assert blurred[3] / texture == pytest.approx(np.exp(-2 * (np.pi * 2 / 16) ** 2), rel=0.05)  # of the period's frequency
+    places = [np.interp(np.sqrt(blurred[0].sum() / power.sum()), *each[::-1].T) for each in (gaussian, blurred[4])]
+    assert places == pytest.approx([blurred[3] / texture] * 2, rel=0.05)  # a Gaussian is as good as a Gaussian
+    assert gaussian[0] == pytest.approx([1, 1]) and (np.diff(gaussian[:, 0]) < 0).all() and gaussian[-1].max() < 0.2
     assert blurred[2] < 0.98 and edges.frequency_at(0.5, blurred[1]) < 0.6 * edges.frequency_at(0.5, transfer)
 
 
@@ -237,12 +256,18 @@ def test_a_slice_has_its_numbers_with_and_without_a_truth(simulated):
     truth = (ndimage.gaussian_filter(free, 1), free) if simulated else (None, None)
     ndct = ndimage.gaussian_filter(free, 1) + generator(4).normal(0, 4, free.shape)
     found, edge = measure_slice(ndimage.gaussian_filter(free, 1) + noise, ndct, PIXEL, *truth)
-    share = 1.0 if simulated else np.sqrt(1 - 6 / 24**2)  # a quadratic surface takes six numbers of a square
+    share = np.sqrt(1 - (1 if simulated else 6) / 24**2)  # a mean takes one number of a square, a quadratic surface six
     assert found["residual_sd_hu"] == pytest.approx(15 * share, rel=0.02)
     assert found["residual_mean_per_mm"] == pytest.approx(6.5 / (24 * PIXEL), rel=0.1)
     assert found["edge_f50_per_mm"] == pytest.approx(np.sqrt(np.log(2) / 2) / (np.pi * PIXEL), rel=0.1)
     assert edge[0] == pytest.approx(1) and 0 < found["vif"] < 1 and 0 < found["ssim_liver_window"] < 1
     assert np.isfinite(found["vif_free"]) == simulated
+    assert found["residual_bias_hu"] == pytest.approx(0, abs=0.5) if simulated else np.isnan(found["residual_bias_hu"])
+    biased, _ = measure_slice(ndimage.gaussian_filter(free, 1) + noise - 47, ndct, PIXEL, *truth)  # is no noise
+    assert biased["residual_sd_hu"] == pytest.approx(found["residual_sd_hu"], rel=1e-6)
+    assert residual_sd(noise - 47, ndct) == pytest.approx(15 * np.sqrt(1 - 1 / 24**2), rel=0.02)
+    if simulated:
+        assert biased["residual_bias_hu"] == pytest.approx(found["residual_bias_hu"] - 47)
     unknown, _ = measure_slice(free, free, np.nan)
     assert np.isnan([unknown["residual_mean_per_mm"], unknown["edge_f50_per_mm"]]).all()
 
@@ -255,6 +280,7 @@ def measured(seeds=(5, 6), simulated=True) -> tuple[dict, pd.DataFrame]:
     radius = noise_power.radii(CORE, PIXEL)
     random = generator(1)
     base = random.normal(0, 1, (3, 16, 10))
+    filters = np.stack([np.stack([np.linspace(1, 0, 5), np.linspace(1, 0, 5) ** 2], axis=1)] * 3)
     for name, seed in runs:
         share, noise, centre, blur = {"ndct": (1, 0.5, 0.3, 0.5), "ldct": (1, 1, 0.3, 0.5), "mse": (0.8, 0.25, 0.15, 1.0),
                                       "E1": (0.9, 0.5, 0.25, 0.7)}[name]
@@ -267,7 +293,7 @@ def measured(seeds=(5, 6), simulated=True) -> tuple[dict, pd.DataFrame]:
         small = 1 + 0.001 * np.arange(3) + 0.0005 * (seed or 0)  # patients and seeds differ a little
         lesions = Lesions(np.array(patients), np.stack([power] * 3),
                           np.stack([np.exp(-2 * (np.pi * blur * frequencies) ** 2)] * 3), share * small, share * small,
-                          base, base + 1.0 + 0.1 * random.normal(size=base.shape)) if simulated else None
+                          filters, base, base + 1.0 + 0.1 * random.normal(size=base.shape)) if simulated else None
         found[name, seed] = Measured(slices, np.ones((6, len(frequencies))), lesions)
         if name != "ndct":
             scores += [{"experiment": name, "seed": seed, "patient": row.patient, "kernel": row.kernel, "thickness_mm": 1.0,
@@ -301,7 +327,8 @@ def test_claims_follow_from_the_table(seeds, verdicts):
     assert sharper["verdict"] == verdicts and sharper["leaning"] == "stands"
     lost = claims.loc["mse: a low-contrast lesion loses contrast"]
     assert lost["estimate"] == pytest.approx(0.2, abs=0.01) and lost["verdict"] == verdicts
-    assert claims.loc["E1: takes less of the texture than of the noise", "estimate"] == pytest.approx(0.4, abs=0.02)
+    assert claims.filter(like="E1: keeps more of the texture than a Gaussian", axis=0)["estimate"].iloc[0] == pytest.approx(
+        0.9 - 0.25, abs=0.02)
 
 
 def test_without_a_truth_the_claims_say_what_is_missing():

@@ -87,6 +87,17 @@ def test_verdicts_of_the_rate(rates_, noise, seeds, patients, verdict):
     assert claims["low"].isna().all() == (len(seeds) < 2 or len(patients) < 3)
 
 
+def test_a_loss_that_is_nearer_but_less_sure_decides():
+    """E2's rate is further from 1 than E1's on average and within the factor; E1's interval reaches beyond it."""
+    found = made_up({"E1": 1.0, "E2": 1.5})
+    for each in found.values():
+        own = each.pairs["experiment"] == "E1"
+        spread = each.pairs.loc[own, "patient"].map({"A": 0.2, "B": 0.6, "C": 1.6, "D": 5})
+        each.pairs.loc[own, "perceptual_gradient"] *= spread
+    claim = exchange_claims(found, exchange_table(found, {})).iloc[1]
+    assert claim["verdict"] == "undecided" and claim["note"] == "E1"
+
+
 def test_intervals_are_over_patients_and_seeds_of_the_logarithm():
     found = made_up({"E1": 3.0}, noise=0.2)
     logs = rates_by_patient(found, "pilot", "E1")
@@ -101,6 +112,14 @@ def test_a_study_without_a_perceptual_term_has_no_exchange_rate(study):
     assert [[stage.name for stage in wave] for wave in supplement(plain)] == [
         [stage.name for stage in wave] for wave in stages(plain)]  # fmt: skip
     assert "S1_exchange" in [stage.name for stage in supplement(study)[-2]]
+
+
+def test_weights_that_a_user_brings_make_the_atlas_and_the_passport_out_of_date(study, tmp_path):
+    own = {name: tmp_path / f"{name}.weights.h5" for name in ("encoder", "medical")}
+    brought = study.model_copy(update={name: getattr(study, name).model_copy(update={"weights": path})
+                                       for name, path in own.items()})
+    found = {stage.name: set(stage.inputs.values()) for wave in supplement(brought) for stage in wave}
+    assert all(set(own.values()) <= found[name] for name in ("S4_atlas", "S5_passport", "02_calibrate_psi"))
 
 
 def test_what_one_reads_has_ranges_over_seeds(study, tmp_path):

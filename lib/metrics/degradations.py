@@ -18,6 +18,7 @@ LESION_MM, LESION_HU = 10.0, 20.0
 BLUR_PIXELS: Final = 1.0  # SD
 CT_NOISE, WHITE_NOISE, BLUR, CHECKERBOARD, SHIFT = "CT noise", "white noise", "blur", "checkerboard", "shift"
 ORGAN_SHIFT, LESION = "organ shift", "lesion lost"
+AS_IT_IS: Final = f"{CT_NOISE}, as it is"
 
 
 def mean_square(difference: np.ndarray) -> float:
@@ -113,13 +114,16 @@ class Degradation(NamedTuple):
     amplitude: float  # of a shift or a lesion, the peak of a grating, the SD of noise: HU; the SD of a blur: pixels
     unit: str
     difference: np.ndarray  # (rows, columns), HU, what is added to the image
+    reference: str = CT_NOISE  # the name of the noise of a low dose that has the same mean square
 
 
 def battery(
     image: np.ndarray, ct_noise: np.ndarray, organ: np.ndarray | None, pixel_mm: float, mse: float, rng: np.random.Generator
 ) -> list[Degradation]:
-    """Everything that a passport has: first each kind at one mean square, then some at the size that they have in practice.
-    No blur may have that mean square in an image of one tissue: then it is left out.
+    """Everything that a passport has: first each kind at one mean square, then some at the size that they have in practice,
+    each followed by noise of a low dose of the same mean square, its ``reference``. What is local has a practical size only:
+    a lesion of 10 mm with the error of a whole noisy image would be one of hundreds of HU. No blur may have that mean square
+    in an image of one tissue: then it is left out.
 
     Parameters
     ----------
@@ -146,11 +150,18 @@ def battery(
         local[ORGAN_SHIFT] = shift(image.shape, organ), SHIFTS_HU
         if room(organ) >= LESION_MM / pixel_mm:
             local[LESION] = disc(organ, LESION_MM / pixel_mm), (LESION_HU,)
-    found += [_of(name, pattern, mse) for name, (pattern, _) in local.items()]
-    found.append(Degradation(f"{CT_NOISE}, as it is", float(np.std(ct_noise)), "HU", ct_noise.astype(np.float64)))
-    found.append(Degradation(f"{BLUR}, {BLUR_PIXELS:g} pixel", BLUR_PIXELS, "pixels", blurring(image, BLUR_PIXELS)))
+    found.append(Degradation(AS_IT_IS, float(np.std(ct_noise)), "HU", ct_noise.astype(np.float64), AS_IT_IS))
+    practical = [Degradation(f"{BLUR}, {BLUR_PIXELS:g} pixel", BLUR_PIXELS, "pixels", blurring(image, BLUR_PIXELS))]
     for name, (pattern, sizes) in {SHIFT: (shift(image.shape), SHIFTS_HU), **local}.items():
-        found += [Degradation(f"{name}, {size:g} HU", size, "HU", size * pattern) for size in sizes]
+        practical += [Degradation(f"{name}, {size:g} HU", size, "HU", size * pattern) for size in sizes]
+    for each in practical:
+        square = mean_square(each.difference)
+        if square > 0:  # else, of a blur of a constant, nothing has a price
+            name = f"{CT_NOISE} for {each.name}"
+            found += [
+                each._replace(reference=name),
+                Degradation(name, float(np.sqrt(square)), "HU", scaled(ct_noise, square), name),
+            ]
     return found
 
 

@@ -33,6 +33,11 @@ def regions(image: np.ndarray, mask: np.ndarray, side: int) -> np.ndarray:
     return tiles[whole.all(axis=(2, 3))].astype(np.float64)
 
 
+def without_mean(squares: np.ndarray) -> np.ndarray:
+    """Each square, (regions, side, side), less its own mean: a bias is no noise (ICRU Report 87; AAPM TG-233)."""
+    return squares - squares.mean(axis=(1, 2), keepdims=True)
+
+
 def without_trend(squares: np.ndarray) -> np.ndarray:
     """Each square, (regions, side, side), less the quadratic surface that fits it best: what anatomy does in a region that
     is taken as homogeneous. The surface takes the lowest frequencies of the noise, too."""
@@ -65,6 +70,13 @@ def spectrum(noise: np.ndarray, pixel_mm: float) -> np.ndarray:
     if not len(noise):
         return np.full((side, side), np.nan)
     return (np.abs(fft.fft2(noise)) ** 2).mean(axis=0) * (pixel_mm / side) ** 2
+
+
+def left_by_gaussian(power: np.ndarray, sd_mm: float, pixel_mm: float) -> float:
+    """Share of the SD of noise of this spectrum, (side, side), that a Gaussian filter leaves: it passes a frequency f with
+    exp(-2 (pi sd f)^2)."""
+    passed = np.exp(-2 * (np.pi * sd_mm * radii(len(power), pixel_mm)) ** 2)
+    return float(np.sqrt((power * passed**2).sum() / power.sum()))
 
 
 def radii(side: int, pixel_mm: float) -> np.ndarray:

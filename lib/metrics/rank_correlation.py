@@ -5,13 +5,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy import stats
 
-LEAST: Final = 5  # pairs for an interval and a p: the 24 orders of four cannot give p < 0.05
+LEAST: Final = 8  # pairs for an interval and a p: a bootstrap of fewer resamples one or two of them again and again
 RESAMPLES: Final = 9_999
 
 
 class RankCorrelation(NamedTuple):
     """Spearman's rank correlation, the 95 % interval of a bootstrap over the pairs (percentiles), and the two-sided p of
-    permuting one side against the other; NaN from fewer than five pairs, or where one side is constant."""
+    permuting one side against the other; NaN from fewer than eight pairs, or where one side is constant. Both take the pairs
+    as independent: of pairs that are alike, as neighbouring layers are, the interval is too narrow, and p too small."""
 
     estimate: float
     low: float = np.nan
@@ -21,7 +22,8 @@ class RankCorrelation(NamedTuple):
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> RankCorrelation:
-    """Of pairs, (n,) each; those with a NaN do not count. The permutations are all of them for up to seven pairs."""
+    """Of pairs, (n,) each; those with a NaN do not count. The permutations are all of them where they are no more
+    than 9,999, else so many random ones."""
     first, second = np.asarray(first, float), np.asarray(second, float)
     there = np.isfinite(first) & np.isfinite(second)
     first, second = first[there], second[there]

@@ -10,6 +10,7 @@ from skimage.measure import find_contours
 from lib.data.hu import BODY_HU
 
 FINER: Final = 4  # bins of an edge's profile a pixel
+FLAT: Final = 0.5  # share of the reach in which the window (Tukey's) is 1: a Hann window cuts a soft edge sharper
 FREQUENCIES: Final = np.arange(0.0, 1.0001, 0.02)  # 1/mm, at which transfer is given
 
 
@@ -93,7 +94,7 @@ def profile(image: np.ndarray, distance: np.ndarray, pixel_mm: float, reach_mm: 
 
 def transfer(edge: Profile, of: Profile | None = None) -> np.ndarray:
     """Task transfer function at ``FREQUENCIES``, 1 at zero: the modulus of the Fourier transform of the derivative of an
-    edge's profile, in a Hann window (which takes the noise far from the edge).
+    edge's profile, in a window that is flat near the edge and takes the noise far from it.
 
     ``of``: the profile of the object itself, sampled alike. The quotient of the two transforms frees the result of what
     object, pixels and bins do, so that no edge need be straight, sharp or clean. Method: Richard et al., Med Phys 39 (2012)
@@ -108,7 +109,8 @@ def _spread(edge: Profile) -> np.ndarray:
     """Fourier transform of the line spread function at ``FREQUENCIES``, complex."""
     line = np.diff(edge.value)
     at = (edge.distance[1:] + edge.distance[:-1]) / 2
-    window = np.cos(np.pi * at / (2 * np.abs(edge.distance).max())) ** 2
+    beyond = np.maximum(np.abs(at) / np.abs(edge.distance).max() - FLAT, 0) / (1 - FLAT)
+    window = np.cos(np.pi / 2 * beyond) ** 2
     return np.exp(-2j * np.pi * np.outer(FREQUENCIES, at)) @ (line * window)
 
 

@@ -155,18 +155,20 @@ def _with_interval(values: pd.Series, logs: np.ndarray) -> str:
 
 
 @mpl.rc_context(STYLE)
-def figure_conventions(labels: Labels, factors: pd.DataFrame) -> Path:
+def figure_conventions(labels: Labels, factors: pd.DataFrame, patch_size: int) -> Path:
     """By how much each other convention multiplies lambda*, with the untrained network and with the pilot; geometric means
-    over seeds. ``factors``: of :func:`lib.stages.atlas.convention_factors`."""
+    over seeds. ``factors``: of :func:`lib.stages.atlas.convention_factors`; ``patch_size``: pixels, a side of the patches,
+    on which a sum hangs."""
     logs = np.log10(factors["factor"]).groupby([factors[name] for name in ("state", "convention", "layer")]).mean()
     figure = new_figure(labels, 0.8 + 0.28 * len(CONVENTIONS))
     panels, layers = figure.subplots(1, 2, sharey=True), sorted(set(factors["layer"]))
+    names = _named(patch_size)
     (name,) = context_names(labels, factors["context"].unique()).values()
     for panel, letter, (state, text) in zip(panels, "ab", STATES.items(), strict=True):
         grid = 10 ** logs.loc[state].unstack("layer").loc[list(CONVENTIONS), layers]
-        drawn = _heat(panel, np.log10(grid), CONVENTIONS, SymLogNorm(0.3, vmin=-5, vmax=5), "PuOr",
+        drawn = _heat(panel, np.log10(grid), names, SymLogNorm(0.3, vmin=-5, vmax=5), "PuOr",
                       lambda value: number(float(f"{10**value:.2g}")))
-        panel.set_yticks(range(len(grid)), CONVENTIONS.values())
+        panel.set_yticks(range(len(grid)), names.values())
         panel.set_title(f"({letter}) {name}, {text}")
     bar = figure.colorbar(drawn, ax=panels, label="factor on λ*", aspect=14)
     bar.ax.yaxis.set_major_locator(FixedLocator([-5, -1, 0, 1, 5]))
@@ -175,9 +177,14 @@ def figure_conventions(labels: Labels, factors: pd.DataFrame) -> Path:
     return save_figure(labels, figure, "conventions")
 
 
-def conventions_shown(labels: Labels, factors: pd.DataFrame, patients: pd.DataFrame) -> pd.DataFrame:
+def _named(patch_size: int) -> dict[str, str]:
+    """The conventions, with the size of the patches whose elements are summed."""
+    return CONVENTIONS | {SUM: f"{CONVENTIONS[SUM]} ({patch_size} × {patch_size} pixels)"}
+
+
+def conventions_shown(labels: Labels, factors: pd.DataFrame, patients: pd.DataFrame, patch_size: int) -> pd.DataFrame:
     """Save ``conventions.csv`` and return what one reads of it: a row per convention and state, a column per layer;
-    ``patients``: the factors by patient."""
+    ``patients``: the factors by patient; ``patch_size``: as of :func:`figure_conventions`."""
     (name,) = context_names(labels, factors["context"].unique()).values()
     rows, title = [], (
         "By how much λ* is multiplied by another convention than the paper's (grey as three equal channels, [0, 255], no "
@@ -185,7 +192,7 @@ def conventions_shown(labels: Labels, factors: pd.DataFrame, patients: pd.DataFr
         "logarithms, 95 % intervals over patients and seeds. Grey as three channels is the first kernel summed over them: "
         "equal by construction")
     for (convention, state), some in factors.groupby(["convention", "state"], sort=False):
-        row = {"Convention": CONVENTIONS[convention], "Network": state}
+        row = {"Convention": _named(patch_size)[convention], "Network": state}
         for layer, here in some.groupby("layer", sort=False):
             row[str(layer)] = _with_interval(here["factor"], factor_logs(patients, convention, str(layer), state))
         known = some.drop_duplicates("layer")["algebra"].dropna()

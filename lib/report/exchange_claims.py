@@ -4,15 +4,16 @@ At the output the interval is over the training patients and the seeds, at the w
 over the seeds. Of logarithms: a rate is a ratio.
 """
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from lib.metrics.patients import LEAST_PATIENTS, of_independent, over_patients_and_seeds
 from lib.report.psi_claims import STATES
-from lib.report.verdicts import LEAST_SEEDS, Bounds, frame, row
+from lib.report.verdicts import LEAST_SEEDS, Bounds, decisive, frame, row, weakest
 from lib.report.words import counted, listed
 from lib.stages.exchange import Measured, rates_by_patient
 
@@ -54,33 +55,60 @@ def bounds_of_logs(logs: np.ndarray) -> tuple[Bounds, dict]:
     return (mean.estimate, *interval), {"patients": pd.NA if patients == 1 else patients, "seeds": seeds, "note": note}
 
 
+class Weakest(NamedTuple):
+    """What decides a claim of many parts."""
+
+    bounds: Bounds  # of the deciding part
+    above: Bounds  # of the claim: the least estimate, the least ends
+    rests: dict  # on how many patients and seeds, and a note that names the part
+
+
+def weakest_of(parts: Mapping[str, np.ndarray], above: Callable[[Bounds], Bounds] = lambda bounds: bounds) -> Weakest:
+    """A claim that something is above zero in every part, as :mod:`lib.report.verdicts` has it.
+
+    Parameters
+    ----------
+    parts : mapping, by what a note says of it: logarithms, (patients, seeds)
+    above : function, from a part's bounds to those of what is above zero (default: they themselves)
+    """
+    found = {name: bounds_of_logs(logs) for name, logs in parts.items()}
+    judged = {name: above(bounds) for name, (bounds, _) in found.items()}
+    name = decisive(judged)
+    bounds, rests = found[name]
+    return Weakest(bounds, weakest(judged.values()), rests | {"note": "; ".join(filter(None, [name, rests["note"]]))})
+
+
+def pairs_of(logs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every two of some, the higher less the lower; one itself, less itself, where there is no other."""
+    order = sorted(logs, key=lambda name: -logs[name].mean())
+    pairs = list(combinations(order, 2)) or [(order[0], order[0])]
+    return {f"{high} against {low}": logs[high] - logs[low] for high, low in pairs}
+
+
+def within(limit: float) -> Callable[[Bounds], Bounds]:
+    """How far a value is from a limit to both sides of zero: above zero where it is within."""
+    def inside(bounds: Bounds) -> Bounds:
+        estimate, low, high = bounds
+        least = 0.0 if low <= 0 <= high else min(abs(low), abs(high))
+        return limit - abs(estimate), limit - max(abs(low), abs(high)), limit - least
+
+    return inside
+
+
 def _same(state: str, logs: Mapping[str, np.ndarray]) -> dict:
-    """Whether losses of one Psi have one Gamma: the highest rate against the lowest."""
-    highest, lowest = (pick(logs, key=lambda name: logs[name].mean()) for pick in (max, min))
-    bounds, rests = bounds_of_logs(logs[highest] - logs[lowest])
-    rests["note"] = "; ".join(filter(None, [f"{highest} against {lowest}", rests["note"]]))
+    """Whether losses of one Psi have one Gamma, every two of them."""
+    found = weakest_of(pairs_of(logs), within(np.log(FACTOR)))
     claim = f"With {STATES[state]}, losses of one Ψ have one Γ at the output (odds within a factor of {FACTOR:g})"
-    return row(claim, "S1", UNIT, _factors(bounds), above=_below(bounds), **rests)
+    return row(claim, "S1", UNIT, _factors(found.bounds), above=found.above, **found.rests)
 
 
 def _one(state: str, where: str, logs: Mapping[str, np.ndarray]) -> dict:
-    """Whether Gamma is Psi for every loss: the rate that is furthest from 1."""
-    name = max(logs, key=lambda name: abs(logs[name].mean()))
-    bounds, rests = bounds_of_logs(logs[name])
-    rests["note"] = "; ".join(filter(None, [name, rests["note"]]))
-    sign = np.sign(bounds[0]) or 1.0
-    ends = sorted(sign * np.array(bounds[1:]))
+    """Whether Gamma is Psi for every loss."""
+    found = weakest_of(logs, within(np.log(FACTOR)))
     claim = f"With {STATES[state]}, Ψ is the share of the gradient at {where}, too (odds within a factor of {FACTOR:g})"
-    above = _below((sign * bounds[0], ends[0], ends[1]))
-    return row(claim, "S1", UNIT, _factors(bounds), above=above, **rests)
+    return row(claim, "S1", UNIT, _factors(found.bounds), above=found.above, **found.rests)
 
 
 def _factors(bounds: Bounds) -> Bounds:
     estimate, low, high = np.exp(bounds)
     return float(estimate), float(low), float(high)
-
-
-def _below(bounds: Bounds) -> Bounds:
-    """How far a logarithm of 0 or more is below that of `FACTOR`."""
-    estimate, low, high = np.log(FACTOR) - np.array(bounds)
-    return float(estimate), float(high), float(low)

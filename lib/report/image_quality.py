@@ -20,9 +20,11 @@ SERIES_KEYS: Final = ["patient", "kernel", "thickness_mm", "scan"]
 SCORES: Final = ("ssim", "psnr", "nrmse", "bias_", "noise_", "ndct_noise_")
 SHOWN: Final = {
     "Noise SD (HU)": "ensemble_sd_hu", "Peak (1/mm)": "ensemble_peak_per_mm", "Mean (1/mm)": "ensemble_mean_per_mm",
-    "Residual SD (HU)": "residual_sd_hu", "Residual mean (1/mm)": "residual_mean_per_mm",
+    "Residual SD (HU)": "residual_sd_hu", "Residual bias (HU)": "residual_bias_hu",
+    "Residual mean (1/mm)": "residual_mean_per_mm",
     "f50 lesion (1/mm)": "lesion_f50_per_mm", "f50 surface (1/mm)": "edge_f50_per_mm", "Contrast left": "lesion_contrast",
-    "Texture left": "texture", "VIF": "vif", "VIF, noise-free": "vif_free", "SSIM window": "ssim_window",
+    "Texture left": "texture", "Texture, Gaussian": "texture_gaussian", "VIF": "vif", "VIF, noise-free": "vif_free",
+    "SSIM [−160, 240] HU": "ssim_window", "SSIM [25, 175] HU": "ssim_liver_window",
     "Liver bias (HU)": "bias_liver_hu", "Soft-tissue bias (HU)": "bias_soft_tissue_hu"}
 
 
@@ -42,7 +44,8 @@ def image_quality_table(found: Found, scores: pd.DataFrame, pixel_mm: Mapping[st
         The columns of :func:`lib.stages.image_quality.measure_slice`, of the middle slice. In the rows of the scenes' series
         also: ensemble_sd_hu, ensemble_peak_per_mm, ensemble_mean_per_mm, of noise alone, by its realisations;
         lesion_f50_per_mm, lesion_contrast (share that is left); texture (of the organ, share that is left); noise_left
-        (share of LDCT's SD); texture_over_noise (texture less noise_left); auc (of the observer, pairs of this patient);
+        (share of LDCT's SD); texture_gaussian (share of the texture that is left by a Gaussian filter
+        which leaves as much noise); texture_over_gaussian (texture less that); auc (of the observer, pairs of this patient);
         off_mean_per_mm (distance of ensemble_mean_per_mm from the NDCT's); f50_gap_per_mm (edge_f50_per_mm less
         lesion_f50_per_mm). They are NaN in the rows of other series, and not
         there where the scans are not simulated.
@@ -85,7 +88,8 @@ def _of_lesions(lesions: Lesions, pixel_mm: Mapping[str, float]) -> pd.DataFrame
             "patient": patient, "kernel": SERIES[0], "thickness_mm": SERIES[1], "ensemble_sd_hu": noise.sd,
             "ensemble_peak_per_mm": noise.peak, "ensemble_mean_per_mm": noise.mean,
             "lesion_f50_per_mm": frequency_at(0.5, lesions.transfer[place]), "lesion_contrast": lesions.contrast[place],
-            "texture": lesions.texture[place], "auc": observer.auc(absent[place], present[place])})
+            "texture": lesions.texture[place],
+            "texture_by_gaussian": lesions.gaussian[place], "auc": observer.auc(absent[place], present[place])})
     return pd.DataFrame(rows)
 
 
@@ -96,7 +100,9 @@ def _relative(table: pd.DataFrame) -> pd.DataFrame:
     low, full = (of[name][column].reindex(place).to_numpy() for name, column in (
         (LDCT, "ensemble_sd_hu"), (NDCT, "ensemble_mean_per_mm")))
     left = table["ensemble_sd_hu"] / low
-    return table.assign(noise_left=left, texture_over_noise=table["texture"] - left,
+    gaussian = [np.interp(share, *curve[::-1].T) if np.isfinite(share) else np.nan
+                for share, curve in zip(left, table.pop("texture_by_gaussian"), strict=True)]
+    return table.assign(noise_left=left, texture_gaussian=gaussian, texture_over_gaussian=table["texture"] - gaussian,
                         off_mean_per_mm=(table["ensemble_mean_per_mm"] - full).abs(),
                         f50_gap_per_mm=table["edge_f50_per_mm"] - table["lesion_f50_per_mm"])
 

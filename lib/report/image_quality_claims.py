@@ -28,7 +28,8 @@ class Question(NamedTuple):
 
 
 QUESTIONS: Final = (
-    Question("takes less of the texture than of the noise", "texture_over_noise", "share", LDCT, 0.02),
+    Question("keeps more of the texture than a Gaussian filter that leaves as much noise", "texture_over_gaussian", "share",
+             LDCT, 0.02),
     Question("noise has a mean frequency nearer to the NDCT's than after MSE alone", "off_mean_per_mm", "1/mm", MSE, 0.005,
              less=True),
     Question("more of the texture is left than after MSE alone", "texture", "share", MSE, 0.02),

@@ -17,7 +17,8 @@ from lib.metrics.task_transfer import FREQUENCIES
 from lib.report.figures import LEVELS, SLICES_DPI, STYLE, new_figure, picture, save_figure, symmetric_limits
 from lib.report.image_quality import Found, name_of
 from lib.report.labels import Labels
-from lib.stages.image_quality import LESION_HU, NDCT
+from lib.report.words import number
+from lib.stages.image_quality import LESION_HU, NDCT, residual_sd
 from lib.stages.scenes import LESION_MM, SERIES
 
 ACROSS: Final = 4
@@ -47,7 +48,7 @@ def figure_noise(labels: Labels, found: Found, residuals: Mapping[str, np.ndarra
     found : mapping, of :func:`lib.stages.image_quality.measured`
     residuals : mapping, by experiment ('ndct' and 'ldct' among them): image less noise-free slice (without one: less NDCT),
         (rows, columns), HU
-    reference_hu : array, (rows, columns), by which the window is chosen
+    reference_hu : array, (rows, columns), the NDCT, by which the window is chosen, and the soft tissue whose SD is said
     where, pixel_mm : what slice it is; of the spectra
     """
     names = [name for name in dict.fromkeys(each for each, _ in found) if name in residuals]
@@ -64,7 +65,8 @@ def figure_noise(labels: Labels, found: Found, residuals: Mapping[str, np.ndarra
         panel.set_axis_off()
     for panel, name in zip(panels.flat, names, strict=False):
         shown = residuals[name][top : top + side, left : left + side]
-        drawn = picture(panel, shown, limits, f"{name_of(labels, name)}: SD {shown.std():.0f} HU", signed, "nearest")
+        sd = number(float(f"{residual_sd(residuals[name], reference_hu):.2g}"))
+        drawn = picture(panel, shown, limits, f"{name_of(labels, name)}: SD {sd} HU", signed, "nearest")
         if name in spectra:
             _corner(panel, spectra[name])
     above.colorbar(drawn, ax=panels, shrink=0.7, aspect=30, label="residual (HU)", extend="both")
@@ -123,6 +125,10 @@ def figure_transfer(labels: Labels, found: Found, table: pd.DataFrame, detected:
     if lesions:
         panels[0, 1].set_title(f"edge of a lesion of {LESION_HU:g} HU, {LESION_MM:g} mm, at the low dose".replace("-", "−"))
         _kept(labels, panels[1, 0], table, names)
+        filters = next(one.lesions.gaussian for one in found.values() if one.lesions)
+        known = filters[np.isfinite(filters).all(axis=(1, 2))]
+        if len(known):
+            panels[1, 0].plot(*100 * known.mean(axis=0).T, color="0.6", linewidth=0.8, zorder=0)
         _auc(labels, panels[1, 1], table, detected)
     for panel in panels[0]:
         panel.axhline(0.5, color="0.8", linewidth=0.6, zorder=0)
@@ -145,10 +151,9 @@ def _kept(labels: Labels, panel: Axes, table: pd.DataFrame, names: list[str]) ->
         marker = TARGET[1] if name == NDCT else labels.experiments[name].marker
         panel.plot(100 * some["noise_left"], 100 * some["texture"], ".", color=colour, markersize=2.5, alpha=0.5)
         panel.plot(100 * some["noise_left"].mean(), 100 * some["texture"].mean(), marker, color=colour, markersize=5.5)
-    panel.axline((0, 0), slope=1, color="0.8", linewidth=0.6, zorder=0)
     (left, right), (bottom, top) = (_around(100 * rows[column]) for column in ("noise_left", "texture"))
     panel.set(xlabel="noise left (% of LDCT's SD)", ylabel="texture left (% of its amplitude)", xlim=(left, right),
-              ylim=(bottom, top), title="noise and the organ's texture (line: as much of both)")
+              ylim=(bottom, top), title="noise and the organ's texture (line: Gaussian filters)")
 
 
 def _around(values: pd.Series) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """S5: the passport of each loss as a table and a map, and whether it predicts what trained networks get wrong."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -9,32 +10,30 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LogNorm
+from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from lib.metrics.degradations import BLUR, CHECKERBOARD, LESION, ORGAN_SHIFT, PERIODS, SHIFT, WHITE_NOISE
+from lib.metrics.degradations import AS_IT_IS, BLUR, CHECKERBOARD, LESION, ORGAN_SHIFT, PERIODS, SHIFT, WHITE_NOISE
 from lib.metrics.rank_correlation import RankCorrelation, rank_correlation
 from lib.report.figures import STYLE, new_figure, save_figure
 from lib.report.labels import FURTHER_COLOURS, UNLEARNT, Labels
 from lib.report.tables import save_table
-from lib.report.verdicts import NOTHING, frame, row, weakest
-from lib.report.words import counted, number
+from lib.report.words import number
 from lib.stages.passport import MSE, PIXEL, RANDOM
 
 SHOWN: Final = {
     WHITE_NOISE: "white noise", BLUR: "blur", SHIFT: "shift", CHECKERBOARD: "checkerboard",
-    **{f"grating {period}": f"grating, {period} pixels" for period in PERIODS}, ORGAN_SHIFT: "liver shift",
-    LESION: "lesion lost", f"{BLUR}, 1 pixel": "blur, SD 1 pixel", f"{ORGAN_SHIFT}, 10 HU": "liver shift, 10 HU",
-    f"{ORGAN_SHIFT}, 40 HU": "liver shift, 40 HU",
-    f"{LESION}, 20 HU": "lesion lost, 20 HU",
+    **{f"grating {period}": f"grating, {period} pixels" for period in PERIODS}, AS_IT_IS: "low-dose noise",
+    f"{BLUR}, 1 pixel": "blur", f"{ORGAN_SHIFT}, 10 HU": "liver shift", f"{ORGAN_SHIFT}, 40 HU": "liver shift",
+    f"{LESION}, 20 HU": "lesion lost",
 }
 """Columns of the map: at one MSE, then at a size that they have in practice."""
 
-PRACTICAL: Final = 4  # of these, the last ones
-LIMITS: Final = (0.02, 50.0)  # colours of prices
+PRACTICAL: Final = 5  # of these, the last ones
+LIMITS: Final = (1e-3, 10.0)  # colours of prices
+MEASURED: Final = {f"{ORGAN_SHIFT}, 10 HU": "liver shift, 10 HU"}  # panels whose columns have their size apart
+DRAWN: Final = "random = Glorot's uniform kernels, biases 0, one draw"
 BLOCKS: Final = ("o", "s", "^", "D", "v")  # markers
-PEAK: Final = 2.0  # of lib.metrics.grid: above it a grid stands out of the noise
-CHEAP: Final = {SHIFT: "a shift of HU", CHECKERBOARD: "a checkerboard of period 2", ORGAN_SHIFT: "a shift of the liver"}
 
 
 def contexts(labels: Labels, table: pd.DataFrame) -> dict[str, str]:
@@ -42,6 +41,22 @@ def contexts(labels: Labels, table: pd.DataFrame) -> dict[str, str]:
     known = {name.removesuffix(UNLEARNT).rstrip("*"): name for each in labels.experiments.values() if (name := each.context)}
     own = {PIXEL: "no encoder", RANDOM: "random weights"}
     return {name: own.get(name) or known.get(name, name) for name in table["context"].unique()}
+
+
+def labelled(labels: Labels, table: pd.DataFrame) -> Labels:
+    """The labels of what shows the passport: what its random weights are stands beside the rest."""
+    return replace(labels, provenance=f"{labels.provenance} | {DRAWN}") if RANDOM in set(table["context"]) else labels
+
+
+def titles(table: pd.DataFrame) -> dict[str, str]:
+    """What the table has of ``SHOWN``, with its size: the mean amplitude over patients. 'blur, SD 5.8 pixels'."""
+    sizes, found = table.drop_duplicates("degradation").set_index("degradation"), {}
+    for name, words in SHOWN.items():
+        if name in sizes.index:
+            size, unit = sizes.loc[name, ["amplitude", "unit"]]
+            spread = "SD " if "noise" in words or words == "blur" else ""
+            found[name] = f"{words}, {spread}{number(float(f'{size:.2g}'))} {unit.removesuffix('s' if size == 1 else ' ')}"
+    return found
 
 
 @mpl.rc_context(STYLE)
@@ -56,37 +71,38 @@ def figure_passport(labels: Labels, table: pd.DataFrame) -> Path:
     counts = [len(wide.loc[name]) for name in names]
     figure = new_figure(labels, 1.5 + 0.155 * sum(counts) + 0.2 * len(counts))
     axes = figure.subplots(len(names), 1, squeeze=False, height_ratios=counts)[:, 0]
-    norm, colours = LogNorm(*LIMITS), mpl.colormaps["RdBu_r"]
+    norm, colours = TwoSlopeNorm(0.0, *np.log10(LIMITS)), mpl.colormaps["RdBu_r"]
     for panel, (name, title) in zip(axes, names.items(), strict=True):
         _map(panel, wide.loc[name], norm, colours)
         panel.set(xticks=[])
         panel.set_title(title, loc="left", y=1.0, pad=3)
     equal = len(wide.columns) - sum("," in name for name in wide)
-    titles = [SHOWN[name] for name in wide]
-    axes[0].set_xticks(range(len(titles)), titles, rotation=50, ha="left", rotation_mode="anchor")
+    columns = [words for name, words in titles(table).items() if name in wide]
+    axes[0].set_xticks(range(len(columns)), columns, rotation=50, ha="left", rotation_mode="anchor")
     axes[0].tick_params(axis="x", labeltop=True, labelbottom=False, pad=15)
-    sides = {"all of one MSE": (-0.5, equal), "as large as in practice": (equal - 0.5, len(titles) - equal)}
+    sides = {"all of one MSE": (-0.5, equal), "as large as in practice": (equal - 0.5, len(columns) - equal)}
     for words, (start, width) in sides.items():
         axes[-1].text(start + width / 2, counts[-1], words, ha="center", va="center")
     for panel in axes:
         panel.axvline(equal - 0.5, color="black", linewidth=1.5)
     bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, orientation="horizontal", aspect=60, pad=0.02,
                           extend="both", label="price: perceptual term by that of low-dose noise of the same MSE")
-    ticks = (0.1, 1, 10)
-    bar.ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ticks = (0.001, 0.01, 0.1, 1, 10)
+    bar.ax.xaxis.set_major_locator(FixedLocator(np.log10(ticks)))
     bar.ax.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
     return save_figure(labels, figure, "passport")
 
 
-def _map(panel: Axes, prices: pd.DataFrame, norm: LogNorm, colours: Colormap) -> None:
+def _map(panel: Axes, prices: pd.DataFrame, norm: Normalize, colours: Colormap) -> None:
+    """``norm``: of log10 of a price."""
     values = prices.to_numpy(float)
-    panel.imshow(values, norm=norm, cmap=colours, aspect="auto", interpolation="nearest")
+    panel.imshow(np.log10(values), norm=norm, cmap=colours, aspect="auto", interpolation="nearest")
     panel.set_yticks(range(len(prices)), prices.index)
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
     for (line, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            dark = abs(np.log10(value)) > 1.1
+            dark = abs(float(norm(np.log10(value))) - 0.5) > 0.33
             panel.text(column, line, _short(value), size=7, ha="center", va="center", color="white" if dark else "black")
 
 
@@ -97,14 +113,15 @@ def _short(value: float) -> str:
 
 def passport_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
     """Save ``passport.csv`` and return what one reads of it: a row per context and layer, the price of each degradation."""
-    names, rows = contexts(labels, table), []
+    names, sized, rows = contexts(labels, table), titles(table), []
     for (context, layer), some in table.groupby(["context", "layer"], sort=False):
         prices = some.set_index("degradation")["price"]
         rows.append({"Context": names[context], "Layer": layer} | {
-            title: number(prices[name]) for name, title in SHOWN.items() if name in prices})
+            title: number(prices[name]) for name, title in sized.items() if name in prices})
     return save_table(labels, table, "passport", "What a loss charges: the perceptual term of an image with one thing wrong "
-                      f"by that of low-dose noise of the same MSE ({MSE:g} of images in [0, 1]; with a size: at that "
-                      "size, the noise's term taken to its MSE). What is degraded is noise-free where scans are simulated, "
+                      f"by that of low-dose noise of the same MSE ({MSE:g} of images in [0, 1]; from the "
+                      "low-dose noise as it is on: as large as in practice, beside that noise scaled to the same MSE; "
+                      "sizes are means over patients). What is degraded is noise-free where scans are simulated, "
                       "else the NDCT. Geometric means over test patients, a window of one slice each; the CSV has "
                       "intervals, sizes, and the price in the total loss", pd.DataFrame(rows).fillna("–"))
 
@@ -120,7 +137,8 @@ def figure_errors(labels: Labels, predicted: pd.DataFrame) -> Path:
     """A panel for each degradation: what the trained network gets wrong against the price, a point for each layer, whose
     colour and marker are its block's.
 
-    ``predicted``: of :func:`lib.stages.passport.predictions`.
+    ``predicted``: of :func:`lib.stages.passport.predictions`. In the titles the rank correlation over layers, and its
+    interval.
     """
     found = correlations(predicted)
     lines = -(-len(found) // 4)
@@ -135,8 +153,8 @@ def figure_errors(labels: Labels, predicted: pd.DataFrame) -> Path:
             style = int(block.removeprefix("block")) - 1
             panel.plot(points["price"], points["error"], BLOCKS[style], color=FURTHER_COLOURS[style], markersize=4,
                        label=block)
-        rho = f"{correlation.estimate:+.2f}".replace("-", "−")
-        panel.set(xscale="log", title=f"{SHOWN[name]}\nρ = {rho}", ylabel=some["measured"].iloc[0], xlabel="price")
+        panel.set(xscale="log", title=f"{MEASURED.get(name) or SHOWN[name]}\n{_rho(correlation)}",
+                  ylabel=some["measured"].iloc[0], xlabel="price")
         ticks = _ticks(some["price"].min() / 1.1, some["price"].max() * 1.1)
         panel.xaxis.set_major_locator(FixedLocator(ticks))
         panel.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
@@ -144,6 +162,12 @@ def figure_errors(labels: Labels, predicted: pd.DataFrame) -> Path:
     handles, texts = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=5)
     return save_figure(labels, figure, "passport_errors")
+
+
+def _rho(found: RankCorrelation) -> str:
+    """'ρ = +0.52 [−0.10, +0.93]'; without the interval where there is none."""
+    ends = [f"{value:+.2f}".replace("-", "−") for value in (found.estimate, found.low, found.high) if np.isfinite(value)]
+    return f"ρ = {ends[0]}" + (f" [{ends[1]}, {ends[2]}]" if len(ends) > 1 else "") if ends else "ρ unknown"
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -158,44 +182,12 @@ def _ticks(low: float, high: float) -> list[float]:
     return max([decades, *(ticks for ticks in found if len(ticks) <= 3)], key=len)
 
 
-def passport_claims(labels: Labels, table: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
-    """Whether every layer charges less for what CT cannot do without than for noise; and whether a lower price goes with a
-    larger error of the network that was trained with it."""
-    names = contexts(labels, table)
-    rows = [_cheap(names[context], words, some[some["degradation"] == name])
-            for context, some in table.groupby("context", sort=False) if context != PIXEL
-            for name, words in CHEAP.items() if name in set(some["degradation"])]
-    for name, found in correlations(predicted).items():
-        some = predicted[predicted["degradation"] == name]
-        measured = some["measured"].iloc[0]
-        note = f"{found.pairs} layers, one seed" + (f", permutation p {number(found.p)}" if np.isfinite(found.p) else
-                                                    ": too few for an interval, or all alike")
-        if measured.startswith("grid") and some["error"].max() < PEAK:
-            note += f"; no network has such a grid: peaks of {number(some['error'].max())} at most, one is above {PEAK:g}"
-        rows.append(row(f"Over the layers, a lower price ({SHOWN[name]}) goes with a larger error ({measured})", "S5", "ρ",
-                        (found.estimate, found.low, found.high), above=(-found.estimate, -found.high, -found.low),
-                        seeds=1, note=note))
-    return frame(rows)
-
-
-def _cheap(context: str, words: str, prices: pd.DataFrame) -> dict:
-    """The dearest layer decides."""
-    claim = f"At every layer of {context}, {words} costs less than low-dose noise of the same MSE"
-    dearest = prices.loc[prices["price"].idxmax()]
-    patients = int(dearest["patients"])
-    logs = [(-np.log(each.price), -np.log(each.high), -np.log(each.low)) for each in prices.itertuples()]
-    above = weakest(logs) if np.isfinite(logs).all() else (-np.log(dearest["price"]), *NOTHING[1:])
-    few = "" if np.isfinite(dearest["low"]) else f"; no interval from {counted(patients, 'patient')}"
-    return row(claim, "S5", "price", (dearest["price"], dearest["low"], dearest["high"]), above=above, patients=patients,
-               note=f"the dearest: {dearest['layer']}{few}")
-
-
 def summary(labels: Labels, table: pd.DataFrame) -> Mapping[str, str]:
-    """For each context, what its layers charge least and most for, in words."""
-    found = {}
+    """For each context, what its layers charge least and most for of what has one MSE, in words."""
+    found, sized = {}, titles(table)
     for context, title in contexts(labels, table).items():
         some = table[(table["context"] == context) & table["degradation"].isin(list(SHOWN)[: len(SHOWN) - PRACTICAL])]
         middle = np.exp(np.log(some["price"]).groupby(some["degradation"]).mean()).sort_values()
-        ends = [f"{SHOWN[name]} {number(middle[name])}" for name in (middle.index[0], middle.index[-1])]
+        ends = [f"{sized[name]} ({number(middle[name])})" for name in (middle.index[0], middle.index[-1])]
         found[context] = f"{title}: of one MSE, {ends[0]} is the cheapest and {ends[1]} the dearest (mean over the layers)."
     return found

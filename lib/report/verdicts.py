@@ -7,7 +7,7 @@ moving one end a little never turns *stands* into *falls*. A claim of several co
 all stand (the intersection-union test, Berger 1982), and falls if one falls. Every interval covers 95 % by itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -78,6 +78,11 @@ def weakest(parts: Iterable[Bounds]) -> Bounds:
     """The bounds of a claim that all parts are above zero: the least estimate, the least ends."""
     estimate, low, high = np.min(np.array(list(parts), float), axis=0)
     return float(estimate), float(low), float(high)
+
+
+def decisive(parts: Mapping[Any, Bounds]) -> Any:
+    """Which part decides a claim that all are above zero: that of the lowest end, or without intervals the least one."""
+    return min(parts, key=lambda name: parts[name][0 if np.isnan([each[1] for each in parts.values()]).any() else 1])
 
 
 def lacking(needed: Iterable[str], there: Iterable[str]) -> str:

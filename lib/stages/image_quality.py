@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import fft, ndimage
 
 from lib.artifacts.cache import Step
 from lib.artifacts.files import atomic, write_csv
@@ -36,6 +37,7 @@ LIVER_WINDOW: Final = (25.0, 175.0)  # HU: level 100, width 150
 REACH_MM: Final = 6.0  # from the patient's surface, to both sides
 SIDES: Final = (24, 16, 8)  # pixels, of squares of tissue whose spectrum is taken: the largest of which there are ...
 LEAST: Final = 8  # so many
+GAUSSIANS: Final = 6 * np.linspace(0, 1, 31) ** 2  # pixels, SD of filters to which a network is compared
 BATCH: Final = 32  # crops per forward pass
 SEED: Final = 5  # of the bootstrap
 
@@ -50,6 +52,7 @@ class Lesions(NamedTuple):
     transfer: np.ndarray  # (patients, frequencies), of the lesion's edge
     contrast: np.ndarray  # (patients,), share of the lesion's contrast that is left
     texture: np.ndarray  # (patients,), share of its organ's own texture that is left
+    gaussian: np.ndarray  # (patients, GAUSSIANS, 2), shares of LDCT's noise and of that texture that Gaussian filters leave
     absent: np.ndarray  # (patients, pairs, channels), what the observer's channels see without the lesion
     present: np.ndarray  # (patients, pairs, channels), and with it
 
@@ -93,11 +96,6 @@ class _Network:
         return work
 
 
-def _as_it_is(images: np.ndarray) -> np.ndarray:
-    """The work of LDCT and NDCT."""
-    return images
-
-
 def _measured(study: Study, run: Run | str, slices: pd.DataFrame, known: Mapping[str, Scene],
               network: _Network) -> Measured:
     """Of one run, measured or read."""
@@ -112,7 +110,7 @@ def _measured(study: Study, run: Run | str, slices: pd.DataFrame, known: Mapping
                 {"cohort": study.cohort.division, "unet": study.unet}, contents, [table, curves])
     if not step.is_current():
         with step.making(run=str(run)):
-            work = _as_it_is if isinstance(run, str) else network.of(paths.weights(run))
+            work = np.asarray if isinstance(run, str) else network.of(paths.weights(run))
             rows, edges = zip(*_slices(slices, paths.volumes, known, work, target=run == NDCT), strict=True)
             found = {} if not known else _lesions(slices, known, work, target=run == NDCT)._asdict()
             write_csv(table, pd.concat([slices[KEYS], pd.DataFrame(list(rows))], axis=1))
@@ -147,8 +145,9 @@ def measure_slice(image_hu: np.ndarray, ndct_hu: np.ndarray, pixel_mm: float, fr
     * vif, ssim_liver_window: against the NDCT, in [-160, 240] and in [25, 175] HU; vif_free: against the noise-free slice;
       NaN without one.
     * residual_sd_hu, residual_peak_per_mm, residual_mean_per_mm: of the spectrum of what is left over in squares of soft
-      tissue (chosen by the NDCT): the image less the noise-free slice, which has all that a network did to the anatomy, too;
-      without one the image less a quadratic surface, which has the tissue's own texture.
+      tissue (chosen by the NDCT), each less its own mean: the image less the noise-free slice, which has all that a network
+      did to the anatomy, too; without one the image less a quadratic surface, which has the tissue's own texture.
+    * residual_bias_hu: the mean of the former over the squares; NaN without a noise-free slice.
     * edge_f50_per_mm: where the transfer at the patient's surface is one half. It is freed of skin and pixels by the
       ``object_hu``; without one it is that of the surface as it shows, skin and all.
 
@@ -157,19 +156,32 @@ def measure_slice(image_hu: np.ndarray, ndct_hu: np.ndarray, pixel_mm: float, fr
     image_hu, ndct_hu, free_hu, object_hu : array, (rows, columns), HU; the last two of :class:`lib.simulation.truth.Slice`
     pixel_mm : float, NaN if unknown: no spectrum and no transfer then
     """
-    reference, soft = ndct_hu if free_hu is None else free_hu, soft_tissue(ndct_hu)
-    side = next((side for side in SIDES if len(noise_power.regions(ndct_hu, soft, side)) >= LEAST), SIDES[-1])
-    squares = noise_power.regions(image_hu if free_hu is None else image_hu - free_hu, soft, side)
+    reference = ndct_hu if free_hu is None else free_hu
+    squares = _squares(image_hu if free_hu is None else image_hu - free_hu, ndct_hu)
     noise = noise_power.summary(noise_power.spectrum(
-        noise_power.without_trend(squares) if free_hu is None else squares, pixel_mm), pixel_mm)
+        noise_power.without_trend(squares) if free_hu is None else noise_power.without_mean(squares), pixel_mm), pixel_mm)
     edge = np.full(FREQUENCIES.shape, np.nan)
     if np.isfinite(pixel_mm):
         distance = from_front(reference, body(ndct_hu), pixel_mm, REACH_MM)
         edge = transfer(*(profile(each, distance, pixel_mm, REACH_MM) for each in (image_hu, object_hu) if each is not None))
     found = {"vif": vif(image_hu, ndct_hu), "ssim_liver_window": window_metrics(image_hu, ndct_hu, LIVER_WINDOW).ssim,
              "vif_free": np.nan if free_hu is None else vif(image_hu, free_hu)}
-    return found | {"residual_sd_hu": noise.sd, "residual_peak_per_mm": noise.peak, "residual_mean_per_mm": noise.mean,
-                    "edge_f50_per_mm": frequency_at(0.5, edge)}, edge
+    bias = float(squares.mean()) if free_hu is not None and len(squares) else np.nan
+    return found | {"residual_bias_hu": bias, "residual_sd_hu": noise.sd, "residual_peak_per_mm": noise.peak,
+                    "residual_mean_per_mm": noise.mean, "edge_f50_per_mm": frequency_at(0.5, edge)}, edge
+
+
+def _squares(image: np.ndarray, ndct_hu: np.ndarray) -> np.ndarray:
+    """Squares of soft tissue, by the NDCT, (squares, side, side)."""
+    soft = soft_tissue(ndct_hu)
+    side = next((side for side in SIDES if len(noise_power.regions(ndct_hu, soft, side)) >= LEAST), SIDES[-1])
+    return noise_power.regions(image, soft, side)
+
+
+def residual_sd(residual_hu: np.ndarray, ndct_hu: np.ndarray) -> float:
+    """SD of what is left over in squares of soft tissue, each less its own mean, HU; NaN where there are none."""
+    squares = noise_power.without_mean(_squares(residual_hu, ndct_hu))
+    return float(np.sqrt(np.mean(squares**2))) if len(squares) else np.nan
 
 
 def _lesions(slices: pd.DataFrame, known: Mapping[str, Scene], work: Work, target: bool) -> Lesions:
@@ -185,7 +197,7 @@ def measure_scene(noisy: np.ndarray, scene: Scene, pixel_mm: float, work: Work,
     """The fields of :class:`Lesions` after the first, of one patient. ``noisy`` is the scene's full or low dose, which
     ``work`` gets without and with the lesion of ``lesion_hu``; both in the same noise, so that their difference is what
     becomes of the lesion in it."""
-    cut = tuple(slice(at - CORE // 2, at + CORE // 2) for at in scene.centre)
+    cut = tuple(slice(at - CORE // 2, at + CORE // 2) for at in np.rint(scene.centre).astype(int))
     absent, present = (work(noisy + height * scene.lesion).astype(np.float64) for height in (0.0, np.float32(lesion_hu)))
     power = noise_power.spectrum(noise_power.of_realisations(absent[:, *cut]), pixel_mm)
     response, side = (present - absent).mean(axis=0) / lesion_hu, len(scene.disc)
@@ -195,13 +207,26 @@ def measure_scene(noisy: np.ndarray, scene: Scene, pixel_mm: float, work: Work,
     contrast = response[middle].mean() / scene.lesion[middle].mean()
     pure = np.zeros(scene.organ.shape, bool)
     pure[cut] = (inner(scene.organ.view(np.uint8)) & scene.organ)[cut]
-    texture = np.nan
-    if np.count_nonzero(pure) >= MIN_PIXELS:
-        true = scene.truth[pure].astype(np.float64)
-        texture = np.cov(absent.mean(axis=0)[pure], true)[0, 1] / true.var(ddof=1)
+    texture = _texture_left(absent.mean(axis=0), scene.truth, pure)
     channels = observer.gabor_channels(CORE, LESION_MM / pixel_mm)
-    return (power, transfer(seen, own), np.array(contrast), np.array(texture),
+    return (power, transfer(seen, own), np.array(contrast), np.array(texture), _gaussians(scene, cut, pure, pixel_mm),
             *(observer.seen(each[:, *cut], channels) for each in (absent, present)))
+
+
+def _texture_left(image: np.ndarray, truth: np.ndarray, pure: np.ndarray) -> float:
+    """Slope of an image against the noise-free one in an organ; NaN where it has too few pixels."""
+    if np.count_nonzero(pure) < MIN_PIXELS:
+        return np.nan
+    true = truth[pure].astype(np.float64)
+    return float(np.cov(image[pure], true)[0, 1] / true.var(ddof=1))
+
+
+def _gaussians(scene: Scene, cut: tuple[slice, ...], pure: np.ndarray, pixel_mm: float) -> np.ndarray:
+    """What Gaussian filters of ``GAUSSIANS`` leave of LDCT's noise and of the texture, (GAUSSIANS, 2)."""
+    power = noise_power.spectrum(noise_power.of_realisations(scene.low[:, *cut]), pixel_mm)
+    spectrum = fft.fft2(scene.truth.astype(np.float64))
+    return np.array([(noise_power.left_by_gaussian(power, sd * pixel_mm, pixel_mm), _texture_left(
+        fft.ifft2(ndimage.fourier_gaussian(spectrum, sd)).real, scene.truth, pure)) for sd in GAUSSIANS])
 
 
 def residuals(examples: Mapping[str, np.ndarray], row: Mapping[str, Any], cohort: Path | None) -> dict[str, np.ndarray]:

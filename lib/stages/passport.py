@@ -40,9 +40,10 @@ BATCH: Final = 4  # images a pass: larger ones gain nothing on a CPU
 RANDOM: Final = "random"
 PIXEL: Final = "pixel"  # the context of losses without an encoder
 REFERENCE: Final = degradations.CT_NOISE
+ORGAN_SHIFT: Final = f"{degradations.ORGAN_SHIFT}, {degradations.SHIFTS_HU[0]:g} HU"
 ERRORS: Final[dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]]] = {
     degradations.SHIFT: ("|bias| in soft tissue (HU)", lambda scores: scores["bias_soft_tissue_hu"].abs()),
-    degradations.ORGAN_SHIFT: ("|bias| in the liver (HU)", lambda scores: scores["bias_liver_hu"].abs()),
+    ORGAN_SHIFT: ("|bias| in the liver (HU)", lambda scores: scores["bias_liver_hu"].abs()),
     degradations.WHITE_NOISE: ("noise / the NDCT's noise",
                                lambda scores: scores["noise_soft_tissue_hu"] / scores["ndct_noise_soft_tissue_hu"]),
     degradations.CHECKERBOARD: ("grid of 2 pixels", lambda scores: scores["grid_2"]),
@@ -73,7 +74,9 @@ def measured(study: Study) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame : a row per patient, context, layer and degradation, with amplitude, unit, mse (images in [0, 1]), term
+    DataFrame
+        A row per patient, context, layer and degradation, with amplitude, unit, reference (the noise of low dose of the same
+        MSE, which has a row of its own), mse (images in [0, 1]), term.
     """
     encodings, folder = contexts(study.encoder.architecture, study.uses("Medical")), study.paths.passport
     cohort = study.data if study.simulated else None
@@ -87,8 +90,8 @@ def measured(study: Study) -> pd.DataFrame:
         repeatable(study.seed)
         layers, rows = presets.convolutions(study.encoder.architecture), []
         with step.making(seed=study.seed):
-            windows = [(each, degraded(each, study.seed)) for each in _windows(
-                inputs.subsets(study)["test"], study.paths.volumes, cohort, study.supplement)]
+            windows = [(each, degraded(each, [study.seed, place])) for place, each in enumerate(_windows(
+                inputs.subsets(study)["test"], study.paths.volumes, cohort, study.supplement))]
             for window, found in windows:
                 rows += _rows(window.patient, PIXEL, found, _pixel_terms(found))
             for context, encoding in encodings.items():
@@ -102,8 +105,8 @@ def measured(study: Study) -> pd.DataFrame:
     return pd.read_csv(folder / "terms.csv")
 
 
-def degraded(window: Window, seed: int) -> list[Degradation]:
-    """Everything that is done to one window; of each patient the same white noise."""
+def degraded(window: Window, seed: Sequence[int]) -> list[Degradation]:
+    """Everything that is done to one window; ``seed``: of its white noise."""
     mse = MSE * (HU_MAX - HU_MIN) ** 2
     return degradations.battery(window.truth, window.noise, window.liver, window.pixel_mm, mse, np.random.default_rng(seed))
 
@@ -139,7 +142,8 @@ def _rows(patient: str, context: str, found: Sequence[Degradation], terms: Mappi
     """A row for each layer and degradation; ``terms``: by layer, one of each degradation."""
     scale = (HU_MAX - HU_MIN) ** 2
     return [{"patient": patient, "context": context, "layer": layer, "degradation": each.name, "amplitude": each.amplitude,
-             "unit": each.unit, "mse": degradations.mean_square(each.difference) / scale, "term": term}
+             "unit": each.unit, "reference": each.reference, "term": term,
+             "mse": degradations.mean_square(each.difference) / scale}
             for layer, values in terms.items() for each, term in zip(found, values, strict=True)]
 
 
@@ -166,10 +170,8 @@ def _terms(network: keras.Model, layers: Sequence[str], truth: np.ndarray,
 
 
 def prices(terms: pd.DataFrame, target: float) -> pd.DataFrame:
-    """What each degradation costs beside noise of low dose of the same MSE.
-
-    Squared distances grow with the MSE, to first order, and absolute ones with its root: so the noise's term is taken to the
-    MSE of a degradation of another size.
+    """What each degradation costs beside noise of low dose of the same MSE, which is measured at that MSE: the terms of
+    deep layers grow by far less than their MSE.
 
     Parameters
     ----------
@@ -185,10 +187,11 @@ def prices(terms: pd.DataFrame, target: float) -> pd.DataFrame:
     """
     keys = ["context", "layer", "degradation"]
     where = ["patient", "context", "layer"]
-    reference = terms.loc[terms["degradation"] == REFERENCE, [*where, "term", "mse"]]
-    joined = terms.merge(reference, on=where, suffixes=("", "_noise"))
-    power = np.where(joined["layer"] == "L1", 0.5, 1.0)
-    joined["log"] = np.log(joined["term"] / joined["term_noise"] / (joined["mse"] / joined["mse_noise"]) ** power)
+    own = terms["degradation"] == terms["reference"]
+    noise = terms.loc[own, [*where, "reference", "term"]]
+    priced = terms[~own | terms["degradation"].isin([REFERENCE, degradations.AS_IT_IS])]
+    joined = priced.merge(noise, on=[*where, "reference"], suffixes=("", "_noise"), validate="many_to_one")
+    joined["log"] = np.log(joined["term"] / joined["term_noise"])
     rows = []
     for names, some in joined.groupby(keys, sort=False):
         mean = of_independent(some["log"].to_numpy())

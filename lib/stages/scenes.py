@@ -24,6 +24,7 @@ SERIES: Final = ("B30", 1.0)  # kernel and thickness, mm, of the scenes
 CROP: Final = 96  # pixels, side of what is denoised
 CORE: Final = 64  # pixels around the lesion that are measured: farther in than a network notices where the crop ends
 LESION_MM: Final = 10.0  # diameter
+BETWEEN: Final = np.array([0.3, -0.4])  # pixels, from a pixel's centre: distances from the edge are of many sizes then
 HOSTS: Final = ("liver", "spleen", "kidney", "muscle")  # organs that may have the lesion, the first that any slice shows
 SEED: Final = 0x56  # of the noise, beside the patient's own
 
@@ -39,7 +40,7 @@ class Scene(NamedTuple):
     lesion: np.ndarray  # float32, (CROP, CROP): a disc of height 1 as the scanner shows it
     disc: np.ndarray  # float32, (CROP, CROP): the disc itself
     organ: np.ndarray  # bool, (CROP, CROP): the organ around it
-    centre: np.ndarray  # int, (2,): row and column of the lesion in the crop
+    centre: np.ndarray  # float, (2,): row and column of the lesion in the crop
 
 
 def scenes(study: Study, slices: pd.DataFrame) -> dict[str, Scene]:
@@ -84,7 +85,7 @@ def _scene(cohort: Path, patient: str, slices: pd.DataFrame, pairs: int) -> Scen
     here = noise_free_slice(made, z_mm, *SERIES, scanner)
     corner = np.clip(np.array(place) - CROP // 2, 0, made.size - CROP)
     cut = tuple(slice(start, start + CROP) for start in corner)
-    centre = np.array(place) - corner
+    centre = np.array(place) - corner + BETWEEN
     ideal = np.zeros((made.size, made.size), np.float32)
     ideal[cut] = disc(CROP, scanner.pixel_mm, (centre[0], centre[1]), LESION_MM)
     empty = np.full_like(ideal, -1000.0)

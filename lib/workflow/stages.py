@@ -49,13 +49,18 @@ class Stage(Step):
     apart: bool = False
 
 
+def brought_files(study: Study) -> list[Path]:
+    """Weights of encoders that a user has: what is measured with them is out of date where they change."""
+    return [path for path in (study.encoder.weights, study.medical.weights) if isinstance(path, Path)]
+
+
 def stages(study: Study) -> list[list[Stage]]:
     """All stages of a study in waves: those of one wave do not need each other."""
     new, paths, runs = StagesOf(study), study.paths, study.runs()
     simulated, inserted = study.cohort.simulation, study.cohort.insertion
     scans = paths.cohort / SIMULATED_CONTENTS if simulated else paths.inserted / INSERTION_REPORT if inserted else study.data
     masks = [study.data / SIMULATED_CONTENTS] if study.simulated else []  # of the organs: it lists them
-    brought = [path for path in (study.encoder.weights, study.medical.weights) if isinstance(path, Path)]
+    brought = brought_files(study)
     first: list[list[Stage]] = []
     if simulated:
         first = [[new.function("00_simulate", "lib.simulation.cohort:simulate", ["cohort.simulation"], [],

@@ -10,7 +10,7 @@ from lib.study.config import SACNN, Study
 from lib.study.grid import Grid, grid_of, layers_grid, losses_key
 from lib.study.preset_grid import preset_grid
 from lib.study.runs import Run
-from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, stages
+from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, brought_files, stages
 
 GRID: Final = tuple(f"supplement.{name}" for name in ("seeds", "training", "arms", "slices_per_series"))
 
@@ -141,7 +141,7 @@ def _atlas(new: StagesOf) -> Analysis:
     pilots = [study.paths.weights(study.pilot_of(seed)) for seed in study.measured_seeds]
     return Analysis([], new.notebook(
         "S4_atlas", [*NETWORK, "calibration", "supplement.atlas_pairs", "supplement.atlas_layers", *EXPERIMENTS],
-        [study.paths.manifest, study.paths.calibrated, *pilots],
+        [study.paths.manifest, study.paths.calibrated, *brought_files(study), *pilots],
         [*new.table("psi_atlas", folder), *new.figure("psi_atlas", folder), *new.table("conventions", folder),
          *new.figure("conventions", folder), *new.table("claims_S4", folder)], "supplement/S4_atlas"))
 
@@ -157,7 +157,7 @@ def _passport(new: StagesOf) -> Analysis | None:
     return Analysis(trainings(new, grid, "S5"), new.notebook(
         "S5_passport", [*NETWORK, "calibration", "evaluation", *GRID, "supplement.passport_patients",
                         "supplement.passport_side", *EXPERIMENTS],
-        [paths.manifest, *scans, *medical, *made],
+        [paths.manifest, *scans, *medical, *brought_files(study), *made],
         [*new.table("passport", folder), *new.table("claims_S5", folder), *new.table("passport_errors", folder),
          *new.figure("passport", folder), *new.figure("passport_errors", folder)], "supplement/S5_passport"))
 
