@@ -1,6 +1,7 @@
 """Trainings of a grid of configurations, each by the engine of 03 and scored as in 04, and the table of them all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -50,9 +51,8 @@ def scores(study: Study, grid: Grid) -> dict[Run | None, pd.DataFrame]:
     return found | {None: evaluate(swept, None, f"{LDCT}-{grid.slices_per_series}" if grid.slices_per_series else LDCT)}
 
 
-def steps_of(study: Study, grid: Grid) -> int:
-    """How many steps each training of a grid has, from what its logs say."""
-    logs = (study.paths.training(run) / "log.csv" for _, run in grid.runs(study))
+def steps_of(logs: Iterable[Path]) -> int:
+    """How many steps each training of a grid has, from what its ``log.csv`` says."""
     return max(int(pd.read_csv(path)["step"].iloc[-1]) for path in logs)
 
 
