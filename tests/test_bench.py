@@ -16,7 +16,7 @@ from lib.artifacts.provenance import arithmetic
 from lib.errors import OutputError, StageError
 
 NAMES = {"store_ratio", "pipeline_ratio", "pipeline_patches_per_s", "step_ratio_block3_conv2", "step_ratio_block5_conv4",
-         "calibration_ratio", "metrics_ratio", "forward_ratio", "peak_rss_mib", "conv_fraction_of_ceiling"}
+         "calibration_ratio", "metrics_ratio", "forward_ratio", "peak_rss_mib", "conv_fraction_of_ceiling", "moving_ratio"}
 
 
 @pytest.fixture(scope="module")
