@@ -17,8 +17,8 @@ from lib.artifacts.provenance import commit
 from lib.data import split
 from lib.data.store.reading import load_summary
 from lib.networks import packaged
-from lib.perceptual import rules
 from lib.perceptual.configuration import LambdaRule, LossConfiguration
+from lib.perceptual.rules import EpochRatio, Fixed, Held, Ramp
 from lib.study.config import ARCHITECTURE_NAMES, Study
 from lib.study.sections import Encoder, Medical, Training, UNet
 
@@ -146,7 +146,7 @@ def pixel_label(loss: LossConfiguration) -> str:
 
 def rule_label(rule: LambdaRule) -> str:
     """How a lambda is chosen: 'given', 'published', 'pilot U-Net, decade'."""
-    moving = "" if rule.moves == rules.Fixed() else f", then {moving_label(rule.moves)}"
+    moving = "" if rule.moves == Fixed() else f", then {moving_label(rule.moves)}"
     if not rule.calibrated:
         return f"given{moving}"
     if rule.state == "published":
@@ -154,13 +154,13 @@ def rule_label(rule: LambdaRule) -> str:
     return f"{rule.state} U-Net, {rule.rounding}{moving}"
 
 
-def moving_label(rule: rules.Fixed) -> str:
+def moving_label(rule: Fixed) -> str:
     """How lambda moves: 'Ψ held at 0.95', 'a ramp over 100 steps'."""
-    if isinstance(rule, rules.Held):
+    if isinstance(rule, Held):
         return f"{'Ψ' if rule.share == 'psi' else 'Γ'} held at {rule.target:g}"
-    if isinstance(rule, rules.Ramp):
+    if isinstance(rule, Ramp):
         return f"a ramp over {rule.steps} steps"
-    return f"after each epoch Ψ {rule.target:g} by its losses" if isinstance(rule, rules.EpochRatio) else "fixed"
+    return f"after each epoch Ψ {rule.target:g} by its losses" if isinstance(rule, EpochRatio) else "fixed"
 
 
 def together(rules: Mapping[str, str]) -> str:
