@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple, get_args
 
-from . import rules
 from .adversarial import Adversarial
 from .fields import one_of, rising, weighted_names
 from .rules import Fixed, from_dict
+from .rules import as_dict as rule_as_dict
 
 Distance = Literal["mse", "l1"]
 Pixel = Literal["mse", "l1", "huber", "charbonnier", "ssim"]
@@ -54,7 +54,7 @@ class LambdaRule:
         names = ("value", "psi", "state", "rounding")
         said = {name: value for name in names if (value := getattr(self, name)) is not None}
         if self.moves != Fixed():
-            return said | {"moves": rules.as_dict(self.moves)}
+            return said | {"moves": rule_as_dict(self.moves)}
         return said.get("value", said or "calibrated")
 
 
