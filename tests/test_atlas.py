@@ -7,7 +7,8 @@ import pytest
 
 from lib.errors import StudyError
 from lib.metrics.patients import over_patients_and_seeds
-from lib.networks import edge, packaged, vgg
+from lib.networks import vgg
+from lib.networks.carried import EDGE, PACKAGE
 from lib.perceptual import LossConfiguration, lambda_star, presets
 from lib.report.atlas import atlas_shown, conventions_shown, figure_atlas, figure_conventions, logs_of, with_contexts
 from lib.report.atlas_claims import atlas_claims
@@ -33,13 +34,13 @@ def test_every_vgg_has_a_loss_at_each_convolution():
 
 def test_the_second_trunk_is_the_same_network_tuned_to_something_else():
     """Both began as ImageNet's VGG-16: each kernel is like its counterpart, none is the same; another order would be 0."""
-    pairs = list(zip(edge.convolutions(), packaged.convolutions(), strict=True))
+    pairs = list(zip(EDGE.convolutions(), PACKAGE.convolutions(), strict=True))
     assert len(pairs) == 13
     for (one, bias), (other, _) in pairs:
         assert one.shape == other.shape and bias.shape == one.shape[-1:]
         assert 0.5 < np.corrcoef(one.ravel(), other.ravel())[0, 1] < 0.9999
-    np.testing.assert_array_equal(vgg.trunk("vgg16", "edge").get_weights()[0], edge.convolutions()[0][0])
-    assert vgg.weights_key("vgg16", "edge") == edge.SHA256
+    np.testing.assert_array_equal(vgg.trunk("vgg16", "edge").get_weights()[0], EDGE.convolutions()[0][0])
+    assert vgg.weights_key("vgg16", "edge") == EDGE.sha256
 
 
 def test_random_weights_are_keras_own_and_the_same_again():

@@ -17,7 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from lib import REPOSITORY
-from lib.networks.vgg import CARRIED
+from lib.networks.carried import CARRIED
 from lib.study.paths import NOTEBOOKS
 from tests.environment_yml import environment_yml, pins
 from tests.readme_tables import readme
@@ -94,7 +94,7 @@ def test_requirements_are_pinned_hashed_and_name_no_host():
 def test_wheels_of_data_are_pinned_hashed_and_not_installed():
     text = (REPOSITORY / "requirements-wheels.txt").read_text(encoding="utf-8")
     pinned = dict(re.findall(r"^([\w-]+)==([\w.]+) \\\n +--hash=sha256:[0-9a-f]{64}$", text, re.MULTILINE))
-    assert pinned == {each.NAME: each.VERSION for each in CARRIED.values()}
+    assert pinned == {each.name: each.version for each in CARRIED.values()}
     assert len(pinned) == text.count("==") and "://" not in text
     assert not [name for name in pinned if find_spec(name.replace("-", "_"))]
 

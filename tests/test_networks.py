@@ -12,7 +12,8 @@ from onnx.reference import ReferenceEvaluator
 
 from lib.artifacts import wheels
 from lib.errors import StudyError, WeightsError, WheelError
-from lib.networks import packaged, vgg
+from lib.networks import vgg
+from lib.networks.carried import PACKAGE
 from lib.networks.unet import logit, unet
 from lib.paper import published
 from lib.perceptual import encoders, presets
@@ -66,7 +67,7 @@ def test_the_packages_trunk_computes_what_its_own_model_does():
     pooling, and the [0, 255] in three channels that the authors feed.
 
     A feature is a sum of 9 x 512 float32 products at most, which rounding moves by 3e-4 of the largest at worst."""
-    model = onnx.load_model_from_string(wheels.member(packaged.NAME, packaged.VERSION, packaged.MEMBER, packaged.SHA256))
+    model = onnx.load_model_from_string(wheels.member(*PACKAGE[:4]))
     nodes = model.graph.node[:next(i for i, node in enumerate(model.graph.node) if "block5_pool" in node.name)]
     outputs = {re.search(r"block\d_conv\d", node.name)[0]: node.output[0] for node in nodes if node.op_type == "Relu"}
     del model.graph.node[len(nodes):], model.graph.output[:]

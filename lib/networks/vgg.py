@@ -8,11 +8,10 @@ import numpy as np
 
 from lib.artifacts import wheels
 from lib.errors import WeightsError
-from lib.networks import edge, packaged
+from lib.networks.carried import CARRIED
 from lib.networks.scale import convolutions
 from lib.perceptual import encoders
 
-CARRIED = {"package": packaged, "edge": edge}  # VGG-16 trunks in wheels
 LARGEST = 1e6  # a weight or a feature; those of ImageNet's VGGs reach tens and thousands
 DAMAGED = "the weights are damaged or of another network, fetch them again"
 
@@ -50,14 +49,14 @@ def random(architecture: str, seed: int) -> keras.Model:
 
 def weights_key(architecture: str, weights: str | Path) -> Path | str:
     """What stands for the weights in cache keys: the file, or a package's checksum, which is known."""
-    return CARRIED[weights].SHA256 if weights in CARRIED else weights_file(architecture, weights)
+    return CARRIED[weights].sha256 if weights in CARRIED else weights_file(architecture, weights)
 
 
 def weights_file(architecture: str, weights: str | Path) -> Path:
     """The file that holds the weights of :func:`trunk`. Raises WeightsError, or WheelError for the package's, where it is
     missing or cannot be fetched."""
     if weights in CARRIED:
-        return wheels.wheel(CARRIED[weights].NAME, CARRIED[weights].VERSION)
+        return wheels.wheel(CARRIED[weights].name, CARRIED[weights].version)
     if weights == "keras":  # keras.applications downloads it once and checks it
         file = f"{architecture}_weights_tf_dim_ordering_tf_kernels_notop.h5"
         try:

@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from lib.networks import edge
+from lib.networks import carried
 from lib.report.exchange import share_text
 from lib.report.exchange_claims import bounds_of_logs
 from lib.report.figures import STYLE, new_figure, save_figure
@@ -30,7 +30,7 @@ TICKS: Final = (0.5, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995)  # of G
 CONVENTIONS: Final = {
     SUM: "sum over elements", UNIT: "[0, 1]", "[0, 1], mean and SD": "[0, 1], mean and SD (torchvision)",
     "means subtracted": "means subtracted (Keras)", ONE: "one channel, the others 0", BEFORE: "before the ReLU"}
-WHAT: Final = {EDGE: f"VGG-16 {edge.LABEL}", RANDOM: "Glorot's uniform kernels, biases 0, one draw for each seed"}
+WHAT: Final = {EDGE: f"VGG-16 {carried.EDGE.label}", RANDOM: "Glorot's uniform kernels, biases 0, one draw for each seed"}
 
 
 def with_contexts(labels: Labels, table: pd.DataFrame) -> Labels:

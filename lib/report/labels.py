@@ -16,7 +16,7 @@ from lib.artifacts.files import file_sha256
 from lib.artifacts.provenance import commit
 from lib.data import split
 from lib.data.store.reading import load_summary
-from lib.networks import packaged
+from lib.networks import carried
 from lib.perceptual.configuration import LambdaRule, LossConfiguration
 from lib.perceptual.rules import EpochRatio, Fixed, Held, Ramp
 from lib.study.config import ARCHITECTURE_NAMES, Study
@@ -190,7 +190,7 @@ def cohort_label(volumes: Path, simulated: bool, split_seed: int | None) -> str:
 def encoder_label(encoder: Encoder) -> str:
     """The VGG that plays 'VGG-19, ImageNet', by architecture and origin of its weights."""
     if encoder.weights == "package":
-        origin = packaged.LABEL
+        origin = carried.PACKAGE.label
     else:
         origin = "ImageNet (keras.applications)" if encoder.weights == "keras" else _file(encoder.weights)
     substitute = ", stands in for VGG-19 ImageNet" if _substituted(encoder) else ""
