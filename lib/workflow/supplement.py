@@ -13,8 +13,8 @@ from lib.study.runs import Run
 from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, brought_files, stages
 
 GRID: Final = tuple(f"supplement.{name}" for name in ("seeds", "training", "arms", "slices_per_series"))
-
 PRESETS: Final = tuple(f"supplement.{name}" for name in ("pairs", "autoencoder", "networks", "adversarial", "preset_seeds"))
+"""What a grid's trainings depend on, and what S3 does beside that."""
 
 
 class Analysis(NamedTuple):
