@@ -19,8 +19,7 @@ from tests.named_scans import archive
 
 BESIDE = "WHOLE_RUN_BESIDE_THE_TESTS"  # a variable by which the processes of whole runs are known
 RUNS = ("smoke", "second", "named", "bench")  # whole runs, in the order in which they are made
-SECOND = ("mse", "E4")  # experiments of the second whole run
-NAMED = ("mse", "E1")  # of the one on scans of people with names
+SECOND, NAMED = "E4", "E1"  # the experiment of the second whole run, and of the one on scans of people with names
 PRINTED = "printed.txt"  # what that one says
 
 
@@ -65,7 +64,7 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
     """Whole runs of smoke that the session needs, two at a time beside its other tests.
 
     'smoke' is the repository's own, brought up to date, or from nothing where the one that is there was trained with other
-    arithmetic (tests train, too, and compare bits); 'second' is one of fewer experiments from nothing, elsewhere, with
+    arithmetic (tests train, too, and compare bits); 'second' is one of a single experiment from nothing, elsewhere, with
     two jobs; 'named' one on scans of people with names (:mod:`tests.named_scans`); 'bench' is the benchmark on tiny sizes.
 
     Yields
@@ -75,8 +74,8 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
     """
     elsewhere, apart = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("named")
     runs = {"smoke": (REPOSITORY, {}, "supplement", "--unchecked"),
-            "second": (elsewhere, {"SET": f"experiments=[{','.join(SECOND)}]"}, "paper", "--unchecked", "--jobs", "2"),
-            "named": (apart, {"SET": f"experiments=[{','.join(NAMED)}] supplement.analyses=[S1,S6]", "INSERT": "0.25"},
+            "second": (elsewhere, {"SET": f"experiments=[{SECOND}]"}, "paper", "--unchecked", "--jobs", "2"),
+            "named": (apart, {"SET": f"experiments=[{NAMED}] supplement.analyses=[S6]", "INSERT": "0.25"},
                       "supplement"),
             "bench": (elsewhere, {}, "bench", "--quick")}
     plain = {name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "OUTPUT")}
@@ -93,11 +92,12 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
             futures["smoke"].result()
             scans = archive(REPOSITORY / "artifacts" / "smoke" / "cohort", apart / "own")
             changes = changes | {"DATA": str(scans)}
-        begun.append(subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "lib", *command], cwd=REPOSITORY, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, env={**plain, "PROFILE": "smoke", "OUTPUT": str(root), **changes, BESIDE: "1"}))
-        printed, _ = begun[-1].communicate()
-        assert begun[-1].returncode == 0, printed
+            stderr=subprocess.STDOUT, env={**plain, "PROFILE": "smoke", "OUTPUT": str(root), **changes, BESIDE: "1"})
+        begun.append(process)
+        printed, _ = process.communicate()
+        assert process.returncode == 0, printed
         if root == apart:
             (apart / PRINTED).write_text(printed, encoding="utf-8")
         return root

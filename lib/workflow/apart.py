@@ -1,11 +1,17 @@
 """A function in a process of its own, which takes its memory with it: TensorFlow keeps what a training compiled, half a GiB
-each, for as long as its process lives."""
+each, for as long as its process lives.
+
+On Linux these processes are copies of one that has imported what the first function needs and has done nothing else, so that
+a training does not wait for TensorFlow's import; elsewhere libraries do not bear being copied, and each process begins anew.
+"""
 
 import contextlib
 import logging
 import multiprocessing
+import os
 import pkgutil
 import signal
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -33,12 +39,14 @@ def call_apart(name: str, function: str, parameters: Mapping[str, Any]) -> None:
     ProcessError : the process was killed, or the function failed in a way that is none of ours
     PaperError : what the function says that a user must mend
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    context.set_forkserver_preload([function.partition(":")[0]])
     messages: multiprocessing.Queue = context.Queue()
     listener = QueueListener(messages, _Relay())
     listener.start()
     try:
-        with ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(messages,)) as pool:
+        with ProcessPoolExecutor(1, mp_context=context, initializer=_begin,
+                                 initargs=(messages, dict(os.environ))) as pool:
             pool.submit(_call, name, function, dict(parameters)).result()
     except BrokenProcessPool:
         raise ProcessError(KILLED) from None
@@ -64,7 +72,11 @@ def call_here(name: str, function: str, parameters: Mapping[str, Any]) -> None:
         called(**parameters)
 
 
-def _begin(messages: multiprocessing.Queue) -> None:
+def _begin(messages: multiprocessing.Queue, environment: Mapping[str, str]) -> None:
+    """``environment``: of the process that asked; the one that is copied has that of its own first day."""
+    for name in set(os.environ) - set(environment):
+        del os.environ[name]
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     logger = logging.getLogger(ROOT)
