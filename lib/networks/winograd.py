@@ -58,11 +58,19 @@ class Winograd(layers.Layer):
         return self._forward(images) if self.backwards is None else tf.custom_gradient(self._both)(images)
 
     def _forward(self, images):
-        return tf.nn.relu(_correlation(images, self.kernels) + self.bias)
+        found = _correlation(images, self.kernels)
+        found.set_shape((*images.shape[:3], self.filters))
+        return tf.nn.relu(found + self.bias)
 
     def _both(self, images):
         outputs = self._forward(images)
-        return outputs, lambda upstream: _correlation(tf.where(outputs > 0, upstream, 0.0), self.backwards)
+
+        def gradient(upstream):
+            found = _correlation(tf.where(outputs > 0, upstream, 0.0), self.backwards)
+            found.set_shape(images.shape)
+            return found
+
+        return outputs, gradient
 
 
 def _transformed(kernel: np.ndarray) -> tf.Tensor:
@@ -71,13 +79,16 @@ def _transformed(kernel: np.ndarray) -> tf.Tensor:
     return tf.reshape(both, (WINDOW**2, *kernel.shape[2:]))
 
 
+@tf.function(input_signature=[tf.TensorSpec([None] * 4), tf.TensorSpec((WINDOW**2, None, None))], autograph=False)
 def _correlation(images, kernels):
-    """(batch, rows, columns, channels) by (36, channels, filters) -> (batch, rows, columns, filters)."""
+    """(batch, rows, columns, channels) by (36, channels, filters) -> (batch, rows, columns, filters). A graph of any shapes,
+    made once: each layer of each network calls it, and TensorFlow puts it in their graphs where it runs them."""
     batch, rows, columns, _ = tf.unstack(tf.shape(images))
-    down, across, filters = -(-rows // TILE), -(-columns // TILE), kernels.shape[-1]
+    _, channels, filters = tf.unstack(tf.shape(kernels))
+    down, across = -(-rows // TILE), -(-columns // TILE)
     tiles = _windows(images, down, across)  # (6, 6, batch, down, across, channels)
     sums = tf.matmul(_constant(IMAGE), tf.reshape(tiles, (WINDOW**2, -1)))
-    products = tf.matmul(tf.reshape(sums, (WINDOW**2, -1, kernels.shape[1])), kernels)
+    products = tf.matmul(tf.reshape(sums, (WINDOW**2, -1, channels)), kernels)
     outputs = tf.matmul(_constant(OUTPUT), tf.reshape(products, (WINDOW**2, -1)))
     outputs = tf.transpose(tf.reshape(outputs, (TILE, TILE, batch, down, across, filters)), (2, 3, 0, 4, 1, 5))
     return tf.reshape(outputs, (batch, TILE * down, TILE * across, filters))[:, :rows, :columns]

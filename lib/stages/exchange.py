@@ -23,7 +23,7 @@ from lib.study.config import Study
 from lib.study.runs import Run
 from lib.study.sections import UNet
 
-BATCH: Final = 16  # pairs: gradients at the weights are those of a batch's mean loss
+BATCH: Final = 16  # pairs at most: gradients at the weights are those of a batch's mean loss
 SIDES: Final = ["pixel", "perceptual"]
 PAIRS: Final = [*SIDES, "pixel_gradient", "perceptual_gradient", "cosine"]
 BATCHES: Final = ["pixel_weights", "perceptual_weights", "weights_cosine", "pixel_last", "perceptual_last"]
@@ -128,8 +128,9 @@ def _together(losses: Mapping[str, LossConfiguration]) -> list[list[str]]:
 
 
 def batches(patches: Patches, index: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Patches (LDCT, NDCT), (batch, size, size, 1) in [0, 1], of some rows of their index."""
-    some = [index[start : start + BATCH] for start in range(0, len(index), BATCH)]
+    """Patches (LDCT, NDCT), (batch, size, size, 1) in [0, 1], of some rows of their index, in batches as equal as they can
+    be: each counts once."""
+    some = np.array_split(index, -(-len(index) // BATCH))
     return [(patches.images(each, "ldct"), patches.images(each, "ndct")) for each in some]
 
 
