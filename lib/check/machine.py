@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -12,10 +13,12 @@ from lib.check.report import Report
 from lib.data.patch_index import grid
 from lib.denoiser.devices import device_names, require_even, strategy
 from lib.networks import vgg
+from lib.networks.any_network import weights_key
 from lib.networks.unet import unet
 from lib.perceptual import balance
 from lib.stages import feature_cache, inputs
 from lib.study.config import ARCHITECTURE_NAMES, Study
+from lib.study.given import NAMES
 from lib.study.sections import Training
 
 GIB = 1024**3
@@ -30,10 +33,18 @@ def check_encoders(study: Study, report: Report) -> None:
             report.line(f"Medical context: fine-tuned here, {study.medical.steps:,} steps")
             continue
         with report.failing():
-            path = vgg.weights_file(encoding.encoder, study.weights(encoding.weights))
             inputs.encoder(study.weights, encoding, *layers)
-            name = ARCHITECTURE_NAMES.get(encoding.encoder, encoding.encoder)
-            report.line(f"{name}, {encoding.weights} context: {path.name}, SHA-256 {file_sha256(path)[:16]}")
+            name, weights = ARCHITECTURE_NAMES.get(encoding.encoder), study.weights(encoding.weights)
+            what = vgg.weights_file(encoding.encoder, weights) if name else weights_key(encoding.encoder, weights)
+            context = encoding.weights if encoding.weights in NAMES else "own"
+            report.line(f"{name or encoding.encoder}, {context} context: {_said(what)}")
+
+
+def _said(weights: Path | str) -> str:
+    """A file with its checksum, a folder by its name, or whose they are."""
+    if isinstance(weights, str):
+        return weights
+    return weights.name + (f", SHA-256 {file_sha256(weights)[:16]}" if weights.is_file() else ", a folder")
 
 
 def check_devices(study: Study, report: Report) -> None:

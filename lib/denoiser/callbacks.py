@@ -28,12 +28,13 @@ class Watch(StepCallback):
     be constant (the dead start: some networks recover); ``slices`` names those of the step with this number in its epoch.
     """
 
-    def __init__(self, images, targets, patience: int, checkpoints: Checkpoints, slices: Callable[[int], str]):
+    def __init__(self, images, targets, patience: int, checkpoints: Checkpoints, slices: Callable[[int], str],
+                 watched: str = "loss"):
         super().__init__(checkpoints.course)
         self.images, self.targets = images, targets
         self.patience, self.checkpoints, self.slices = patience, checkpoints, slices
         self._constant_since: int | None = None
-        self._lowest = np.inf
+        self._lowest, self.watched = np.inf, watched
 
     def is_constant(self, model: keras.Model) -> bool:
         """Whether the network answers with one value, and should not."""
@@ -48,7 +49,7 @@ class Watch(StepCallback):
         if not np.isfinite(logs["loss"]):
             raise self._stop(step, done, f"the loss is {logs['loss']}", "lower training.lr or lambda, or use "
                              "compute.precision=float32")
-        total = done * logs["loss"]  # Keras reports the mean over the epoch so far
+        total = done * logs[self.watched]  # Keras reports the mean over the epoch so far
         if self._seen is None:
             self._seen = done, total
         elif done - self._seen[0] >= WINDOW:

@@ -94,8 +94,8 @@ class AdversarialDenoiser(Denoiser):
         return self.compute_metrics(ldct, y, output)
 
     def _train_critic(self, ndct, made, number: int) -> None:
-        step = tf.cast(self.optimizer.iterations, tf.int32) * self.adversarial.critic_steps + number
-        part = tf.random.stateless_uniform((tf.shape(made)[0], 1, 1, 1), tf.stack([self.seed, step]))
+        step = tf.cast(self.optimizer.iterations, tf.int64) * self.adversarial.critic_steps + number
+        part = tf.random.stateless_uniform((tf.shape(made)[0], 1, 1, 1), tf.stack([tf.cast(self.seed, tf.int64), step]))
         with tf.GradientTape() as tape:
             distance = tf.reduce_mean(self.critic(ndct, training=True)) - tf.reduce_mean(self.critic(made, training=True))
             penalty = gradient_penalty(self.critic, part * ndct + (1 - part) * made, self.adversarial.norm)

@@ -86,12 +86,18 @@ def _compare(metrics: pd.DataFrame, claim: str, question: str, pairs: Sequence[t
     unit = metric.upper()
     if note := note or lacking({name for pair in pairs for name in pair}, metrics["experiment"]):
         return row(claim, question, unit, note=note)
-    parts, sign = [compared(metrics, *pair, metric) for pair in pairs], -1 if metric in LOWER_IS_BETTER else 1
+    parts = {pair: compared(metrics, *pair, metric, len(pairs)) for pair in pairs}
+    seeds = next(iter(parts.values())).seeds
+    pair, above = weakest({pair: part.bounds for pair, part in parts.items()},
+                          {pair: part.wide for pair, part in parts.items()}, margin, seeds)
+    part, several = parts[pair], len(pairs) > 1
+    sign = -1 if metric in LOWER_IS_BETTER else 1
     theirs = [sign * np.subtract(*[getattr(published.TABLE_3[name], f"{metric}_mean") for name in pair]) for pair in pairs
               if set(pair) <= set(published.TABLE_3)]
-    return row(claim, question, unit, weakest(part.bounds for part in parts), margin=margin, note=parts[0].few,
-               paper=min(theirs, default=np.nan), p_patients=parts[0].p if len(parts) == 1 else np.nan,
-               patients=parts[0].patients, seeds=parts[0].seeds)
+    decided = f"decided by one of {len(pairs)}: {' over '.join(pair)}" if several else ""
+    return row(claim, question, unit, part.bounds, above if several else None, margin,
+               note="; ".join(filter(None, [decided, part.few])), paper=min(theirs, default=np.nan),
+               p_patients=np.nan if several else part.p, patients=part.patients, seeds=seeds)
 
 
 def rq1(labels: Labels, calibration: pd.DataFrame) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from lib.metrics.patients import LEAST_PATIENTS, of_independent, over_patients_and_seeds
 from lib.report.psi_claims import STATES
-from lib.report.verdicts import LEAST_SEEDS, Bounds, decisive, frame, row, weakest
+from lib.report.verdicts import LEAST_SEEDS, LEVEL, Bounds, frame, level_of, row, weakest
 from lib.report.words import counted, listed
 from lib.stages.exchange import Measured, rates_by_patient
 
@@ -39,23 +39,23 @@ def exchange_claims(found: Mapping[int, Measured], table: pd.DataFrame) -> pd.Da
 
 
 def _at_weights(table: pd.DataFrame, state: str, name: str) -> np.ndarray:
-    """Logarithms of the rate, (1, seeds)."""
+    """Logarithms of the rate, (seeds,)."""
     one = table[(table["state"] == state) & (table["configuration"] == name)].drop_duplicates("seed")
-    return np.log(one["rate_weights"].to_numpy(float))[None]
+    return np.log(one["rate_weights"].to_numpy(float))
 
 
-def bounds_of_logs(logs: np.ndarray) -> tuple[Bounds, dict]:
-    """Mean of logarithms, (patients, seeds), with its interval where there is one, and what it rests on."""
-    patients, seeds = logs.shape
-    mean = of_independent(logs[0]) if patients == 1 else over_patients_and_seeds(logs)
-    few = [counted(seeds, "seed")] * (seeds < LEAST_SEEDS)
-    few += [counted(patients, "patient")] * (1 < patients < LEAST_PATIENTS)
-    interval = (np.nan, np.nan) if few else mean.interval()
-    note = f"no interval from {listed(few)}" if few else ""
-    return (mean.estimate, *interval), {"patients": pd.NA if patients == 1 else patients, "seeds": seeds, "note": note}
+def bounds_of_logs(logs: np.ndarray, level: float = LEVEL) -> tuple[Bounds, dict]:
+    """Mean of logarithms, (patients, seeds) or (seeds,), with its interval where there is one, and what it rests on."""
+    of_patients = logs.ndim > 1
+    mean = over_patients_and_seeds(logs) if of_patients else of_independent(logs)
+    few = [counted(logs.shape[-1], "seed")] * (logs.shape[-1] < LEAST_SEEDS)
+    few += [counted(len(logs), "patient")] * (of_patients and len(logs) < LEAST_PATIENTS)
+    interval = (np.nan, np.nan) if few else mean.interval(level)
+    return (mean.estimate, *interval), {"patients": len(logs) if of_patients else pd.NA, "seeds": logs.shape[-1],
+                                        "note": f"no interval from {listed(few)}" if few else ""}
 
 
-class Weakest(NamedTuple):
+class Decided(NamedTuple):
     """What decides a claim of many parts."""
 
     bounds: Bounds  # of the deciding part
@@ -63,19 +63,22 @@ class Weakest(NamedTuple):
     rests: dict  # on how many patients and seeds, and a note that names the part
 
 
-def weakest_of(parts: Mapping[str, np.ndarray], above: Callable[[Bounds], Bounds] = lambda bounds: bounds) -> Weakest:
+def weakest_of(parts: Mapping[str, np.ndarray], above: Callable[[Bounds], Bounds] = lambda bounds: bounds) -> Decided:
     """A claim that something is above zero in every part, as :mod:`lib.report.verdicts` has it.
 
     Parameters
     ----------
-    parts : mapping, by what a note says of it: logarithms, (patients, seeds)
+    parts : mapping, by what a note says of it: logarithms, (patients, seeds) or (seeds,)
     above : function, from a part's bounds to those of what is above zero (default: they themselves)
     """
     found = {name: bounds_of_logs(logs) for name, logs in parts.items()}
     judged = {name: above(bounds) for name, (bounds, _) in found.items()}
-    name = decisive(judged)
+    wide = {name: above(bounds_of_logs(logs, level_of(len(parts)))[0]) for name, logs in parts.items()}
+    some = next(iter(parts.values()))
+    name, decided = weakest(judged, wide, seeds=some.shape[-1] if some.ndim > 1 else None)
     bounds, rests = found[name]
-    return Weakest(bounds, weakest(judged.values()), rests | {"note": "; ".join(filter(None, [name, rests["note"]]))})
+    deciding = f"decided by one of {len(parts)}: {name}" if len(parts) > 1 else name
+    return Decided(bounds, decided, rests | {"note": "; ".join(filter(None, [deciding, rests["note"]]))})
 
 
 def pairs_of(logs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

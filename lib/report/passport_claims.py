@@ -9,7 +9,7 @@ from lib.metrics.degradations import CHECKERBOARD, SHIFT
 from lib.metrics.patients import holm
 from lib.report.labels import Labels
 from lib.report.passport import SHOWN, contexts, correlations
-from lib.report.verdicts import NOTHING, Bounds, decisive, frame, row, weakest
+from lib.report.verdicts import NOTHING, Bounds, frame, row, weakest
 from lib.report.words import counted, number
 from lib.stages.passport import ORGAN_SHIFT, PIXEL, RANDOM
 
@@ -52,7 +52,8 @@ def _cheap(context: str, words: str, prices: pd.DataFrame, one_draw: bool) -> di
     """As the layer whose interval reaches highest; one draw of random weights decides nothing."""
     logs: dict[int, Bounds] = {each.Index: (-np.log(each.price), -np.log(each.high), -np.log(each.low))
                                for each in prices.itertuples()}
-    dearest, above = prices.loc[decisive(logs)], weakest(logs.values())
+    place, above = weakest(logs)
+    dearest = prices.loc[place]
     notes = [f"the dearest: {dearest['layer']}"]
     patients = int(dearest["patients"])
     if not np.isfinite(above[1:]).all():

@@ -7,12 +7,14 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from lib.metrics.patients import LEAST_PATIENTS
 from lib.metrics.rank_correlation import LEAST, rank_correlation
 from lib.perceptual import TARGET_PSI
-from lib.report.exchange_claims import bounds_of_logs
+from lib.perceptual.literature import ADVERSARIAL
+from lib.report.exchange_claims import pairs_of, weakest_of, within
 from lib.report.odds import odds
 from lib.report.verdicts import LEAST_SEEDS, compared, frame, row
-from lib.report.words import counted
+from lib.report.words import counted, listed
 from lib.study.preset_grid import CONTROL, EQUAL, PAPERS
 
 DECADE: Final = 1.0  # decades of odds: systems that differ by no more count as comparable
@@ -33,7 +35,7 @@ def preset_claims(table: pd.DataFrame, decades: Mapping[str, Mapping[str, np.nda
     margin : float, in SSIM, under which two count as equal
     """
     theirs = table[~table["reference"].str.startswith(PAPERS)]
-    named = dict(zip(theirs["preset"], theirs["reference"], strict=True))
+    named = {each.preset: _as_run(each.reference, each.encoder_here, each.left_out) for each in theirs.itertuples()}
     some = {share: {name: logs for name, logs in each.items() if name in named} for share, each in decades.items()}
     rows = []
     if len(some["psi"]) > 1:
@@ -52,26 +54,24 @@ def preset_claims(table: pd.DataFrame, decades: Mapping[str, Mapping[str, np.nda
     return frame(rows)
 
 
+def _as_run(reference: str, encoder_here: str, left_out: str) -> str:
+    """A system as it is trained here: with an asterisk where another network stands in for its own."""
+    return reference + "*" * bool(encoder_here) + ", without its adversarial term" * (ADVERSARIAL in left_out)
+
+
 def _comparable(logs: Mapping[str, np.ndarray], named: Mapping[str, str], symbol: str) -> dict:
-    """The highest against the lowest: the claim falls if they are more than a decade of odds apart."""
-    highest, lowest = (pick(logs, key=lambda name: logs[name].mean()) for pick in (max, min))
-    bounds, rests = bounds_of_logs(logs[highest] - logs[lowest])
-    estimate, low, high = bounds
-    note = "; ".join(filter(None, [f"{named[highest]} against {named[lowest]}", rests.pop("note")]))
-    return row(f"The systems of the literature have comparable influence: {symbol} at the published λ within a decade of "
-               "odds", "S3", "decades of odds", bounds, (DECADE - estimate, DECADE - high, DECADE - low), note=note, **rests)
+    """Every two of them."""
+    found = weakest_of(pairs_of({named[name]: each for name, each in logs.items()}), within(DECADE))
+    return row(f"The {len(logs)} systems of the literature with a pixel term have comparable influence: {symbol} at the "
+               "published λ within a decade of odds", "S3", "decades of odds", found.bounds, found.above, **found.rests)
 
 
 def _calibrated(logs: Mapping[str, np.ndarray], named: Mapping[str, str]) -> dict:
-    """The lambda that is farthest from the one for Psi = 0.95: their ratio is that of the odds of Psi."""
-    away = {name: each - np.log10(odds(TARGET_PSI)) for name, each in logs.items()}
-    farthest = max(away, key=lambda name: abs(away[name].mean()))
-    bounds, rests = bounds_of_logs(away[farthest] * np.sign(away[farthest].mean()))
-    estimate, low, high = bounds
-    side = "above" if away[farthest].mean() > 0 else "below"
-    note = "; ".join(filter(None, [f"{named[farthest]}, {side} it", rests.pop("note")]))
-    return row(f"Every published λ is within a decade of the λ* for Ψ = {TARGET_PSI:g}", "S3", "decades of λ", bounds,
-               (DECADE - estimate, DECADE - high, DECADE - low), note=note, **rests)
+    """A lambda against that for Psi = 0.95: their ratio is that of the odds of Psi."""
+    found = weakest_of({named[name]: each - np.log10(odds(TARGET_PSI)) for name, each in logs.items()}, within(DECADE))
+    systems = counted(len(logs), "system")
+    return row(f"Every published λ (of {systems} with a pixel term) is within a decade of the λ* for Ψ = {TARGET_PSI:g}",
+               "S3", "decades of λ", found.bounds, found.above, **found.rests)
 
 
 def _pays(logs: Mapping[str, np.ndarray], table: pd.DataFrame, metrics: pd.DataFrame, metric: str, unit: str) -> dict:
@@ -83,13 +83,13 @@ def _pays(logs: Mapping[str, np.ndarray], table: pd.DataFrame, metrics: pd.DataF
     scores = some.groupby(["experiment", "patient", "seed"])[metric].mean().groupby("experiment").mean()
     found = rank_correlation(influence.to_numpy(), scores.reindex(influence.index).to_numpy())
     patients, seeds = some["patient"].nunique(), some["seed"].nunique()
-    notes, decided = [f"over {counted(found.pairs, 'system')}"], {}
+    notes = [f"over {counted(found.pairs, 'system')}, as if none were alike"]
     if np.isfinite(found.p):
         notes.append(f"permuted p = {found.p:.2g}")
-    if seeds < LEAST_SEEDS:
-        notes.append(f"undecided with {counted(seeds, 'seed')}")
-    if seeds < LEAST_SEEDS or not found.p < ALPHA:
-        decided = {"verdict": "undecided"}
+    few = [counted(seeds, "seed")] * (seeds < LEAST_SEEDS) + [counted(patients, "patient")] * (patients < LEAST_PATIENTS)
+    if few:
+        notes.append(f"undecided with {listed(few)}")
+    decided = {} if found.p < ALPHA and not few else {"verdict": "undecided"}
     return row(f"Over the systems of the literature, the more influence (Γ), the better the {unit}", "S3",
                "rank correlation", (found.estimate, found.low, found.high), patients=patients, seeds=seeds,
                note="; ".join(notes), **decided)

@@ -118,11 +118,17 @@ def presets_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
     begin = ("the pilot and after training from there" if start_word(labels) == "pilot" else
              "the control, trained with MSE alone, and after each loss's own training from scratch")
     return save_table(labels, table, "presets", "Table 1 with the columns that it should have had: Ψ (Algorithm 2) and Γ "
-                      f"(at the output) at the published λ, with {begin}; λ* for Ψ = 0.95 with the first of the two (beside "
-                      "MSE where there is no pixel term); test slices after equal steps. *: another network stands in for "
+                      "(at the output) at the λ of the training, of the literature's systems the published one, with "
+                      f"{begin}; λ* for Ψ = 0.95 with the first of the two (beside MSE where there is no pixel term); test "
+                      f"slices after {steps(table)}. *: another network stands in for "
                       "the preset's; the confidence is in the preset, not in its numbers here. Seconds of a step are those "
                       "of a training's fastest epoch, with its validation and what ran beside it: no benchmark. Means over "
                       f"{counted(int(table['seeds'].max()), 'seed')}", shown)
+
+
+def steps(table: pd.DataFrame) -> str:
+    """How long the trainings were."""
+    return " or ".join(f"{each:,}" for each in sorted(set(table["steps"]))) + " steps each"
 
 
 def _from_to(table: pd.DataFrame, share: str) -> list[str]:
@@ -169,7 +175,7 @@ def answers(table: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
     if len(gains):
         verdicts = gains["verdict"].value_counts()
         shared = " (systems of one loss share one)" if len(gains) < len(theirs) else ""
-        found.append(f"After equal steps, of {counted(len(gains), 'training')}{shared}: better than MSE alone in SSIM "
+        found.append(f"After {steps(table)}, of {counted(len(gains), 'training')}{shared}: better than MSE alone in SSIM "
                      f"{listed([f'{word} for {verdicts.get(word, 0)}' for word in ('stands', 'falls')])}, and is undecided "
                      f"for {verdicts.get('undecided', 0)}.")
     stood = theirs.loc[theirs["encoder_here"] != "", "reference"]

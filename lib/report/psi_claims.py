@@ -13,7 +13,7 @@ import pandas as pd
 from lib.metrics.patients import of_independent
 from lib.paper import published
 from lib.perceptual.psi import psi_algorithm2
-from lib.report.verdicts import Bounds, frame, lacking, row, weakest
+from lib.report.verdicts import LEVEL, Bounds, frame, lacking, level_of, row, weakest
 from lib.report.words import listed
 
 ALL: Final = 0.99  # Psi from which the perceptual term is 'approximately 100 %' of the loss
@@ -48,9 +48,9 @@ def _by_seed(table: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
     return table.assign(value=np.log10(values)).pivot(index="seed", columns="experiment", values="value")
 
 
-def _bounds(values: pd.Series) -> Bounds:
+def _bounds(values: pd.Series, level: float = LEVEL) -> Bounds:
     mean = of_independent(values.to_numpy(float))
-    return mean.estimate, *mean.interval()
+    return mean.estimate, *mean.interval(level)
 
 
 def _row(claim: str, unit: str, table: pd.DataFrame, bounds: Bounds, **further) -> dict:
@@ -75,11 +75,16 @@ def _literature(state: str, ratio: pd.DataFrame, losses: Mapping[str, published.
     names = [name for name in published.CALIBRATED if name in ratio]
     if not names:
         return []
-    odds = weakest(_bounds(ratio[name] + np.log10(LITERATURE)) for name in names)
-    least = tuple(1 / (1 + 10**-each) for each in odds)
+
+    def psi(name: str, level: float = LEVEL, less: float = 0.0) -> Bounds:
+        estimate, low, high = (1 / (1 + 10**-each) - less
+                               for each in _bounds(ratio[name] + np.log10(LITERATURE), level))
+        return estimate, low, high
+
+    name, above = weakest(*({name: psi(name, level, ALL) for name in names} for level in (LEVEL, level_of(len(names)))))
     paper = min(float(psi_algorithm2(*losses[name], LITERATURE)) for name in names) if losses else np.nan
     claim = f"{listed(names)}, {STATES[state]}: λ = 0.1 makes Ψ approximately 100 % (at least {ALL:g})"
-    return [_row(claim, "least Ψ", ratio, least, above=tuple(each - ALL for each in least), paper=paper)]
+    return [_row(claim, "least Ψ", ratio, psi(name), above=above, paper=paper)]
 
 
 def _decades(state: str, exact: pd.DataFrame) -> list[dict]:

@@ -17,7 +17,7 @@ from lib.report.labels import Labels
 from lib.report.tables import save_table
 from lib.report.verdicts import Bounds, Compared, compared, frame, row, weakest
 from lib.report.words import number
-from lib.stages.statistics import of_patients
+from lib.stages.statistics import few_units, of_patients
 
 PANELS: Final = {"ssim": "SSIM", "psnr": "PSNR (dB)", "ssim_window": "SSIM in [-160, 240] HU",
                  "bias_liver_hu": "bias in the liver (HU)", "noise_liver_hu": "noise in the liver (HU)",
@@ -82,23 +82,25 @@ def sweep_shown(labels: Labels, table: pd.DataFrame, steps: int) -> pd.DataFrame
         rows.append({"Loss": loss, "Target Ψ": f"{target:g}", **cells, "Seeds": some["seed"].nunique(),
                      "Missing": ", ".join(sorted(set(some["missing"]) - {""})) or "–"})
     return save_table(labels, table, "psi_target_sweep", f"The target of Ψ: trainings of {steps} steps from the same start, "
-                      "λ calibrated on the first seed's pilot; the target 0 is the same training for every loss. Means over "
-                      "seeds [lowest, highest]", pd.DataFrame(rows))
+                      "λ calibrated on the first seed's pilot; the target 0 is the pixel term. Means over seeds [lowest, "
+                      "highest]", pd.DataFrame(rows))
 
 
 def target_tests(labels: Labels, metrics: pd.DataFrame, table: pd.DataFrame, margin: float) -> pd.DataFrame:
     """Save ``target_tests.csv``: of each loss the study's target against each other one by SSIM, with the patient as the
     unit, as Table 4 has it: interval, sign-flip test with Holm's correction, equivalence to within ``margin``, mixed model
-    with patients and seeds as random effects. Returns it as one reads it; empty where the target itself was not trained.
+    with patients and seeds as random effects. Returns it as one reads it.
     """
     rows = []
     for loss, change in _others(table, labels.target_psi):
         rows.append({"configuration": loss, "target": float(change)}
                     | of_patients(metrics, _arm(loss, f"{labels.target_psi:g}"), _arm(loss, change), margin))
-    tests = pd.DataFrame(rows)
+    tests = pd.DataFrame(rows or {"note": [f"no loss was trained at {labels.target_psi:g} and another target"]})
     if rows:
         tests.insert(6, "p_holm", holm(tests["p_patients"].to_numpy()))
-    shown = pd.DataFrame([{
+        few = few_units(metrics["patient"].nunique(), table["seed"].nunique())
+        tests["note"] = ["; ".join(filter(None, [few, each])) for each in tests["note"]]
+    shown = pd.DataFrame([{"Note": tests["note"][0]}] if not rows else [{
         "Loss": each.configuration, "Against": f"{each.target:g}",
         "Difference in SSIM [95 %]": _interval(each.difference, each.difference_low, each.difference_high),
         "p over patients": number(each.p_patients), "p Holm": number(each.p_holm),
@@ -120,7 +122,8 @@ def power_shown(labels: Labels, metrics: pd.DataFrame, table: pd.DataFrame, marg
             means = differences(metrics, _arm(loss, f"{labels.target_psi:g}"), _arm(loss, change), "ssim").mean(axis=1)
             if len(means) > 1 and (sd := float(means.std())) > 0:
                 rows.append(power_table(sd, margin).assign(configuration=loss, sd=sd, of=len(means)))
-    found = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame({"note": ["one patient, or no training at 0"]})
+    why = f"no loss was trained at both {labels.target_psi:g} and 0, or its patients do not differ, or there is one"
+    found = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame({"note": [why]})
     shown = pd.DataFrame([{"Note": found["note"][0]}] if not rows else [{
         "Loss": each.configuration, "Test patients": each.patients, "SD between patients": number(each.sd),
         "Least p of a sign-flip test": number(each.least_p), "Half width of the interval": number(each.half_width),
@@ -137,7 +140,7 @@ def target_claims(metrics: pd.DataFrame, table: pd.DataFrame, target: float, mar
     changes = {loss: [change for each, change in _others(table, target) if each == loss] for loss in losses}
     for loss in losses:
         for metric, unit in ASKED.items():
-            found = {change: compared(metrics, _arm(loss, f"{target:g}"), _arm(loss, change), metric)
+            found = {change: compared(metrics, _arm(loss, f"{target:g}"), _arm(loss, change), metric, len(changes[loss]))
                      for change in changes[loss]}
             if found:
                 rows.append(_no_better(loss, target, unit, found, margin if metric == "ssim" else 0.0))
@@ -151,12 +154,8 @@ def target_claims(metrics: pd.DataFrame, table: pd.DataFrame, target: float, mar
 
 
 def _no_better(loss: str, target: float, unit: str, found: dict[str, Compared], margin: float) -> dict:
-    worst = min(found, key=lambda change: found[change].bounds[0])
-    bounds = weakest(each.bounds for each in found.values())
-    few = found[worst].few
-    return row(f"{loss}: no other target does better than {target:g} in {unit}" + (f" (by {margin:g})" if margin else ""),
-               "S7", unit, bounds, above=_shifted(bounds, margin), patients=found[worst].patients, seeds=found[worst].seeds,
-               note="; ".join(filter(None, [f"against {worst}", few])))
+    return _every(f"{loss}: no other target does better than {target:g} in {unit}" + (f" (by {margin:g})" if margin else ""),
+                  unit, found, "against", shift=margin)
 
 
 def _same_order(metrics: pd.DataFrame, losses: Sequence[str], changes: Sequence[str], metric: str, unit: str,
@@ -167,12 +166,20 @@ def _same_order(metrics: pd.DataFrame, losses: Sequence[str], changes: Sequence[
     claim = f"{first} is better than {second} in {unit} at every target above 0"
     if not shared:
         return row(claim, "S7", unit, note="no target at which both were trained")
-    found = {change: compared(metrics, _arm(first, change), _arm(second, change), metric) for change in shared}
-    least = min(found, key=lambda change: found[change].bounds[0])
-    return row(claim, "S7", unit,
-               weakest(each.bounds for each in found.values()), margin=margin if metric == "ssim" else 0.0,
-               patients=found[least].patients, seeds=found[least].seeds,
-               note="; ".join(filter(None, [f"least at {least}", found[least].few])))
+    found = {change: compared(metrics, _arm(first, change), _arm(second, change), metric, len(shared)) for change in shared}
+    return _every(claim, unit, found, "at", margin if metric == "ssim" else 0.0)
+
+
+def _every(claim: str, unit: str, found: dict[str, Compared], word: str, margin: float = 0.0, shift: float = 0.0) -> dict:
+    """A claim that each of some differences, and ``shift``, is above zero; ``word``: between a note and a target."""
+    seeds = next(iter(found.values())).seeds
+    change, above = weakest(*({name: _shifted(bounds, shift) for name, bounds in some.items()} for some in (
+        {name: each.bounds for name, each in found.items()}, {name: each.wide for name, each in found.items()})),
+        margin, seeds)
+    decided = f"decided by one of {len(found)}: {word} {change}" if len(found) > 1 else f"{word} {change}"
+    part = found[change]
+    return row(claim, "S7", unit, part.bounds, above, margin, patients=part.patients, seeds=seeds,
+               note="; ".join(filter(None, [decided, part.few])))
 
 
 def _others(table: pd.DataFrame, target: float) -> list[tuple[str, str]]:

@@ -3,8 +3,11 @@
 A claim says that something is above zero: a difference in the direction of better, a distance to a bound. It *stands* if
 the whole interval is above zero, it *falls* if the whole interval is below the margin under which two experiments count as
 equal, and it is *undecided* in between, where both hold (better, but by less than the margin), and without an interval:
-moving one end a little never turns *stands* into *falls*. A claim of several comparisons is as its weakest: it stands if
-all stand (the intersection-union test, Berger 1982), and falls if one falls. Every interval covers 95 % by itself.
+moving one end a little never turns *stands* into *falls*. Every interval that is shown covers 95 % by itself.
+
+A claim of several comparisons is as its weakest. It stands if all stand (the intersection-union test, Berger 1982). It falls
+if one falls, by an interval that is wider the more there are (Bonferroni), else chance would find one among many; and where
+patients and seeds are chance only with three seeds or more: with two, intervals of equal ones exclude zero too often.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +21,8 @@ from lib.report.words import counted, listed
 
 Bounds = tuple[float, float, float]  # estimate, lower and upper end of its interval
 NOTHING: Final[Bounds] = (np.nan, np.nan, np.nan)
-LEAST_SEEDS: Final = 2
+LEAST_SEEDS, SEEDS_OF_MANY = 2, 3  # for an interval, and for one of several comparisons to make a claim fall
+LEVEL: Final = 0.95
 LOWER_IS_BETTER: Final = ("nrmse",)
 COLUMNS: Final = ["claim", "question", "estimate", "low", "high", "paper", "verdict", "leaning", "unit", "p_patients",
                   "patients", "seeds", "note"]
@@ -41,7 +45,7 @@ def row(claim: str, question: str, unit: str, bounds: Bounds = NOTHING, above: B
     """A row of :data:`COLUMNS`; ``bounds`` are shown, ``above`` is what the claim says to be above zero (default: they)."""
     estimate, low, high = bounds if above is None else above
     notes = [further.pop("note", "")]
-    if margin and -margin < low and high < margin:
+    if margin and above is None and -margin < low and high < margin:
         notes.append(f"equal to within {margin:g}")
     return dict(zip(("estimate", "low", "high"), bounds, strict=True)) | {
         "claim": claim, "question": question, "paper": np.nan, "verdict": verdict(low, high, margin),
@@ -53,20 +57,22 @@ class Compared(NamedTuple):
     """By how much one experiment is better than another, and what that rests on."""
 
     bounds: Bounds  # of the mean difference over patients and seeds, in the direction of better
+    wide: Bounds  # with the interval by which one of several comparisons makes a claim fall
     p: float  # of the sign-flip test over patients
     patients: int
     seeds: int
     few: str = ""  # why there is no interval: 'one patient'
 
 
-def compared(metrics: pd.DataFrame, first: str, second: str, metric: str) -> Compared:
-    """``first`` against ``second``; there is an interval from three patients and two seeds on."""
+def compared(metrics: pd.DataFrame, first: str, second: str, metric: str, of: int = 1) -> Compared:
+    """``first`` against ``second``, one ``of`` so many; there are intervals from three patients and two seeds on."""
     table = differences(metrics, first, second, metric) * (-1 if metric in LOWER_IS_BETTER else 1)
     mean, p = over_patients_and_seeds(table.to_numpy()), sign_flip(table.mean(axis=1).to_numpy())
     few = [counted(count, kind) for count, kind, least in zip(
         table.shape, ("patient", "seed"), (LEAST_PATIENTS, LEAST_SEEDS), strict=True) if count < least]
-    interval = (np.nan, np.nan) if few else mean.interval()
-    return Compared((mean.estimate, *interval), p, *table.shape, f"no interval from {listed(few)}" if few else "")
+    narrow, wide = ((np.nan, np.nan) if few else mean.interval(level) for level in (LEVEL, level_of(of)))
+    return Compared((mean.estimate, *narrow), (mean.estimate, *wide), p, *table.shape,
+                    f"no interval from {listed(few)}" if few else "")
 
 
 def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -74,15 +80,44 @@ def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=COLUMNS).astype({"patients": "Int64", "seeds": "Int64"})
 
 
-def weakest(parts: Iterable[Bounds]) -> Bounds:
-    """The bounds of a claim that all parts are above zero: the least estimate, the least ends."""
-    estimate, low, high = np.min(np.array(list(parts), float), axis=0)
-    return float(estimate), float(low), float(high)
+def level_of(comparisons: int) -> float:
+    """Of the interval by which one of so many comparisons makes a claim fall (Bonferroni)."""
+    return 1 - (1 - LEVEL) / comparisons
 
 
-def decisive(parts: Mapping[Any, Bounds]) -> Any:
-    """Which part decides a claim that all are above zero: that of the lowest end, or without intervals the least one."""
-    return min(parts, key=lambda name: parts[name][0 if np.isnan([each[1] for each in parts.values()]).any() else 1])
+class Weakest(NamedTuple):
+    """Of a claim that several things are above zero."""
+
+    name: Any  # of the part that decides
+    above: Bounds  # of the claim: the least estimate, the least ends
+
+
+def weakest(parts: Mapping[Any, Bounds], wide: Mapping[Any, Bounds] | None = None, margin: float = 0.0,
+            seeds: int | None = None) -> Weakest:
+    """The bounds of a claim that all parts are above zero, and which part decides it: that of the lowest upper end where the
+    claim falls, else that of the lowest lower end; without intervals the least one.
+
+    Parameters
+    ----------
+    parts : mapping
+        By name, what the claim says to be above zero, with its interval.
+    wide : mapping, optional
+        The same with intervals of :func:`level_of` so many parts: whether the claim falls (default: ``parts``).
+    margin : float
+        Of :func:`verdict`.
+    seeds : int, optional
+        How many the intervals rest on, if they take seeds as chance: of several parts none makes the claim fall by too few.
+    """
+    wide = parts if wide is None else wide
+    (estimate, low), high = np.min([each[:2] for each in parts.values()], axis=0), min(each[2] for each in wide.values())
+    if len(parts) > 1 and seeds is not None and seeds < SEEDS_OF_MANY:
+        high = np.nan
+    if np.isnan([each[1] for each in parts.values()]).any():
+        low, high = np.nan, np.nan
+    above = (float(estimate), float(low), float(high))
+    if verdict(low, high, margin) == "falls":
+        return Weakest(min(wide, key=lambda name: wide[name][2]), above)
+    return Weakest(min(parts, key=lambda name: parts[name][0 if np.isnan(low) else 1]), above)
 
 
 def lacking(needed: Iterable[str], there: Iterable[str]) -> str:

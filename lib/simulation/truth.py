@@ -58,6 +58,14 @@ class Acquisition(NamedTuple):
         """Positions of the thin slices, mm, of all slabs."""
         return positions(self.number, self.slabs, self.slices).ravel()
 
+    def require_same(self, z_mm: float, labels: np.ndarray, patient: str) -> None:
+        """Raises CohortError if the organs at one place of a thin slice, as the cohort's folder has them, are not those that
+        this code draws: the truth would be another patient's."""
+        _, drawn = draw(Abdomen.random(self.own_seed), np.array([z_mm]), self.size)
+        if not np.array_equal(drawn[0], labels):
+            raise CohortError("it was simulated by other code: its organs are not those that this code draws", where=patient,
+                              remedy="simulate the cohort again")
+
     def scanner(self, threads: int = 2) -> Scanner:
         """The one that scanned the patient."""
         return Scanner(size=self.size, threads=threads)

@@ -16,7 +16,7 @@ from lib.denoiser.devices import repeatable
 from lib.errors import StageError, StudyError
 from lib.networks.winograd import accelerated
 from lib.paper import published
-from lib.perceptual import balance, presets
+from lib.perceptual import TARGET_PSI, balance, presets
 from lib.perceptual.configuration import LambdaRule, LossConfiguration
 from lib.perceptual.psi import decade, lambda_star, psi, psi_algorithm2
 from lib.stages import inputs
@@ -137,9 +137,10 @@ def chosen_lambda(experiment: str, rule: LambdaRule, losses: Mapping[str, pd.Dat
         if experiment not in presets.paper():
             raise StudyError(f"the paper has no lambda for {experiment}", where=f"losses.{experiment}.lambda",
                              remedy="give a number, or LAMBDA=untrained or LAMBDA=pilot")
-        if rule.rounding == "decade":
+        if rule.rounding == "decade" and rule.psi == TARGET_PSI:
             return published.LAMBDAS[experiment]
-        return lambda_star(*published.PUBLISHED_LOSSES[experiment][10], rule.psi)
+        exact = lambda_star(*published.PUBLISHED_LOSSES[experiment][10], rule.psi)
+        return exact if rule.rounding == "exact" else decade(exact)
     if rule.state not in losses:
         raise StudyError(f"{rule.state} is no state of the network", where=f"losses.{experiment}.lambda.state",
                          remedy=f"choose one of published, {', '.join(STATES)}")

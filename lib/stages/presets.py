@@ -58,7 +58,8 @@ def measured(study: Study, grid: PresetGrid) -> pd.DataFrame:
     trained = grid.grid.seeds or study.seeds
     for seed in sorted({*study.measured_seeds, *trained}):
         own = {name: paths.weights(Run(name, seed)) for name in losses if seed in trained}
-        weights = {START: paths.weights(study.pilot_of(seed))} | own
+        start = {START: paths.weights(study.pilot_of(seed))} if seed in study.measured_seeds else {}
+        weights = start | own
         table = paths.presets / f"pairs_seed-{seed}.csv"
         step = Step(f"presets, seed {seed}", paths.presets / f"seed-{seed}.json", {"lib.stages.presets"},
                     {"training": swept.training.decisive, "unet": study.unet, "split": study.cohort.division, "seed": seed,
@@ -128,7 +129,7 @@ def lambdas(row: Row, histories: Mapping[Run, pd.DataFrame]) -> dict[str, float]
 
 
 def preset_table(grid: PresetGrid, found: pd.DataFrame, trained: Trained) -> pd.DataFrame:
-    """``presets.csv``: a row for each preset, means over seeds.
+    """``presets.csv``: a row for each preset, means over the seeds of its trainings.
 
     Returns
     -------
@@ -136,14 +137,14 @@ def preset_table(grid: PresetGrid, found: pd.DataFrame, trained: Trained) -> pd.
         preset, reference, evidence, confidence; psi_start, psi_end (Algorithm 2), gamma_start, gamma_end (at the output),
         of shares the mean odds; lambda_used (the first one), lambda_end, lambda_exact (Psi = 0.95 with the pilot, geometric
         means), seconds_per_step (of the fastest epoch as it ran, with its validation and what ran beside it); ``MEANS`` over
-        the test slices; seeds (of the trainings); encoder_here, trained_as (the arm whose training it is), pixel, assumed,
-        left_out, citation.
+        the test slices; seeds and steps (of the trainings); encoder_here, trained_as (the arm whose training it is), pixel,
+        assumed, left_out, citation.
     """
     rows = []
     for name, row in grid.rows.items():
         used, preset = lambdas(row, trained.histories), row.preset
         runs = [run for run in trained.histories if run.experiment == row.arm.name]
-        some = found[found["arm"] == row.arm.name]
+        some = found[(found["arm"] == row.arm.name) & found["seed"].isin([run.seed for run in runs])]
         shares = {f"{share}_{when}": _share(row, some[some["state"] == state], share, used[state])
                   for when, state in (("start", START), ("end", END)) for share in ("psi", "gamma")}
         stars = [lambda_star(sums["pixel"], sums["perceptual"]) for _, sums in some[some["state"] == START].groupby("seed")]
@@ -155,6 +156,7 @@ def preset_table(grid: PresetGrid, found: pd.DataFrame, trained: Trained) -> pd.
                      "lambda_exact": _mean("lambda", pd.Series(stars)) if stars else np.nan,
                      "seconds_per_step": np.mean(seconds),
                      **{each: scores[each].mean() if each in scores else np.nan for each in MEANS}, "seeds": len(runs),
+                     "steps": max(int(trained.logs[run]["step"].iloc[-1]) for run in runs),
                      "encoder_here": row.encoder_here, "trained_as": row.arm.name, "pixel": row.loss.pixel or "none",
                      "assumed": preset.assumed, "left_out": preset.left_out, "citation": preset.citation})
     return pd.DataFrame(rows)

@@ -81,6 +81,7 @@ def _scene(cohort: Path, patient: str, slices: pd.DataFrame, pairs: int) -> Scen
     scanner = made.scanner()
     whole = [noise_free_slice(made, row.z_mm, row.kernel, row.thickness_mm, scanner) for row in slices.itertuples()]
     masks = OrganMasks(cohort / "masks", [patient])
+    made.require_same(made.z_mm[0], masks.at(patient, made.z_mm[0]), patient)
     z_mm, place, organ = host({float(z): masks.at(patient, z) for z in made.z_mm}, scanner.pixel_mm)
     here = noise_free_slice(made, z_mm, *SERIES, scanner)
     corner = np.clip(np.array(place) - CROP // 2, 0, made.size - CROP)

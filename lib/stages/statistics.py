@@ -103,7 +103,7 @@ def table4(metrics: pd.DataFrame, margin: float) -> pd.DataFrame:
     table = table.rename(columns={"ssim_reference": "ssim_e1"} if best == BEST else {})
     table["p_holm"] = holm(table["p_patients"].to_numpy()) if others else []
     table["margin"], table["patients"], table["seeds"], table["slices"] = margin, patients, seeds, len(scores)
-    table["note"] = [_sentences(_ties(scores[best] - scores[name]), _few(patients, seeds), note)
+    table["note"] = [_sentences(_ties(scores[best] - scores[name]), few_units(patients, seeds), note)
                      for name, note in zip(others, notes, strict=True)]
     for field in published.Table4Row._fields:
         table[f"paper_{field}"] = [getattr(papers[name], field) if name in papers else np.nan for name in others]
@@ -152,7 +152,8 @@ def _ties(difference: pd.Series) -> str:
     return f"{zeros} of {len(difference)} differences of slices are zero and left out of the paper's test" if zeros else ""
 
 
-def _few(patients: int, seeds: int) -> str:
+def few_units(patients: int, seeds: int) -> str:
+    """What an interval lacks that rests on one patient or one seed; else nothing."""
     if patients == 1:
         return "one patient: no interval"
     return "one seed: the interval is over patients only" if seeds == 1 else ""

@@ -11,7 +11,7 @@ from lib.stages.calibrate import chosen_lambda, pair_losses
 from lib.stages.evaluate import LDCT, evaluate
 from lib.stages.train import train
 from lib.study.config import Study
-from lib.study.grid import Arm, Grid
+from lib.study.grid import Arm, Grid, measured_as
 from lib.study.runs import Run
 
 MEANS: Final = ("ssim", "psnr", "nrmse", "ssim_window", "psnr_window", "ssim_body", "bias_liver_hu", "noise_liver_hu")
@@ -29,8 +29,7 @@ def arm_lambda(study: Study, grid: Grid, arm: Arm) -> float:
     loss = swept.configurations[arm.name]
     rule, new = swept.lambda_rule(loss), grid.measured(study)
     if not rule.calibrated or rule.state == "published":
-        unchanged = arm.loss in study.configurations and study.configurations[arm.loss].terms == loss.terms
-        return chosen_lambda(arm.loss if unchanged else arm.name, rule, {})
+        return chosen_lambda(measured_as(study, grid, arm), rule, {})
     names = {each.terms: name for name, each in (study.calibrated | new).items()}
     name = names[loss.terms]
     return chosen_lambda(name, rule, pair_losses(study, losses=new) if name in new else pair_losses(study))

@@ -114,7 +114,8 @@ def train(study: Study, run: Run, lambda_: float, callbacks: Sequence[keras.call
         moving = [] if moves == rules.Fixed() else [MovingLambda(moves, checkpoints)]
         images, targets = next(iter(validation.dataset(settings.batch, drop_remainder=False)))
         watch = Watch(images, targets, settings.patience, checkpoints,
-                      lambda batch: patches.slices(range(batch * settings.batch, (batch + 1) * settings.batch)))
+                      lambda batch: patches.slices(range(batch * settings.batch, (batch + 1) * settings.batch)),
+                      watched="mse" if moving else "loss")  # a lambda that rises is no divergence
         steps = [StepLog(folder, settings.checkpoint_steps // 10, checkpoints.course, run._asdict())] if writes else []
         _fit(denoiser, settings, patches, validation, features, checkpoints,
              [watch, *moving, Moved(start), checkpoints, *steps, *callbacks], step.name)

@@ -22,7 +22,7 @@ class Photographs(Section):
     """The example outside CT: ``patches`` of ``patch_size`` a side, drawn from each seed, train a small network with MSE
     alone for ``pilot_epochs``, then for ``epochs`` with each lambda; test photographs are cut to ``size``."""
 
-    patch_size: Annotated[int, Field(ge=16, multiple_of=2)] = 32
+    patch_size: Annotated[int, Field(ge=16, le=256, multiple_of=2)] = 32
     patches: Positive = 256
     batch: Positive = 8
     pilot_epochs: Positive = 30

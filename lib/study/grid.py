@@ -73,10 +73,10 @@ class Grid(Section):
         for arm in self.all_arms():
             if arm.loss not in known:
                 raise StudyError(f"losses: {arm.loss} is no loss of this study or grid, choose from {', '.join(known)}",
-                                 where="GRID")
+                                 where=self._where)
             if not _NAME.fullmatch(arm.name):
                 raise StudyError(f"arms: {arm.change} is no name for files and tables, use letters, digits and . + - _ =",
-                                 where="GRID")
+                                 where=self._where)
             if arm.name != arm.loss:
                 losses[arm.name] = _merged(known[arm.loss].as_dict(), self.changes[arm.change])
         return self._study(study, losses, tuple(arm.name for arm in self.all_arms()))
@@ -99,11 +99,23 @@ class Grid(Section):
                 "evaluation": {"slices_per_series": self.slices_per_series or study.evaluation.slices_per_series},
                 "experiments": experiments or study.experiments, "seeds": self.seeds or study.seeds})
         except ValidationError as error:
-            raise StudyError(": ".join(filter(None, first_of(error))), where="GRID") from None
+            raise StudyError(": ".join(filter(None, first_of(error))), where=self._where) from None
+
+    @property
+    def _where(self) -> str:
+        """What a user gave: a file, or of this package's grids the settings that make them."""
+        return "GRID" if self.name else "supplement"
 
     def runs(self, study: Study) -> list[tuple[Arm, Run]]:
         """Every training."""
         return [(arm, Run(arm.name, seed)) for arm in self.all_arms() for seed in self.seeds or study.seeds]
+
+
+def measured_as(study: Study, grid: Grid, arm: Arm) -> str:
+    """The name by which an arm's loss is calibrated: the study's own where the terms are as they are there."""
+    loss = grid.of(study).configurations[arm.name]
+    unchanged = arm.loss in study.configurations and study.configurations[arm.loss].terms == loss.terms
+    return arm.loss if unchanged else arm.name
 
 
 def losses_key(losses: Mapping[str, LossConfiguration]) -> str:
@@ -137,10 +149,11 @@ def layers_grid(study: Study) -> Grid:
 
 def read_grid(path: Path) -> Grid:
     """A grid from a YAML file. Raises StudyError."""
+    path = path.expanduser()
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError:
-        raise StudyError(f"GRID={path} does not exist", remedy="pass a file") from None
+    except OSError as error:
+        raise StudyError(f"cannot be read ({error.strerror})", where=f"GRID={path}", remedy="pass a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"not YAML ({' '.join(str(error).split()):.120})", where=f"GRID={path}") from None
     try:
@@ -167,7 +180,10 @@ def _nested(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged(loss: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """A loss as data, with a change: of lambda's fields those that are given, all else as a whole."""
+    """A loss as data, with a change: of lambda's fields those that are given, all else as a whole; a calibrated lambda takes
+    the place of a number."""
     rule = loss["lambda"] if isinstance(loss["lambda"], dict) else {}
     given = change.get("lambda", loss["lambda"])
+    if isinstance(given, dict) and {"psi", "state", "rounding"} & set(given):
+        rule = {name: value for name, value in rule.items() if name != "value"}
     return {**loss, **change, "lambda": rule | given if isinstance(given, dict) else given}

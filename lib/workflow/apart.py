@@ -12,16 +12,19 @@ import os
 import pkgutil
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from logging.handlers import QueueHandler, QueueListener
-from typing import Any
+from typing import Any, Final
 
 from lib.data.workers import end_with_parent
 from lib.errors import PaperError
 from lib.log import ROOT
 from lib.workflow.lines import KILLED, Lines, ProcessError, in_a_line
+
+LONGEST: Final = 70  # bytes of the temporary folder's path: a socket's has 107, and multiprocessing adds 32
 
 
 class _Relay(logging.Handler):
@@ -39,8 +42,8 @@ def call_apart(name: str, function: str, parameters: Mapping[str, Any]) -> None:
     ProcessError : the process was killed, or the function failed in a way that is none of ours
     PaperError : what the function says that a user must mend
     """
-    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-    context.set_forkserver_preload([function.partition(":")[0]])
+    context = multiprocessing.get_context("forkserver" if _can_copy() else "spawn")
+    context.set_forkserver_preload([function.partition(":")[0], "lib.workflow.imported"])
     messages: multiprocessing.Queue = context.Queue()
     listener = QueueListener(messages, _Relay())
     listener.start()
@@ -52,6 +55,11 @@ def call_apart(name: str, function: str, parameters: Mapping[str, Any]) -> None:
         raise ProcessError(KILLED) from None
     finally:
         listener.stop()
+
+
+def _can_copy() -> bool:
+    """The process that is copied listens at a socket in the temporary folder, whose path has few bytes to hold."""
+    return sys.platform == "linux" and len(os.fsencode(tempfile.gettempdir())) <= LONGEST
 
 
 def _call(name: str, function: str, parameters: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from lib.artifacts.cache import Step
 from lib.artifacts.code import imports
 from lib.simulation.contents import INSERTION_REPORT, SIMULATED_CONTENTS
 from lib.study.config import SACNN, Study
+from lib.study.given import NAMES, brought_files, require_given
 from lib.study.paths import NOTEBOOKS
 from lib.study.runs import Run
 
@@ -49,13 +50,10 @@ class Stage(Step):
     apart: bool = False
 
 
-def brought_files(study: Study) -> list[Path]:
-    """Weights of encoders that a user has: what is measured with them is out of date where they change."""
-    return [path for path in (study.encoder.weights, study.medical.weights) if isinstance(path, Path)]
-
-
 def stages(study: Study) -> list[list[Stage]]:
-    """All stages of a study in waves: those of one wave do not need each other."""
+    """All stages of a study in waves: those of one wave do not need each other. Raises StudyError if something that they
+    need was not given."""
+    require_given(study)
     new, paths, runs = StagesOf(study), study.paths, study.runs()
     simulated, inserted = study.cohort.simulation, study.cohort.insertion
     scans = paths.cohort / SIMULATED_CONTENTS if simulated else paths.inserted / INSERTION_REPORT if inserted else study.data
@@ -148,10 +146,10 @@ class StagesOf:
         """The files of a run's encoder that an earlier stage makes or its loss names."""
         weights = self.study.configurations[run.experiment].weights
         if weights == "Medical":
-            return [self.study.paths.medical_weights]
+            return [self.study.medical.weights or self.study.paths.medical_weights]
         if weights == SACNN:
             return [self.study.paths.autoencoder_weights]
-        return [Path(weights)] if weights and weights != "ImageNet" and Path(weights).exists() else []
+        return [Path(weights)] if weights and weights not in NAMES else []
 
     def _stamp(self, name: str) -> Path:
         return self.study.paths.stages / f"{name}.json"
@@ -162,8 +160,13 @@ class StagesOf:
     def _by_name(self, inputs: Iterable[Path]) -> dict[str, Path]:
         root = self.study.paths.artifacts
         names = {self.study.cohort.data: "data"}  # whose own may be a patient's
-        return {names.get(path) or (str(path.relative_to(root)) if path.is_relative_to(root) else path.name): path
-                for path in inputs}
+        found: dict[str, Path] = {}
+        for path in dict.fromkeys(inputs):
+            name = names.get(path) or (str(path.relative_to(root)) if path.is_relative_to(root) else path.name)
+            while name in found:  # two files of one name
+                name += "'"
+            found[name] = path
+        return found
 
 
 def notebook_source(path: Path) -> str:

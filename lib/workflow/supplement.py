@@ -7,10 +7,11 @@ from typing import Final, NamedTuple
 
 from lib.simulation.contents import SIMULATED_CONTENTS
 from lib.study.config import SACNN, Study
+from lib.study.given import brought_files
 from lib.study.grid import Grid, grid_of, layers_grid, losses_key
 from lib.study.preset_grid import preset_grid
 from lib.study.runs import Run
-from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, brought_files, stages
+from lib.workflow.stages import EXPERIMENTS, NETWORK, Stage, StagesOf, stages
 
 GRID: Final = tuple(f"supplement.{name}" for name in ("seeds", "training", "arms", "slices_per_series"))
 PRESETS: Final = tuple(f"supplement.{name}" for name in ("pairs", "autoencoder", "networks", "adversarial", "preset_seeds"))
@@ -65,7 +66,8 @@ def trainings(new: StagesOf, grid: Grid, name: str) -> list[list[Stage]]:
     files = [*paths.losses(study.seed, losses_key(measured)).values()] if measured else []
     for arm, run in grid.runs(study):
         stage = swept.function(f"{name}_{run.file}", "lib.stages.sweep:train_arm", [*NETWORK, "calibration", "evaluation"],
-                               [paths.manifest, paths.calibrated, *files, *swept.start(run), *swept.encoder(run)],
+                               [paths.manifest, paths.calibrated, *files, *swept.start(run), *swept.encoder(run),
+                                *brought_files(study)],
                                [paths.weights(run), paths.history(run), swept.scores(run)],
                                study=study, grid=grid, arm=arm, run=run)
         stage.config["loss"] = swept.study.configurations[run.experiment].as_dict()
@@ -74,7 +76,7 @@ def trainings(new: StagesOf, grid: Grid, name: str) -> list[list[Stage]]:
     if not measured:
         return [found]
     encoders = {path for loss in measured for path in swept.encoder(Run(loss, study.seed))}
-    inputs = [paths.manifest, paths.calibrated, paths.weights(study.pilot_run), *sorted(encoders)]
+    inputs = [paths.manifest, paths.calibrated, paths.weights(study.pilot_run), *sorted(encoders), *brought_files(study)]
     calibration = swept.function(f"{name}_calibrate", "lib.stages.sweep:calibrate_grid", [*NETWORK, "calibration"], inputs,
                                  files, study=study, grid=grid)
     calibration.config["losses"] = losses_key(measured)
