@@ -15,8 +15,9 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from lib.metrics.degradations import AS_IT_IS, BLUR, CHECKERBOARD, LESION, ORGAN_SHIFT, PERIODS, SHIFT, WHITE_NOISE
 from lib.metrics.rank_correlation import RankCorrelation, rank_correlation
+from lib.report.contexts import context_names
 from lib.report.figures import STYLE, new_figure, save_figure
-from lib.report.labels import FURTHER_COLOURS, UNLEARNT, Labels
+from lib.report.labels import FURTHER_COLOURS, Labels
 from lib.report.tables import save_table
 from lib.report.words import number
 from lib.stages.passport import MSE, PIXEL, RANDOM
@@ -38,9 +39,8 @@ BLOCKS: Final = ("o", "s", "^", "D", "v")  # markers
 
 def contexts(labels: Labels, table: pd.DataFrame) -> dict[str, str]:
     """Names of the contexts as the study's labels have them, with an asterisk for a substitute."""
-    known = {name.removesuffix(UNLEARNT).rstrip("*"): name for each in labels.experiments.values() if (name := each.context)}
-    own = {PIXEL: "no encoder", RANDOM: "random weights"}
-    return {name: own.get(name) or known.get(name, name) for name in table["context"].unique()}
+    found = context_names(labels, table["context"].unique())
+    return found | {name: words for name, words in {PIXEL: "no encoder", RANDOM: "random weights"}.items() if name in found}
 
 
 def labelled(labels: Labels, table: pd.DataFrame) -> Labels:
