@@ -1,11 +1,14 @@
 """The analyses beyond the paper, on made-up numbers and on the smoke study."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from lib.metrics.patients import over_patients_and_seeds
 from lib.perceptual import psi_algorithm2
+from lib.report import exchange
 from lib.report.exchange import exchange_shown, rates
 from lib.report.exchange_claims import exchange_claims
 from lib.report.labels import Labels
@@ -130,6 +133,17 @@ def test_what_one_reads_has_ranges_over_seeds(study, tmp_path):
     (e1,) = (row for name, row in shown.iterrows() if name.startswith("E1"))
     assert e1["Rate, output"] == "6 [4, 8]" and e1["Ψ of equal gradients"] == "0.156 [0.111, 0.200]"
     assert (tmp_path / "exchange.csv").is_file() and "Rate, output" in (tmp_path / "exchange.md").read_text(encoding="utf-8")
+
+
+def test_losses_that_differ_in_their_distance_have_a_line_each(study, tmp_path, monkeypatch):
+    """E1 and one's own at E1's layer: two rates, two lines in each panel, beside the diagonal and the target."""
+    drawn, labels = {}, Labels.of(study).beside(tmp_path)
+    labels = replace(labels, experiments=labels.experiments | {"mine": replace(labels.experiments["E1"], label="mine: l1")})
+    monkeypatch.setattr(exchange, "save_figure", lambda labels, figure, name: drawn.update({name: figure}))
+    exchange.figure_exchange(labels, exchange_table(made_up({"E1": 4.0, "mine": 20.0}), {}), {})
+    for panel, slopes in zip(drawn["exchange"].axes[:2], ((4, 20), (16, 400)), strict=True):
+        found = [line.get_ydata()[0] / line.get_xdata()[0] for line in panel.lines if line.get_marker() == "o"]
+        assert found == pytest.approx(slopes)
 
 
 def test_the_smoke_study_has_the_calibrations_psi(smoke_study):

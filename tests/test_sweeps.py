@@ -123,7 +123,16 @@ def test_every_claim_stands_in_one_table(labels, tmp_path):
     assert set(COLUMNS) < set(table)
     assert table["claim"].tolist() == list("abc") and table["verdict"].tolist() == ["stands", "falls", "undecided"]
     assert figure_claims(labels, shown).stat().st_size > 5_000
+    assert "of the paper and of S7, and" in (tmp_path / "claims.md").read_text(encoding="utf-8")  # S1 to S6 were not made
     assert tally_by_question(shown) == ["RQ1: 1 stand, 1 fall, 0 undecided", "S7: 0 stand, 0 fall, 1 undecided"]
+
+
+def test_the_table_of_claims_says_what_its_patients_are(labels, tmp_path):
+    """Of the analyses that were made: photographs of S8, training patients of S1, no word of S4."""
+    all_claims(labels, [], {name: frame([row("c", name, "PSNR", (1.0, 0.5, 1.5))]) for name in ("RQ1", "S1", "S8")})
+    text = (tmp_path / "claims.md").read_text(encoding="utf-8")
+    assert "of the paper and of S1 and S8, and" in text and "PSNR is in dB" in text and "S4" not in text
+    assert "of the training where S1 counts λ, Ψ or Γ, photographs in S8" in text
 
 
 def test_a_sweep_needs_no_experiment_of_the_paper(study):
