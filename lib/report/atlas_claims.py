@@ -160,7 +160,7 @@ def _conventions(state: str, labels: Labels, factors: pd.DataFrame) -> list[dict
         logs = {layer: factor_logs(factors, convention, layer, state) - known for layer in sorted(set(some["layer"]))}
         found = weakest_of(logs, within(np.log10(FACTOR)))
         words = "multiplies λ* by 255², as without biases" if convention == UNIT else "leaves λ* as it is"
-        claim = (f"With {STATES[state]}, {CONVENTIONS[convention]} {words} at the deepest measured layer of every block of "
+        claim = (f"With {STATES[state]}, {CONVENTIONS[convention]} {words}, at the deepest measured layer of every block of "
                  f"{name} (within a factor of {FACTOR:g})")
         rows.append(row(claim, "S4", "times λ*", _factors(found.bounds, known), above=found.above, **found.rests))
     return rows
