@@ -133,8 +133,7 @@ def figure_transfer(labels: Labels, found: Found, table: pd.DataFrame, detected:
         panel.set(xlabel="frequency (1/mm)", ylabel="task transfer", ylim=(0, 1.3), xlim=(0, highest))
     if not np.isfinite(highest):
         panels[0, 0].set_axis_off()
-        panels[0, 0].text(0.5, 0.5, "No scan says how large its pixels are: no transfer", transform=panels[0, 0].transAxes,
-                          ha="center")
+        panels[0, 0].set_title("No scan says how large its pixels are: no transfer", y=0.5)
     handles = [Line2D([], [], label=name_of(labels, name), **_style(labels, name)) for name in names]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
     return save_figure(labels, figure, "image_quality_transfer")
