@@ -1,5 +1,7 @@
 """The atlas: what algebra says of layers and conventions, the second trunk, and claims on made-up numbers."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pandas as pd
@@ -12,7 +14,8 @@ from lib.networks.carried import EDGE, PACKAGE
 from lib.perceptual import LossConfiguration, lambda_star, presets
 from lib.report.atlas import atlas_shown, conventions_shown, figure_atlas, figure_conventions, logs_of, with_contexts
 from lib.report.atlas_claims import atlas_claims
-from lib.report.labels import Labels
+from lib.report.contexts import context_names
+from lib.report.labels import UNLEARNT, Labels
 from lib.report.sentences import sentence
 from lib.stages import conventions
 from lib.stages.atlas import Measured, atlas_table, by_patient, convention_factors, last_of_blocks
@@ -150,30 +153,43 @@ def test_a_row_for_each_context_layer_state_and_seed():
     assert atlas_table(made_up(), ATLAS, 0.5)["lambda_exact"].max() == pytest.approx(1)
 
 
-def test_claims_follow_from_the_numbers():
+@pytest.fixture
+def labels(study, tmp_path) -> Labels:
+    """Nothing is known of what the Medical encoder learnt."""
+    return Labels.of(study).beside(tmp_path)
+
+
+def test_claims_follow_from_the_numbers(labels):
     found = made_up()
-    claims = atlas_claims(atlas_table(found, ATLAS), by_patient(found), convention_factors(found, ["patient"]))
+    claims = atlas_claims(labels, atlas_table(found, ATLAS), by_patient(found), convention_factors(found, ["patient"]))
     half = claims.iloc[: len(claims) // 2].set_index("claim")
-    assert len(half) == 14 and claims["verdict"].isin(("stands", "falls")).all() and (claims["patients"] == 4).all()
+    assert len(half) == 15 and (claims["patients"] == 4).all()
+    decided = claims["verdict"].isin(("stands", "falls"))
+    assert claims.loc[~decided, "claim"].str.contains("random weights apart").all()  # which are exactly a decade apart
 
     def of(words: str) -> pd.Series:
         (row,) = [row for claim, row in half.iterrows() if words in claim]
         return row
 
-    assert of("more decades")["estimate"] == pytest.approx(4) and of("more decades")["verdict"] == "stands"
+    papers, everything = of("more decades"), of("all encoders at hand, random weights among them")
+    assert papers[["estimate", "paper", "verdict"]].tolist() == [pytest.approx(2), 3, "falls"]  # of one encoder's layers
+    assert papers["note"] == "ImageNet* block1_conv2 against ImageNet* block5_conv3"
+    assert everything[["estimate", "verdict"]].tolist() == [pytest.approx(4), "stands"] and np.isnan(everything["paper"])
     assert of("layers of every context")["estimate"] == pytest.approx(2)
+    assert of("over the contexts, random weights apart")["estimate"] == pytest.approx(1)
     assert of("at block3_conv2 Medical")[["estimate", "verdict"]].tolist() == [pytest.approx(1), "falls"]
     assert of("at block5_conv3 Medical")[["estimate", "verdict"]].tolist() == [pytest.approx(1), "stands"]
     assert of("shallower of two")[["estimate", "verdict"]].tolist() == [pytest.approx(-1), "falls"]
-    assert of("same Ψ at every layer of ImageNet")["estimate"] == pytest.approx(100)  # odds of 0.1, 1 and 10
-    assert of("Γ at the output is the same at every layer of ImageNet")["estimate"] == pytest.approx(3)
+    assert of("same Ψ at every measured layer of ImageNet*")["estimate"] == pytest.approx(100)  # odds of 0.1, 1 and 10
+    assert of("Γ at the output is the same at every measured layer of ImageNet*")["estimate"] == pytest.approx(3)
     assert of("255²")[["estimate", "verdict"]].tolist() == [pytest.approx(65025), "stands"]
     assert of("means subtracted")["verdict"] == "stands" and of("one channel")["verdict"] == "stands"
     assert of("before the ReLU")[["estimate", "verdict"]].tolist() == [pytest.approx(1 / 8), "falls"]
-    assert "**falls**" in sentence(claims.iloc[5].to_dict())
+    assert all("at the deepest measured layer of every block of ImageNet* (" in name for name in half.index[-4:])
+    assert "**falls**" in sentence(claims.iloc[6].to_dict())
 
 
-def test_the_layer_with_the_lowest_end_decides_not_the_one_of_the_extreme_mean():
+def test_the_layer_with_the_lowest_end_decides_not_the_one_of_the_extreme_mean(labels):
     """One mean is the furthest from 1, but sure; another layer's interval reaches beyond the limit."""
     found = made_up()
     for each in found.values():
@@ -182,33 +198,81 @@ def test_the_layer_with_the_lowest_end_decides_not_the_one_of_the_extreme_mean()
         other.loc[here & (other["layer"] == LAYERS[0]), "perceptual"] = 1 / 1.5
         wide = here & (other["layer"] == LAYERS[1])
         other.loc[wide, "perceptual"] = other.loc[wide, "patient"].map({"A": 0.2, "B": 0.5, "C": 2.0, "D": 6.0})
-    claims = atlas_claims(atlas_table(found, ATLAS), by_patient(found), convention_factors(found, ["patient"]))
+    claims = atlas_claims(labels, atlas_table(found, ATLAS), by_patient(found), convention_factors(found, ["patient"]))
     row = claims[claims["claim"].str.contains("means subtracted")].iloc[0]
     assert row["verdict"] == "undecided" and row["note"] == LAYERS[1] and row["low"] < 0.5
 
 
-def test_a_lambda_far_above_every_other_has_not_one_psi():
+def test_a_lambda_far_above_every_other_has_not_one_psi(labels):
     """Shares of 0.999 and 0.99999 are equal to 0.05, but one charges a hundred times as much."""
     found = made_up()
     for each in found.values():
         each.pairs["perceptual"] *= 1e4
-    claims = atlas_claims(atlas_table(found, ATLAS), by_patient(found), convention_factors(found, ["patient"]))
+    claims = atlas_claims(labels, atlas_table(found, ATLAS), by_patient(found), convention_factors(found, ["patient"]))
     rows = claims[claims["claim"].str.contains("has the same Ψ")]
     assert (rows["verdict"] == "falls").all() and len(rows) == 4
 
 
-def test_one_seed_decides_nothing_and_intervals_are_over_patients_and_seeds():
+def some_of(layers: tuple[str, ...], renamed: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The arguments of `atlas_claims` for some of the layers, with other names of contexts."""
+    found = {}
+    for seed, each in made_up().items():
+        pairs, other = (table[table["layer"].isin(layers)].replace({"context": renamed}) for table in each)
+        found[seed] = Measured(pairs, other)
+    atlas = {name: LossConfiguration("vgg16", renamed.get(loss.weights, loss.weights), loss.layer_names[0])
+             for name, loss in ATLAS.items() if loss.layer_names[0] in layers}
+    return atlas_table(found, atlas), by_patient(found), convention_factors(found, ["patient"])
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_of_one_layer_nothing_is_claimed_that_needs_two(labels, layer):
+    claims = atlas_claims(labels, *some_of((layer,), {}))
+    half = claims["claim"].iloc[: len(claims) // 2]
+    assert not half.str.contains("layers of|two blocks|layer of ImageNet").any()
+    assert half.str.contains("over all encoders").sum() == half.str.contains("layer of every context").sum() / 2 == 1
+    assert not (claims["estimate"] == 0).any()  # nothing is held against itself
+
+
+def test_a_users_files_have_names_without_folders(labels, tmp_path):
+    """Two files of one name are two contexts; without ImageNet there is nothing to hold against the paper's decades."""
+    files = {"ImageNet": "/home/somebody/own.npz", "Medical": "/home/else/own.npz"}
+    table, patients, factors = some_of(LAYERS, files)
+    claims = atlas_claims(labels, table, patients, factors)
+    assert not claims.map(str).map(lambda text: "/home" in text).any(axis=None) and claims["paper"].isna().all()
+    assert claims["note"].str.contains("own.npz (2) block", regex=False).any()
+    assert claims["claim"].str.contains("layer of own.npz").any()
+    shown = atlas_shown(labels, table, patients)
+    conventions_shown(labels, factors.drop(columns="patient"), factors, 56)
+    assert shown["Context"].unique().tolist() == ["own.npz", "own.npz (2)", "random"]
+    for path in tmp_path.iterdir():
+        assert "/home" not in path.read_text(encoding="utf-8"), path
+
+
+def test_what_medical_learnt_is_said_where_it_is_claimed(labels):
+    """Of a layer as its experiment has it; of all of them, that it learnt nothing only where no layer did."""
+    nothing = replace(labels.experiments["E4"], context=f"Medical*{UNLEARNT}", layers=("block5_conv3",))
+    learnt = replace(labels.experiments["E4"], context="Medical*", layers=("block3_conv2",))
+    for order in ({"E3": learnt, "E4": nothing}, {"E4": nothing, "E3": learnt}):
+        known = replace(labels, experiments=order)
+        assert context_names(known, ["Medical"]) == {"Medical": "Medical*"}
+        assert context_names(known, ["Medical"], "block5_conv3") == {"Medical": f"Medical*{UNLEARNT}"}
+        claims = atlas_claims(known, *some_of(LAYERS, {}))
+        assert claims["claim"].str.contains(f"block5_conv3 Medical*{UNLEARNT} needs a lower", regex=False).any()
+        assert claims["claim"].str.contains("block3_conv2 Medical* has the λ* of ImageNet (", regex=False).any()
+
+
+def test_one_seed_decides_nothing_and_intervals_are_over_patients_and_seeds(labels):
     found = made_up(noise=0.3)
     patients = by_patient(found)
     logs = logs_of(patients["lambda"], "Medical", "block3_conv2", "pilot")
     assert logs.shape == (4, 2)
-    claims = atlas_claims(atlas_table(found, ATLAS), patients, convention_factors(found, ["patient"]))
+    claims = atlas_claims(labels, atlas_table(found, ATLAS), patients, convention_factors(found, ["patient"]))
     low, high = over_patients_and_seeds(logs_of(patients["lambda"], "ImageNet", "block3_conv2", "untrained")
                                         - logs_of(patients["lambda"], "Medical", "block3_conv2", "untrained")).interval()
     (row,) = claims[claims["claim"].str.contains("an untrained U-Net, at block3_conv2")].itertuples()
     assert (row.low, row.high) == (pytest.approx(low), pytest.approx(high))
     single = made_up(seeds=(5,))
-    claims = atlas_claims(atlas_table(single, ATLAS), by_patient(single), convention_factors(single, ["patient"]))
+    claims = atlas_claims(labels, atlas_table(single, ATLAS), by_patient(single), convention_factors(single, ["patient"]))
     assert set(claims["verdict"]) == {"undecided"} and claims["note"].str.contains("1 seed").all()
 
 

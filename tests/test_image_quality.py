@@ -11,8 +11,10 @@ from lib.errors import CohortError
 from lib.metrics import noise_power, observer
 from lib.metrics import task_transfer as edges
 from lib.metrics.fidelity import vif
+from lib.report import image_quality_figures as figures
 from lib.report.image_quality import detectability, image_quality_table
 from lib.report.image_quality_claims import UNKNOWN, image_quality_claims
+from lib.report.labels import Labels
 from lib.simulation.anatomy import LABEL
 from lib.simulation.phantom import draw
 from lib.simulation.series import scan
@@ -111,6 +113,9 @@ def test_a_patients_surface_has_the_transfer_of_the_blur():
 def test_a_transfer_is_interpolated_where_it_falls_to_one_half():
     assert edges.frequency_at(0.5, np.array([1, 0.8, 0.4, 0.6]), np.array([0, 1, 2, 3])) == pytest.approx(1.75)
     assert np.isnan(edges.frequency_at(0.5, np.array([1, np.nan, 0.4]), np.array([0, 1, 2])))
+    curve = np.exp(-2 * (np.pi * 0.35 * edges.FREQUENCIES) ** 2)  # one half at 0.535 / mm
+    assert edges.frequency_at(0.5, curve, highest=edges.nyquist(0.9)) == pytest.approx(0.535, abs=1e-3)
+    assert np.isnan(edges.frequency_at(0.5, curve, highest=edges.nyquist(1.0)))
 
 
 def test_the_observer_has_the_closed_forms_auc_in_white_noise():
@@ -268,6 +273,9 @@ def test_a_slice_has_its_numbers_with_and_without_a_truth(simulated):
     assert residual_sd(noise - 47, ndct) == pytest.approx(15 * np.sqrt(1 - 1 / 24**2), rel=0.02)
     if simulated:
         assert biased["residual_bias_hu"] == pytest.approx(found["residual_bias_hu"] - 47)
+    sharp = ndimage.gaussian_filter(free, 0.487 if simulated else 0.472) + 1e-3 * noise
+    sharp, shown = measure_slice(sharp, ndimage.gaussian_filter(free, 1), PIXEL, *truth)
+    assert 0.5 / PIXEL < edges.frequency_at(0.5, shown) < 1 and np.isnan(sharp["edge_f50_per_mm"])  # beyond what pixels show
     unknown, _ = measure_slice(free, free, np.nan)
     assert np.isnan([unknown["residual_mean_per_mm"], unknown["edge_f50_per_mm"]]).all()
 
@@ -329,6 +337,82 @@ def test_claims_follow_from_the_table(seeds, verdicts):
     assert lost["estimate"] == pytest.approx(0.2, abs=0.01) and lost["verdict"] == verdicts
     assert claims.filter(like="E1: keeps more of the texture than a Gaussian", axis=0)["estimate"].iloc[0] == pytest.approx(
         0.9 - 0.25, abs=0.02)
+
+
+def test_a_frequency_that_pixels_do_not_show_and_that_of_no_lesion_are_no_sharpness():
+    """One half at 0.375 / mm (0.5 mm) with pixels up to 0.313 / mm, and a residual of 5 % of a lesion."""
+    found, scores = measured()
+    table = image_quality_table(found, scores, {"SIM01": PIXEL, "SIM02": PIXEL, "SIM03": 1.6})
+    f50 = table[table["auc"].notna()].set_index(["experiment", "patient"])["lesion_f50_per_mm"]
+    assert f50["ldct"].isna().tolist() == [False, False, True] and f50["mse"].notna().all()  # blurred: 0.187 / mm
+    lost = found["mse", 5].lesions
+    found["mse", 5] = found["mse", 5]._replace(lesions=lost._replace(contrast=np.array([0.8, -0.05, 0.05])))
+    table = image_quality_table(found, scores, dict.fromkeys(("SIM01", "SIM02", "SIM03"), PIXEL))
+    f50 = table[table["auc"].notna()].set_index(["experiment", "seed", "patient"])["lesion_f50_per_mm"].loc["mse"]
+    assert f50[5].isna().tolist() == [False, True, True] and f50[6].notna().all()
+
+
+def test_less_sharpness_lost_is_not_more_sharpness_shown():
+    """Beside the LDCT the surface loses 0.01 / mm and the lesion 0.19, while it shows less of it than the lesion does."""
+    found, scores = measured()
+    for (name, _), one in found.items():
+        one.slices["edge_f50_per_mm"] = {"ldct": 0.15}.get(name, 0.14)
+    table = image_quality_table(found, scores, dict.fromkeys(("SIM01", "SIM02", "SIM03"), PIXEL))
+    claims = image_quality_claims(table, ["E1"], ["mse", "E1"]).set_index("claim")
+    claim = claims.loc["mse: loses less of the LDCT's sharpness (f50) at the patient's surface than at a low-contrast "
+                       "lesion"]
+    rows = table[table["experiment"] == "mse"]
+    assert (rows["edge_f50_per_mm"] < rows["lesion_f50_per_mm"]).sum() == 6 and claim["verdict"] == "stands"
+    lesions = [np.sqrt(np.log(2) / 2) / (np.pi * blur) for blur in (0.5, 1.0)]
+    assert claim["estimate"] == pytest.approx(lesions[0] - lesions[1] - 0.01, abs=2e-3)
+
+
+@pytest.fixture
+def labels(study, tmp_path) -> Labels:
+    return Labels.of(study).beside(tmp_path)
+
+
+def drawn(monkeypatch, labels, found, scores, pixel_mm=PIXEL):
+    """The panels of the figure of task transfer."""
+    kept = []
+    monkeypatch.setattr(figures, "save_figure", lambda labels, figure, name: kept.append(figure))
+    table = image_quality_table(found, scores, dict.fromkeys(("SIM01", "SIM02", "SIM03"), pixel_mm))
+    figures.figure_transfer(labels, found, table, detectability(found))
+    return kept[0].axes
+
+
+def test_scans_with_pixels_of_unknown_size_have_no_transfer(labels, monkeypatch):
+    """One of them leaves the means of the others; if all are such, the panel says so."""
+    found, scores = measured(simulated=False)
+    for one in found.values():
+        unknown = (one.slices["patient"] == "SIM02").to_numpy()
+        one.slices.loc[unknown, "pixel_mm"] = one.edges[unknown] = np.nan
+    (panel,) = drawn(monkeypatch, labels, found, scores)
+    assert all((line.get_ydata() == 1).all() for line in panel.lines[:4])
+    assert panel.get_xlim()[1] == pytest.approx(0.5 / PIXEL)
+    for one in found.values():
+        one.slices["pixel_mm"] = one.edges[:] = np.nan
+    (panel,) = drawn(monkeypatch, labels, found, scores)
+    assert not panel.axison and panel.get_title().startswith("No scan says how large its pixels are")
+
+
+def test_the_surface_is_of_the_thinnest_series_of_the_first_kernel(labels, monkeypatch):
+    """B30 at 3 and 5 mm, D45 at 1 mm: no B30 is as thin as the thinnest of all."""
+    found, scores = measured(simulated=False)
+    for one in found.values():
+        one.slices["thickness_mm"] = [3.0, 1.0, 5.0, 1.0, 3.0, 1.0]
+        one.edges[:] = np.array([0.2, 1, 0.7, 1, 0.4, 1])[:, None]
+    (panel,) = drawn(monkeypatch, labels, found, scores.assign(thickness_mm=1.0))
+    assert panel.get_title() == "patient's surface, B30, 3 mm"
+    assert panel.lines[0].get_ydata() == pytest.approx(0.3)
+
+
+def test_organs_too_small_for_a_texture_leave_the_figure(labels, monkeypatch):
+    found, scores = measured()
+    for key, one in found.items():
+        found[key] = one._replace(lesions=one.lesions._replace(texture=np.full(3, np.nan)))
+    panels = drawn(monkeypatch, labels, found, scores)
+    assert panels[3].get_title() == "lesion detected (dots: patients; bar: bootstrap over pairs)"
 
 
 def test_without_a_truth_the_claims_say_what_is_missing():

@@ -89,6 +89,23 @@ def test_prices_at_another_size_hold_where_features_saturate():
     assert len(table) == 10 + 7 and {"CT noise, as it is", "lesion lost, 20 HU"} <= set(table["degradation"])
 
 
+def test_the_price_in_the_total_loss_is_of_one_lambda():
+    """Where the term of noise is the square root of its MSE, and that of a shift nothing, a shift as large as in practice
+    costs m / (m + 19 sqrt(m m0)) of what noise of its MSE m costs, not 0.05: Psi is 0.95 at m0 only."""
+    rng = np.random.default_rng(3)
+    image, organ = 100 * rng.standard_normal((48, 50)).cumsum(axis=0), np.ones((48, 50), bool)
+    found = degradations.battery(image, rng.standard_normal(image.shape), organ, 0.7, 1677.7216, rng)
+    squares = np.array([degradations.mean_square(each.difference) for each in found]) / 4096**2
+    noise = np.array([each.name == each.reference or each.name == degradations.CT_NOISE for each in found])
+    terms = np.where(noise, np.sqrt(squares), 1e-12)
+    table = passport.prices(pd.DataFrame(passport._rows("SIM1", "ImageNet", found, {"deep": terms})), 0.95)
+    table = table.set_index("degradation")
+    assert table.loc["shift", "price_total"] == pytest.approx(0.05, rel=1e-6)
+    for name in ("shift, 10 HU", "lesion lost, 20 HU"):
+        m = table.loc[name, "mse"]
+        assert m < 5e-5 and table.loc[name, "price_total"] == pytest.approx(m / (m + 19 * np.sqrt(m * 1e-4)), rel=1e-5), name
+
+
 def test_a_term_is_the_mean_squared_distance_of_features():
     """Of an encoder whose features are the image, and three times it, the MSE, and nine times that."""
     image = keras.Input((None, None, 1))
@@ -179,6 +196,7 @@ def test_predictions_pair_a_price_with_its_error_and_claims_judge_them(study, tm
     shift = claims.filter(like="price (shift)", axis=0).iloc[0]
     assert shift["estimate"] == pytest.approx(-1) and shift["low"] >= -1 and shift["leaning"] == "stands"
     assert "one seed; permutation p" in shift["note"] and "Holm over 2" in shift["note"]
+    assert "neighbouring layers are alike, so that the interval is too narrow and p too small" in shift["note"]
 
 
 def test_one_draw_of_random_weights_decides_nothing(study, tmp_path):
@@ -211,12 +229,31 @@ def test_the_figures_show_every_number(study, tmp_path, monkeypatch):
     every = {layer: scores(1, place) for place, layer in enumerate(LAYERS)}
     report.figure_errors(labels, passport.predictions(table, every))
     panels = [panel for panel in drawn["passport_errors"].axes if panel.axison]
+    assert "neighbouring layers are alike" in drawn["passport_errors"].get_suptitle()
     assert len(panels) == 3 and all(sum(len(line.get_xdata()) for line in panel.lines) == len(LAYERS) for panel in panels)
+
+
+def test_a_layer_that_sees_nothing_has_a_price_of_zero(study, tmp_path, monkeypatch):
+    """Its cell has the number, and the colour of the lowest price; log10 of 0 would be a warning."""
+    labels, drawn = Labels.of(study).beside(tmp_path), {}
+    monkeypatch.setattr(report, "save_figure", lambda labels, figure, name: drawn.update({name: figure}))
+    table = passport.prices(made_up(), 0.95)
+    table.loc[(table["layer"] == LAYERS[0]) & (table["degradation"] == "shift"), "price"] = 0.0
+    report.figure_passport(labels, table)
+    panel = drawn["passport"].axes[0]
+    assert np.isfinite(panel.images[0].get_array()).all() and "0.000" in [text.get_text() for text in panel.texts]
+
+
+def test_the_summary_is_of_contexts_with_an_encoder(study, tmp_path):
+    """MSE and L1 are no layers of one encoder: every price of the MSE is 1."""
+    pixel = made_up(layers=["MSE", "L1"]).assign(context=passport.PIXEL)
+    table = passport.prices(pd.concat([made_up(), pixel]), 0.95)
+    assert list(report.summary(Labels.of(study).beside(tmp_path), table)) == ["ImageNet"]
 
 
 def test_a_grid_that_no_network_has_is_said_to_be_none(study, tmp_path):
     table, labels = passport.prices(made_up(), 0.95), Labels.of(study).beside(tmp_path)
-    for largest, says in ((1.3, "no network has such a grid: peaks of 1.3 at most"), (2.5, "")):
+    for largest, says in ((1.3, "no network has such a grid: peaks of 1.3 at most, a grid would be above 2"), (2.5, "")):
         every = {layer: scores(1, largest - place / 100) for place, layer in enumerate(LAYERS)}
         claims = passport_claims(labels, table, passport.predictions(table, every)).set_index("claim")
         note = claims.filter(like="price (checkerboard)", axis=0)["note"].iloc[0]

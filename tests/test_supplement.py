@@ -1,11 +1,14 @@
 """The analyses beyond the paper, on made-up numbers and on the smoke study."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from lib.metrics.patients import over_patients_and_seeds
 from lib.perceptual import psi_algorithm2
+from lib.report import exchange
 from lib.report.exchange import exchange_shown, rates
 from lib.report.exchange_claims import exchange_claims
 from lib.report.labels import Labels
@@ -63,19 +66,19 @@ def test_a_target_of_ones_own_is_a_share_more(study, tmp_path):
 
 
 def test_claims_say_how_far_shares_of_loss_and_gradient_are_apart():
-    found = made_up(RATES, states=("untrained", "pilot"))
+    found = made_up(RATES, seeds=(5, 6, 7), states=("untrained", "pilot"))
     claims = exchange_claims(found, exchange_table(found, {}))
     assert len(claims) == 6 and set(claims["verdict"]) == {"falls"}
     same, output, weights = claims.iloc[:3].itertuples()
-    assert same.estimate == pytest.approx(5) and same.note == "E2 against E1" and (same.patients, same.seeds) == (4, 2)
-    assert output.estimate == pytest.approx(20) and output.note == "E2"
+    assert same.estimate == pytest.approx(5) and same.note == "E2 against E1" and (same.patients, same.seeds) == (4, 3)
+    assert output.estimate == pytest.approx(20) and output.note == "decided by one of 2: E2"
     assert weights.estimate == pytest.approx(400) and pd.isna(weights.patients)
     assert "20 [20, 20]" in sentence(claims.iloc[1].to_dict())
 
 
 @pytest.mark.parametrize(("rates_", "noise", "seeds", "patients", "verdict"), [
     ({"E1": 1.0, "E2": 0.9}, 0.0, (5, 6), PATIENTS, "stands"),
-    ({"E1": 1.0, "E2": 0.1}, 0.0, (5, 6), PATIENTS, "falls"),  # below 1 as above
+    ({"E1": 1.0, "E2": 0.1}, 0.0, (5, 6, 7), PATIENTS, "falls"),  # below 1 as above
     ({"E1": 1.0, "E2": 2.1}, 0.5, (5, 6), PATIENTS, "undecided"),
     ({"E1": 1.0, "E2": 9.0}, 0.0, (5,), PATIENTS, "undecided"),  # one seed
     ({"E1": 1.0, "E2": 9.0}, 0.0, (5, 6), PATIENTS[:2], "undecided"),  # two patients
@@ -95,7 +98,7 @@ def test_a_loss_that_is_nearer_but_less_sure_decides():
         spread = each.pairs.loc[own, "patient"].map({"A": 0.2, "B": 0.6, "C": 1.6, "D": 5})
         each.pairs.loc[own, "perceptual_gradient"] *= spread
     claim = exchange_claims(found, exchange_table(found, {})).iloc[1]
-    assert claim["verdict"] == "undecided" and claim["note"] == "E1"
+    assert claim["verdict"] == "undecided" and claim["note"] == "decided by one of 2: E1"
 
 
 def test_intervals_are_over_patients_and_seeds_of_the_logarithm():
@@ -116,6 +119,8 @@ def test_a_study_without_a_perceptual_term_has_no_exchange_rate(study):
 
 def test_weights_that_a_user_brings_make_the_atlas_and_the_passport_out_of_date(study, tmp_path):
     own = {name: tmp_path / f"{name}.weights.h5" for name in ("encoder", "medical")}
+    for path in own.values():
+        path.touch()
     brought = study.model_copy(update={name: getattr(study, name).model_copy(update={"weights": path})
                                        for name, path in own.items()})
     found = {stage.name: set(stage.inputs.values()) for wave in supplement(brought) for stage in wave}
@@ -130,6 +135,17 @@ def test_what_one_reads_has_ranges_over_seeds(study, tmp_path):
     (e1,) = (row for name, row in shown.iterrows() if name.startswith("E1"))
     assert e1["Rate, output"] == "6 [4, 8]" and e1["Ψ of equal gradients"] == "0.156 [0.111, 0.200]"
     assert (tmp_path / "exchange.csv").is_file() and "Rate, output" in (tmp_path / "exchange.md").read_text(encoding="utf-8")
+
+
+def test_losses_that_differ_in_their_distance_have_a_line_each(study, tmp_path, monkeypatch):
+    """E1 and one's own at E1's layer: two rates, two lines in each panel, beside the diagonal and the target."""
+    drawn, labels = {}, Labels.of(study).beside(tmp_path)
+    labels = replace(labels, experiments=labels.experiments | {"mine": replace(labels.experiments["E1"], label="mine: l1")})
+    monkeypatch.setattr(exchange, "save_figure", lambda labels, figure, name: drawn.update({name: figure}))
+    exchange.figure_exchange(labels, exchange_table(made_up({"E1": 4.0, "mine": 20.0}), {}), {})
+    for panel, slopes in zip(drawn["exchange"].axes[:2], ((4, 20), (16, 400)), strict=True):
+        found = [line.get_ydata()[0] / line.get_xdata()[0] for line in panel.lines if line.get_marker() == "o"]
+        assert found == pytest.approx(slopes)
 
 
 def test_the_smoke_study_has_the_calibrations_psi(smoke_study):

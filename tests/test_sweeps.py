@@ -16,7 +16,7 @@ from lib.study.runs import Run
 from lib.workflow import sweep
 from lib.workflow.supplement import supplement
 
-PATIENTS, SEEDS = ("A", "B", "C", "D"), (5, 6)
+PATIENTS, SEEDS = ("A", "B", "C", "D"), (5, 6, 7)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_without_a_perceptual_term_the_shares_are_zero(study, targets, labels, t
     assert table.groupby("configuration")["target"].apply(lambda values: values.is_monotonic_increasing).all()
     target.sweep_shown(labels, table, 60)
     assert target.figure_target(labels, table, pd.DataFrame({"ssim": [0.7]})).stat().st_size > 10_000
-    assert len(pd.read_csv(tmp_path / "psi_target_sweep.csv")) == 36
+    assert len(pd.read_csv(tmp_path / "psi_target_sweep.csv")) == 54
 
 
 def test_rules_are_compared_with_the_fixed_lambda(study, labels):
@@ -124,7 +124,16 @@ def test_every_claim_stands_in_one_table(labels, tmp_path):
     assert set(COLUMNS) < set(table)
     assert table["claim"].tolist() == list("abc") and table["verdict"].tolist() == ["stands", "falls", "undecided"]
     assert figure_claims(labels, shown).stat().st_size > 5_000
+    assert "of the paper and of S7, and" in (tmp_path / "claims.md").read_text(encoding="utf-8")  # S1 to S6 were not made
     assert tally_by_question(shown) == ["RQ1: 1 stand, 1 fall, 0 undecided", "S7: 0 stand, 0 fall, 1 undecided"]
+
+
+def test_the_table_of_claims_says_what_its_patients_are(labels, tmp_path):
+    """Of the analyses that were made: photographs of S8, training patients of S1, no word of S4."""
+    all_claims(labels, [], {name: frame([row("c", name, "PSNR", (1.0, 0.5, 1.5))]) for name in ("RQ1", "S1", "S8")})
+    text = (tmp_path / "claims.md").read_text(encoding="utf-8")
+    assert "of the paper and of S1 and S8, and" in text and "PSNR is in dB" in text and "S4" not in text
+    assert "of the training where S1 counts λ, Ψ or Γ, photographs in S8" in text
 
 
 def test_a_sweep_needs_no_experiment_of_the_paper(study):

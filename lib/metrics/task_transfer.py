@@ -114,11 +114,20 @@ def _spread(edge: Profile) -> np.ndarray:
     return np.exp(-2j * np.pi * np.outer(FREQUENCIES, at)) @ (line * window)
 
 
-def frequency_at(share: float, function: np.ndarray, frequencies: np.ndarray = FREQUENCIES) -> float:
-    """Where a transfer function first falls to a share, 1/mm, interpolated; NaN where it never does, or is not known."""
+def nyquist(pixel_mm: float) -> float:
+    """The highest frequency of which pixels show a wave, 1/mm."""
+    return 0.5 / pixel_mm
+
+
+def frequency_at(
+    share: float, function: np.ndarray, frequencies: np.ndarray = FREQUENCIES, highest: float = np.inf
+) -> float:
+    """Where a transfer function first falls to a share, 1/mm, interpolated; NaN where it never does, is not known, or does
+    so beyond the ``highest`` frequency (of an image: :func:`nyquist`)."""
     below = np.flatnonzero(function <= share)
     if not len(below) or below[0] == 0 or not np.isfinite(function[: below[0] + 1]).all():
         return np.nan
     last, first = below[0] - 1, below[0]
     part = (function[last] - share) / (function[last] - function[first])
-    return float(frequencies[last] + part * (frequencies[first] - frequencies[last]))
+    found = float(frequencies[last] + part * (frequencies[first] - frequencies[last]))
+    return np.nan if found > highest else found

@@ -1,6 +1,6 @@
 """Every claim of the paper and of the supplement in one table."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +12,11 @@ from lib.report.figures import STYLE, new_figure, save_figure
 from lib.report.labels import Labels
 from lib.report.tables import save_table
 from lib.report.verdicts import COLUMNS
-from lib.report.words import number
+from lib.report.words import listed, number
 
 COLOURS: Final = {"stands": "#56b4e9", "undecided": "#d9d9d9", "falls": "#d55e00"}
+ANALYSES: Final = tuple(f"S{number}" for number in range(1, 10))
+ON_TRAINING: Final = ("S1", "S3", "S4")  # whose lambda, Psi and Gamma are measured on training pairs
 FIRST: Final = ["claim", "paper", "estimate", "low", "high", "verdict"]
 
 
@@ -40,9 +42,18 @@ def all_claims(labels: Labels, tables: Iterable[Path], new: Mapping[str, pd.Data
         "Estimate [95 %]": [f"{number(each.estimate)}" + (f" [{number(each.low)}, {number(each.high)}]"
                                                           if each.low == each.low else "") for each in claims.itertuples()],
         "Unit": claims["unit"], "Paper": claims["paper"].map(number), "Note": claims["note"].fillna("").replace("", "–")})
-    return save_table(labels, claims, "claims", "Every claim of the paper and of this supplement, and what became of it. "
-                      "Each interval covers 95 % by itself, and claims of one section share networks and patients: counts "
-                      "of them are no test", shown)
+    return save_table(labels, claims, "claims", _title(list(dict.fromkeys(claims["question"]))), shown)
+
+
+def _title(questions: Sequence[str]) -> str:
+    """Of which analyses the claims are, and what their numbers count."""
+    made, calibrating = ([each for each in questions if each in some] for some in (ANALYSES, ON_TRAINING))
+    title = ("Every claim of the paper" + f" and of {listed(made)}" * bool(made) + ", and what became of it. Each interval "
+             "covers 95 % by itself, and claims of one section share networks and patients: counts of them are no test. "
+             "PSNR is in dB. The patients that the CSV counts are of the test")
+    if calibrating:
+        title += f", of the training where {listed(calibrating)} count{'s' * (len(calibrating) == 1)} λ, Ψ or Γ"
+    return title + ", photographs in S8, which has no scans, whatever cohort is named below" * ("S8" in made)
 
 
 @mpl.rc_context(STYLE)

@@ -1,7 +1,7 @@
 """S4: the atlas as a heat map and a table, and what other conventions do to lambda*."""
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -15,10 +15,11 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from lib.networks import carried
+from lib.report.contexts import context_names, without_folders
 from lib.report.exchange import share_text
 from lib.report.exchange_claims import bounds_of_logs
 from lib.report.figures import STYLE, new_figure, save_figure
-from lib.report.labels import UNLEARNT, Labels
+from lib.report.labels import Labels
 from lib.report.tables import save_table
 from lib.report.words import number
 from lib.stages.atlas import KEY, LITERATURE
@@ -37,15 +38,6 @@ def with_contexts(labels: Labels, table: pd.DataFrame) -> Labels:
     """The labels of figures and tables that show contexts which no experiment has: what these are stands beside the rest."""
     further = [f"{name} = {text}" for name, text in WHAT.items() if name in set(table["context"])]
     return replace(labels, provenance=" | ".join([labels.provenance, *further]))
-
-
-def context_names(labels: Labels, contexts: Sequence[str]) -> dict[str, str]:
-    """Contexts as they are shown: with an asterisk for a substitute; that one learnt nothing, where no layer did."""
-    found: dict[str, set[str]] = {}
-    for each in labels.experiments.values():
-        plain = each.context.removesuffix(UNLEARNT).removesuffix("*").removesuffix(" (file)")
-        found.setdefault(plain, set()).add(each.context)
-    return {context: min(found.get(context, {context}), key=len) for context in contexts}
 
 
 @mpl.rc_context(STYLE)
@@ -130,11 +122,17 @@ def atlas_shown(labels: Labels, table: pd.DataFrame, patients: pd.DataFrame) -> 
             literature = some.loc[some["state"] == state, "psi_alg2_literature"]
             row[f"Ψ at λ = {LITERATURE:g}, {state}"] = share_text(_mean_share(literature))
         rows.append(row)
-    return save_table(labels, table, "psi_atlas", f"The atlas: λ* at which Ψ (Algorithm 2) is {labels.target_psi:g} at each "
-                      "convolution (after its ReLU; grey in three channels, [0, 255], no means subtracted, means over "
-                      "elements), the share Γ of the gradient at the output there, and Ψ at the literature's λ. Means over "
-                      "seeds of logarithms; λ* with its 95 % interval over patients and seeds, where there are enough",
+    return save_table(labels, _public(table), "psi_atlas", "The atlas: λ* at which Ψ (Algorithm 2) is "
+                      f"{labels.target_psi:g} at each convolution (after its ReLU; grey in three channels, [0, 255], no "
+                      "means subtracted, means over elements), the share Γ of the gradient at the output there, and Ψ at "
+                      "the literature's λ. Means over seeds of logarithms; λ* with its 95 % interval over patients and "
+                      "seeds, where there are enough",
                       pd.DataFrame(rows))
+
+
+def _public(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for a file: its contexts without a user's folders."""
+    return table.assign(context=table["context"].map(without_folders(table["context"])))
 
 
 def logs_of(values: pd.Series, *key: str) -> np.ndarray:
@@ -198,7 +196,7 @@ def conventions_shown(labels: Labels, factors: pd.DataFrame, patients: pd.DataFr
         known = some.drop_duplicates("layer")["algebra"].dropna()
         row["By algebra"] = ", ".join(dict.fromkeys(map(number, known))) + " without biases" * (convention == UNIT) or "–"
         rows.append(row)
-    return save_table(labels, factors, "conventions", title, pd.DataFrame(rows))
+    return save_table(labels, _public(factors), "conventions", title, pd.DataFrame(rows))
 
 
 def factor_logs(patients: pd.DataFrame, convention: str, layer: str, state: str) -> np.ndarray:

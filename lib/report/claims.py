@@ -15,7 +15,7 @@ from lib.paper import published
 from lib.report import sentences
 from lib.report.labels import Labels
 from lib.report.psi_claims import PAIRS, psi_claims
-from lib.report.verdicts import LOWER_IS_BETTER, compared, frame, lacking, row, weakest
+from lib.report.verdicts import LOWER_IS_BETTER, compared, equal, frame, lacking, row, weakest
 
 NAMES: Final = {"ldct": "the LDCT input", "mse": "the control λ = 0"}
 RANKED: Final = sorted(published.TABLE_3, key=lambda name: published.TABLE_3[name].rank)
@@ -94,9 +94,10 @@ def _compare(metrics: pd.DataFrame, claim: str, question: str, pairs: Sequence[t
     sign = -1 if metric in LOWER_IS_BETTER else 1
     theirs = [sign * np.subtract(*[getattr(published.TABLE_3[name], f"{metric}_mean") for name in pair]) for pair in pairs
               if set(pair) <= set(published.TABLE_3)]
+    alike = equal([each.bounds for each in parts.values()], margin) if several else ""
     decided = f"decided by one of {len(pairs)}: {' over '.join(pair)}" if several else ""
     return row(claim, question, unit, part.bounds, above if several else None, margin,
-               note="; ".join(filter(None, [decided, part.few])), paper=min(theirs, default=np.nan),
+               note="; ".join(filter(None, [decided, part.few, alike])), paper=min(theirs, default=np.nan),
                p_patients=np.nan if several else part.p, patients=part.patients, seeds=seeds)
 
 

@@ -1,6 +1,6 @@
 """S1: the figure and the table of the exchange rate of loss weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -39,7 +39,7 @@ def figure_exchange(labels: Labels, table: pd.DataFrame, histories: Mapping[tupl
     known = _losses(labels, table)
     pilot = rates(table)["pilot"]
     for panel, letter, (where, title) in zip(axes, "ab", WHERE.items(), strict=False):
-        _shares(panel, {known[name]: row[where] for name, row in pilot.iterrows()}, labels.target_psi)
+        _shares(panel, [(known[str(name)], row[where]) for name, row in pilot.iterrows()], labels.target_psi)
         panel.set(title=f"({letter}) pilot: Γ at {title}", xlabel="Ψ: share of the loss")
     axes[0].set_ylabel("Γ: share of the gradient")
     axes[1].tick_params(labelleft=False)
@@ -55,7 +55,7 @@ def figure_exchange(labels: Labels, table: pd.DataFrame, histories: Mapping[tupl
 
 
 class _Loss(NamedTuple):
-    """How a layer and context are drawn; experiments that differ in lambda only are one."""
+    """How a layer and context are drawn: losses of one look alike, whatever else they differ in."""
 
     context: str
     layers: str
@@ -84,11 +84,12 @@ def rates(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {state: means.loc[state] for state in one["state"].unique()}
 
 
-def _shares(panel: Axes, rate: Mapping[_Loss, float], target: float) -> None:
+def _shares(panel: Axes, rate: Iterable[tuple[_Loss, float]], target: float) -> None:
+    """A line for each loss."""
     ends = odds(RANGE)
     panel.plot(ends, ends, color="0.4", linewidth=0.8, linestyle=":")
     panel.axvline(odds(target), color="0.7", linewidth=0.7)
-    for loss, value in rate.items():
+    for loss, value in rate:
         panel.plot(ends, value * ends, color=loss.colour, linestyle=loss.line)
         panel.plot(odds(target), value * odds(target), "o", color=loss.colour, markersize=3.5)
     panel.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
@@ -135,7 +136,8 @@ def exchange_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
                       f"{labels.target_psi:g}, the perceptual share Γ of the gradient there, at the output (EnCodec's "
                       f"balancer has Γ for its weight) and at all weights (of batches of {BATCH}); the Ψ at which both "
                       "gradients are equal at the output; the exchange rate, odds of Γ by odds of Ψ, which no λ changes; λ "
-                      "as VQGAN would choose it. Means over seeds [lowest, highest]", pd.DataFrame(rows))
+                      "as VQGAN would choose it. All networks on the same pairs: 'own' is what a training ended with, no "
+                      "mean over its last epoch. Means over seeds [lowest, highest]", pd.DataFrame(rows))
 
 
 def _over_seeds(values: pd.Series, text: Callable[[float], str] = number) -> str:

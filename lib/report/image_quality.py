@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lib.metrics import noise_power, observer
-from lib.metrics.task_transfer import frequency_at
+from lib.metrics.task_transfer import frequency_at, nyquist
 from lib.report.labels import Labels
 from lib.report.tables import save_table
 from lib.report.words import number
@@ -17,6 +17,7 @@ from lib.stages.scenes import LESION_MM, SERIES
 
 Found = Mapping[tuple[str, int | None], Measured]
 SERIES_KEYS: Final = ["patient", "kernel", "thickness_mm", "scan"]
+LEAST_CONTRAST: Final = 0.1  # share of a lesion's that is left, from which it has an edge
 SCORES: Final = ("ssim", "psnr", "nrmse", "bias_", "noise_", "ndct_noise_")
 SHOWN: Final = {
     "Noise SD (HU)": "ensemble_sd_hu", "Peak (1/mm)": "ensemble_peak_per_mm", "Mean (1/mm)": "ensemble_mean_per_mm",
@@ -43,7 +44,8 @@ def image_quality_table(found: Found, scores: pd.DataFrame, pixel_mm: Mapping[st
     DataFrame
         The columns of :func:`lib.stages.image_quality.measure_slice`, of the middle slice. In the rows of the scenes' series
         also: ensemble_sd_hu, ensemble_peak_per_mm, ensemble_mean_per_mm, of noise alone, by its realisations;
-        lesion_f50_per_mm, lesion_contrast (share that is left); texture (of the organ, share that is left); noise_left
+        lesion_f50_per_mm (NaN beyond what pixels show, and where less than a tenth of the contrast is left),
+        lesion_contrast (share that is left); texture (of the organ, share that is left); noise_left
         (share of LDCT's SD); texture_gaussian (share of the texture that is left by a Gaussian filter
         which leaves as much noise); texture_over_gaussian (texture less that); auc (of the observer, pairs of this patient);
         off_mean_per_mm (distance of ensemble_mean_per_mm from the NDCT's); f50_gap_per_mm (edge_f50_per_mm less
@@ -84,11 +86,12 @@ def _of_lesions(lesions: Lesions, pixel_mm: Mapping[str, float]) -> pd.DataFrame
     absent, present = observer.ratings(lesions.absent, lesions.present)
     for place, patient in enumerate(lesions.patients.tolist()):
         noise = noise_power.summary(lesions.power[place], pixel_mm[patient])
+        edge = frequency_at(0.5, lesions.transfer[place], highest=nyquist(pixel_mm[patient]))
         rows.append({
             "patient": patient, "kernel": SERIES[0], "thickness_mm": SERIES[1], "ensemble_sd_hu": noise.sd,
             "ensemble_peak_per_mm": noise.peak, "ensemble_mean_per_mm": noise.mean,
-            "lesion_f50_per_mm": frequency_at(0.5, lesions.transfer[place]), "lesion_contrast": lesions.contrast[place],
-            "texture": lesions.texture[place],
+            "lesion_f50_per_mm": edge if abs(lesions.contrast[place]) >= LEAST_CONTRAST else np.nan,
+            "lesion_contrast": lesions.contrast[place], "texture": lesions.texture[place],
             "texture_by_gaussian": lesions.gaussian[place], "auc": observer.auc(absent[place], present[place])})
     return pd.DataFrame(rows)
 
@@ -140,7 +143,9 @@ def shown(labels: Labels, table: pd.DataFrame, detected: pd.DataFrame) -> pd.Dat
               f"{found['pairs'].iloc[0]} pairs of each patient, bootstrap over pairs" if len(found) else
               " No noise-free slices: no realisations of the noise, no lesions; the residual has the tissue's own texture")
     return save_table(labels, table, "image_quality", f"Noise, sharpness and detectability of the test slices ({series}), "
-                      f"means over patients and seeds; all series are in the CSV.{lesion}", readable)
+                      "means over patients and seeds; all series are in the CSV. f50 beyond Nyquist's frequency does not "
+                      f"count, nor that of a lesion of whose contrast less than {LEAST_CONTRAST:.0%} is left.{lesion}",
+                      readable)
 
 
 def name_of(labels: Labels, experiment: str) -> str:

@@ -35,8 +35,8 @@ QUESTIONS: Final = (
     Question("more of the texture is left than after MSE alone", "texture", "share", MSE, 0.02),
     Question("the edge of a low-contrast lesion is sharper (f50) than after MSE alone", "lesion_f50_per_mm", "1/mm", MSE,
              0.005),
-    Question("the patient's surface shows more of its sharpness (f50) than a low-contrast lesion does", "f50_gap_per_mm",
-             "1/mm", LDCT, 0.005),
+    Question("loses less of the LDCT's sharpness (f50) at the patient's surface than at a low-contrast lesion",
+             "f50_gap_per_mm", "1/mm", LDCT, 0.005),
     Question("a low-contrast lesion loses contrast", "lesion_contrast", "share", LDCT, 0.02, less=True),
     Question("a low-contrast lesion is detected better than in the LDCT", "auc", "AUC", LDCT, 0.02),
 )

@@ -1,6 +1,6 @@
 """S6: residuals and their spectra; transfer of a lesion's edge, and how well the lesion is detected."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from scipy import fft
 
 from lib.metrics import noise_power
 from lib.metrics.regions import structured_window
-from lib.metrics.task_transfer import FREQUENCIES
+from lib.metrics.task_transfer import FREQUENCIES, nyquist
 from lib.report.figures import LEVELS, SLICES_DPI, STYLE, new_figure, picture, save_figure, symmetric_limits
 from lib.report.image_quality import Found, name_of
 from lib.report.labels import Labels
@@ -105,23 +105,21 @@ def _radial(labels: Labels, panels: Iterable[Axes], spectra: Mapping[str, np.nda
 @mpl.rc_context(STYLE)
 def figure_transfer(labels: Labels, found: Found, table: pd.DataFrame, detected: pd.DataFrame) -> Path:
     """Task transfer at the patient's surface and at the edge of a low-contrast lesion, means over patients and seeds; what
-    is left of the noise and of the organ's texture; the observer's AUC, with its bootstrap interval."""
+    is left of the noise and of the organ's texture; the observer's AUC, with its bootstrap interval. Scans with pixels of
+    unknown size have no transfer; where all are such, the panel says so."""
     names = list(dict.fromkeys(name for name, _ in found))
     lesions = len(detected) > 0
     figure = new_figure(labels, 5.0 if lesions else 2.8)
     panels = figure.subplots(2, 2) if lesions else np.array([[figure.subplots()]])
-    nyquist = 0.5 / float(table["pixel_mm"].min())
-    surface = [one.slices["patient"].notna() & (one.slices["kernel"] == one.slices["kernel"].iloc[0])
-               & (one.slices["thickness_mm"] == one.slices["thickness_mm"].min()) for one in found.values()]
+    highest = nyquist(float(table["pixel_mm"].min()))  # NaN: no scan says how large its pixels are
     for name in names:
-        edges = [one.edges[chosen.to_numpy()] for chosen, ((each, _), one) in zip(surface, found.items(), strict=True)
-                 if each == name]
-        _curve(panels[0, 0], np.mean(edges, axis=(0, 1)), nyquist, _style(labels, name))
+        own = [one for (each, _), one in found.items() if each == name]
+        _curve(panels[0, 0], [one.edges[_surface(one.slices)] for one in own], highest, _style(labels, name))
         if lesions:
-            curves = [one.lesions.transfer for (each, _), one in found.items() if each == name and one.lesions]
-            _curve(panels[0, 1], np.mean(curves, axis=(0, 1)), nyquist, _style(labels, name))
+            _curve(panels[0, 1], [one.lesions.transfer for one in own if one.lesions], highest, _style(labels, name))
     first = next(iter(found.values())).slices
-    panels[0, 0].set_title(f"patient's surface, {first['kernel'].iloc[0]}, {first['thickness_mm'].min():g} mm")
+    kernel, thickness_mm = first.loc[_surface(first), ["kernel", "thickness_mm"]].iloc[0]
+    panels[0, 0].set_title(f"patient's surface, {kernel}, {thickness_mm:g} mm")
     if lesions:
         panels[0, 1].set_title(f"edge of a lesion of {LESION_HU:g} HU, {LESION_MM:g} mm, at the low dose".replace("-", "−"))
         _kept(labels, panels[1, 0], table, names)
@@ -130,17 +128,28 @@ def figure_transfer(labels: Labels, found: Found, table: pd.DataFrame, detected:
         if len(known):
             panels[1, 0].plot(*100 * known.mean(axis=0).T, color="0.6", linewidth=0.8, zorder=0)
         _auc(labels, panels[1, 1], table, detected)
-    for panel in panels[0]:
+    for panel in panels[0] if np.isfinite(highest) else ():
         panel.axhline(0.5, color="0.8", linewidth=0.6, zorder=0)
-        panel.set(xlabel="frequency (1/mm)", ylabel="task transfer", ylim=(0, 1.3), xlim=(0, nyquist))
+        panel.set(xlabel="frequency (1/mm)", ylabel="task transfer", ylim=(0, 1.3), xlim=(0, highest))
+    if not np.isfinite(highest):
+        panels[0, 0].set_axis_off()
+        panels[0, 0].set_title("No scan says how large its pixels are: no transfer", y=0.5)
     handles = [Line2D([], [], label=name_of(labels, name), **_style(labels, name)) for name in names]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
     return save_figure(labels, figure, "image_quality_transfer")
 
 
-def _curve(panel: Axes, transfer: np.ndarray, nyquist: float, style: dict) -> None:
-    within = nyquist >= FREQUENCIES
-    panel.plot(FREQUENCIES[within], transfer[within], **style)
+def _surface(slices: pd.DataFrame) -> np.ndarray:
+    """Which slices are of the first kernel, and of the thinnest that it has."""
+    own = slices["kernel"] == slices["kernel"].iloc[0]
+    return (own & (slices["thickness_mm"] == slices.loc[own, "thickness_mm"].min())).to_numpy()
+
+
+def _curve(panel: Axes, curves: Sequence[np.ndarray], highest: float, style: dict) -> None:
+    """Means over all curves, of each frequency over those that know it: pixels may be of unknown size."""
+    within = highest >= FREQUENCIES
+    mean = np.ma.masked_invalid(np.concatenate(curves)).mean(axis=0)
+    panel.plot(FREQUENCIES[within], np.ma.filled(mean, np.nan)[within], **style)
 
 
 def _kept(labels: Labels, panel: Axes, table: pd.DataFrame, names: list[str]) -> None:
@@ -157,13 +166,15 @@ def _kept(labels: Labels, panel: Axes, table: pd.DataFrame, names: list[str]) ->
 
 
 def _around(values: pd.Series) -> tuple[float, float]:
-    """Limits of an axis."""
+    """Limits of an axis; any where nothing is known."""
+    if values.isna().all():
+        return 0.0, 100.0
     room = 0.05 * float(values.max() - values.min()) + 1.0
     return float(values.min()) - room, float(values.max()) + room
 
 
 def _auc(labels: Labels, panel: Axes, table: pd.DataFrame, detected: pd.DataFrame) -> None:
-    """A point for each patient (mean over seeds), the mean with its interval."""
+    """A point for each patient (mean over seeds), and the mean with its interval over pairs, not over patients."""
     rows = table[table["auc"].notna()].groupby(["experiment", "patient"])["auc"].mean()
     for place, row in enumerate(detected.itertuples()):
         own, colour = rows.loc[row.experiment], _style(labels, row.experiment)["color"]
@@ -172,4 +183,5 @@ def _auc(labels: Labels, panel: Axes, table: pd.DataFrame, detected: pd.DataFram
                        markersize=4, capsize=2.5, linewidth=1.0)
     panel.axhline(0.5, color="0.8", linewidth=0.6, zorder=0)
     panel.set_xticks(range(len(detected)), [name_of(labels, name) for name in detected["experiment"]], rotation=40)
-    panel.set(ylabel="AUC", title="lesion detected (dots: patients)", ylim=(min(0.45, float(rows.min()) - 0.02), 1.02))
+    panel.set(ylabel="AUC", title="lesion detected (dots: patients; bar: bootstrap over pairs)",
+              ylim=(min(0.45, float(rows.min()) - 0.02), 1.02))

@@ -91,8 +91,9 @@ def other_images_shown(labels: Labels, scores: pd.DataFrame, worth: pd.DataFrame
     return save_table(
         labels, table, "other_images", "Photographs brought back from half their resolution by a small network, trained on "
         "MSE alone, then with each λ: λ as a share of loss and gradient with the network that it was calibrated on; image "
-        "quality of the test photographs, the perceptual loss as -10 log10, the shift of the mean in grey levels, energy "
-        "of gradients by the target's. Means [lowest, highest seed]", pd.DataFrame(rows))
+        "quality of the test photographs, which were chosen, not drawn; Features: the perceptual loss that is trained, as "
+        "-10 log10; the shift of the mean in grey levels; energy of gradients by the target's. Means [lowest, highest seed]",
+        pd.DataFrame(rows))
 
 
 def _over(values: pd.Series) -> str:

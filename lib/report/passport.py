@@ -15,8 +15,9 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from lib.metrics.degradations import AS_IT_IS, BLUR, CHECKERBOARD, LESION, ORGAN_SHIFT, PERIODS, SHIFT, WHITE_NOISE
 from lib.metrics.rank_correlation import RankCorrelation, rank_correlation
+from lib.report.contexts import context_names
 from lib.report.figures import STYLE, new_figure, save_figure
-from lib.report.labels import FURTHER_COLOURS, UNLEARNT, Labels
+from lib.report.labels import FURTHER_COLOURS, Labels
 from lib.report.tables import save_table
 from lib.report.words import number
 from lib.stages.passport import MSE, PIXEL, RANDOM
@@ -34,13 +35,13 @@ LIMITS: Final = (1e-3, 10.0)  # colours of prices
 MEASURED: Final = {f"{ORGAN_SHIFT}, 10 HU": "liver shift, 10 HU"}  # panels whose columns have their size apart
 DRAWN: Final = "random = Glorot's uniform kernels, biases 0, one draw"
 BLOCKS: Final = ("o", "s", "^", "D", "v")  # markers
+ALIKE: Final = "neighbouring layers are alike, so that the interval is too narrow and p too small"
 
 
 def contexts(labels: Labels, table: pd.DataFrame) -> dict[str, str]:
     """Names of the contexts as the study's labels have them, with an asterisk for a substitute."""
-    known = {name.removesuffix(UNLEARNT).rstrip("*"): name for each in labels.experiments.values() if (name := each.context)}
-    own = {PIXEL: "no encoder", RANDOM: "random weights"}
-    return {name: own.get(name) or known.get(name, name) for name in table["context"].unique()}
+    found = context_names(labels, table["context"].unique())
+    return found | {name: words for name, words in {PIXEL: "no encoder", RANDOM: "random weights"}.items() if name in found}
 
 
 def labelled(labels: Labels, table: pd.DataFrame) -> Labels:
@@ -96,13 +97,14 @@ def figure_passport(labels: Labels, table: pd.DataFrame) -> Path:
 def _map(panel: Axes, prices: pd.DataFrame, norm: Normalize, colours: Colormap) -> None:
     """``norm``: of log10 of a price."""
     values = prices.to_numpy(float)
-    panel.imshow(np.log10(values), norm=norm, cmap=colours, aspect="auto", interpolation="nearest")
+    seen = np.log10(np.clip(values, *LIMITS))  # a layer may not see a thing at all
+    panel.imshow(seen, norm=norm, cmap=colours, aspect="auto", interpolation="nearest")
     panel.set_yticks(range(len(prices)), prices.index)
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
     for (line, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            dark = abs(float(norm(np.log10(value))) - 0.5) > 0.33
+            dark = abs(float(norm(seen[line, column])) - 0.5) > 0.33
             panel.text(column, line, _short(value), size=7, ha="center", va="center", color="white" if dark else "black")
 
 
@@ -120,10 +122,11 @@ def passport_shown(labels: Labels, table: pd.DataFrame) -> pd.DataFrame:
             title: number(prices[name]) for name, title in sized.items() if name in prices})
     return save_table(labels, table, "passport", "What a loss charges: the perceptual term of an image with one thing wrong "
                       f"by that of low-dose noise of the same MSE ({MSE:g} of images in [0, 1]; from the "
-                      "low-dose noise as it is on: as large as in practice, beside that noise scaled to the same MSE; "
-                      "sizes are means over patients). What is degraded is noise-free where scans are simulated, "
-                      "else the NDCT. Geometric means over test patients, a window of one slice each; the CSV has "
-                      "intervals, sizes, and the price in the total loss", pd.DataFrame(rows).fillna("–"))
+                      "low-dose noise as it is on, which costs 1 by definition: as large as in practice, beside that noise "
+                      "scaled to the same MSE; sizes are means over patients). What is degraded is noise-free where scans "
+                      "are simulated, else the NDCT. Geometric means over test patients, a window of one slice each; the "
+                      "CSV has intervals, sizes, and the price in the total loss, with the λ whose Ψ is "
+                      f"{labels.target_psi:g} for low-dose noise of the MSE {MSE:g}", pd.DataFrame(rows).fillna("–"))
 
 
 def correlations(predicted: pd.DataFrame) -> dict[str, RankCorrelation]:
@@ -142,7 +145,7 @@ def figure_errors(labels: Labels, predicted: pd.DataFrame) -> Path:
     """
     found = correlations(predicted)
     lines = -(-len(found) // 4)
-    figure = new_figure(labels, 0.5 + 2.1 * lines)
+    figure = new_figure(labels, 0.7 + 2.1 * lines)
     axes = figure.subplots(lines, 4, squeeze=False).ravel()
     for panel in axes:
         panel.set_axis_off()
@@ -161,6 +164,8 @@ def figure_errors(labels: Labels, predicted: pd.DataFrame) -> Path:
         panel.xaxis.set_minor_locator(NullLocator())
     handles, texts = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=5)
+    if any(np.isfinite(each.low) for each in found.values()):
+        figure.suptitle(f"In brackets 95 % of ρ, layers drawn again: {ALIKE.removesuffix(' and p too small')}")
     return save_figure(labels, figure, "passport_errors")
 
 
@@ -183,9 +188,9 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def summary(labels: Labels, table: pd.DataFrame) -> Mapping[str, str]:
-    """For each context, what its layers charge least and most for of what has one MSE, in words."""
+    """For each context with an encoder, what its layers charge least and most for of what has one MSE, in words."""
     found, sized = {}, titles(table)
-    for context, title in contexts(labels, table).items():
+    for context, title in contexts(labels, table[table["context"] != PIXEL]).items():
         some = table[(table["context"] == context) & table["degradation"].isin(list(SHOWN)[: len(SHOWN) - PRACTICAL])]
         middle = np.exp(np.log(some["price"]).groupby(some["degradation"]).mean()).sort_values()
         ends = [f"{sized[name]} ({number(middle[name])})" for name in (middle.index[0], middle.index[-1])]

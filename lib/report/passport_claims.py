@@ -8,7 +8,7 @@ import pandas as pd
 from lib.metrics.degradations import CHECKERBOARD, SHIFT
 from lib.metrics.patients import holm
 from lib.report.labels import Labels
-from lib.report.passport import SHOWN, contexts, correlations
+from lib.report.passport import ALIKE, SHOWN, contexts, correlations
 from lib.report.verdicts import NOTHING, Bounds, frame, row, weakest
 from lib.report.words import counted, number
 from lib.stages.passport import ORGAN_SHIFT, PIXEL, RANDOM
@@ -36,11 +36,11 @@ def passport_claims(labels: Labels, table: pd.DataFrame, predicted: pd.DataFrame
     for name, each in found.items():
         some = predicted[predicted["degradation"] == name]
         measured, notes = some["measured"].iloc[0], [f"{each.pairs} layers, one training of each: undecided by one seed"]
-        notes.append(f"permutation p {number(each.p)}, Holm over {len(known)} {number(corrected[name])}" if name in corrected
-                     else "too few layers for an interval, or all alike")
+        notes += ([f"permutation p {number(each.p)}, Holm over {len(known)} {number(corrected[name])}", ALIKE]
+                  if name in corrected else ["too few layers for an interval, or all alike"])
         if measured.startswith("grid") and some["error"].max() < PEAK:
             peak = number(some["error"].max())
-            notes.append(f"no network has such a grid: peaks of {peak} at most, one is above {PEAK:g}")
+            notes.append(f"no network has such a grid: peaks of {peak} at most, a grid would be above {PEAK:g}")
         words = "liver shift, 10 HU" if name == ORGAN_SHIFT else SHOWN[name]
         rows.append(row(f"Over the layers, a lower price ({words}) goes with a larger error ({measured})", "S5", "ρ",
                         (each.estimate, each.low, each.high), above=(-each.estimate, *NOTHING[1:]), seeds=1,

@@ -15,7 +15,7 @@ from lib.report.figures import STYLE, legend_columns, new_figure, save_figure
 from lib.report.influence_tables import spread
 from lib.report.labels import Labels
 from lib.report.tables import save_table
-from lib.report.verdicts import Bounds, Compared, compared, frame, row, weakest
+from lib.report.verdicts import Bounds, Compared, compared, equal, frame, row, weakest
 from lib.report.words import number
 from lib.stages.statistics import few_units, of_patients
 
@@ -48,6 +48,9 @@ def figure_target(labels: Labels, table: pd.DataFrame, ldct: pd.DataFrame) -> Pa
     figure, targets = new_figure(labels, 4.3), sorted(table["target"].unique())
     axes, aimed = figure.subplots(2, 3, sharex=True), labels.target_psi
     for panel, (name, title) in zip(axes.flat, PANELS.items(), strict=True):
+        if name not in table or table[name].isna().all():  # no organs are known of these scans
+            panel.set_visible(False)
+            continue
         for loss, some in table.groupby("configuration", sort=False):
             style = labels.experiments[loss]
             places = [targets.index(each) for each in some["target"]]
@@ -177,9 +180,9 @@ def _every(claim: str, unit: str, found: dict[str, Compared], word: str, margin:
         {name: each.bounds for name, each in found.items()}, {name: each.wide for name, each in found.items()})),
         margin, seeds)
     decided = f"decided by one of {len(found)}: {word} {change}" if len(found) > 1 else f"{word} {change}"
-    part = found[change]
+    part, alike = found[change], equal([each.bounds for each in found.values()], margin)
     return row(claim, "S7", unit, part.bounds, above, margin, patients=part.patients, seeds=seeds,
-               note="; ".join(filter(None, [decided, part.few])))
+               note="; ".join(filter(None, [decided, part.few, alike])))
 
 
 def _others(table: pd.DataFrame, target: float) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from lib.metrics import noise_power, observer
 from lib.metrics.fidelity import vif
 from lib.metrics.image_quality import window_metrics
 from lib.metrics.regions import MIN_PIXELS, body, inner, soft_tissue
-from lib.metrics.task_transfer import FREQUENCIES, frequency_at, from_disc, from_front, profile, transfer
+from lib.metrics.task_transfer import FREQUENCIES, frequency_at, from_disc, from_front, nyquist, profile, transfer
 from lib.networks.unet import unet
 from lib.networks.vgg import load_weights
 from lib.simulation.contents import SIMULATED_CONTENTS
@@ -148,7 +148,8 @@ def measure_slice(image_hu: np.ndarray, ndct_hu: np.ndarray, pixel_mm: float, fr
       tissue (chosen by the NDCT), each less its own mean: the image less the noise-free slice, which has all that a network
       did to the anatomy, too; without one the image less a quadratic surface, which has the tissue's own texture.
     * residual_bias_hu: the mean of the former over the squares; NaN without a noise-free slice.
-    * edge_f50_per_mm: where the transfer at the patient's surface is one half. It is freed of skin and pixels by the
+    * edge_f50_per_mm: where the transfer at the patient's surface is one half; NaN where that is beyond what pixels show. It
+      is freed of skin and pixels by the
       ``object_hu``; without one it is that of the surface as it shows, skin and all.
 
     Parameters
@@ -167,8 +168,9 @@ def measure_slice(image_hu: np.ndarray, ndct_hu: np.ndarray, pixel_mm: float, fr
     found = {"vif": vif(image_hu, ndct_hu), "ssim_liver_window": window_metrics(image_hu, ndct_hu, LIVER_WINDOW).ssim,
              "vif_free": np.nan if free_hu is None else vif(image_hu, free_hu)}
     bias = float(squares.mean()) if free_hu is not None and len(squares) else np.nan
+    f50 = frequency_at(0.5, edge, highest=nyquist(pixel_mm))
     return found | {"residual_bias_hu": bias, "residual_sd_hu": noise.sd, "residual_peak_per_mm": noise.peak,
-                    "residual_mean_per_mm": noise.mean, "edge_f50_per_mm": frequency_at(0.5, edge)}, edge
+                    "residual_mean_per_mm": noise.mean, "edge_f50_per_mm": f50}, edge
 
 
 def _squares(image: np.ndarray, ndct_hu: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from lib.metrics import degradations, grid
 from lib.metrics.degradations import Degradation
 from lib.metrics.patients import LEAST_PATIENTS, of_independent
 from lib.networks.winograd import accelerated
-from lib.perceptual import encoders, presets
+from lib.perceptual import encoders, lambda_star, presets
 from lib.perceptual.configuration import Encoding
 from lib.perceptual.losses import as_list, distance
 from lib.simulation.anatomy import LABEL
@@ -176,19 +176,22 @@ def prices(terms: pd.DataFrame, target: float) -> pd.DataFrame:
     Parameters
     ----------
     terms : DataFrame, of :func:`measured`
-    target : float, Psi, the perceptual share of the total loss for noise of low dose
+    target : float, Psi (Algorithm 2) of the total loss for noise of low dose of the MSE that all have: it gives lambda
 
     Returns
     -------
     DataFrame
         A row per context, layer and degradation: amplitude and mse (means over patients), unit, term (mean), price
         (geometric mean over patients; that of low dose noise is 1), low and high (t interval of its logarithm over patients,
-        empty for fewer than three), patients, and price_total, of pixel term plus lambda times this layer's.
+        empty for fewer than three), patients, and price_total, the same of pixel term plus lambda times this layer's: one
+        lambda, so that it is 1 - target + target * price where the MSE is the one of which lambda is, and nowhere else.
     """
     keys = ["context", "layer", "degradation"]
     where = ["patient", "context", "layer"]
     own = terms["degradation"] == terms["reference"]
     noise = terms.loc[own, [*where, "reference", "term"]]
+    lambdas = {place: lambda_star(some["mse"], some["term"], target)
+               for place, some in terms[terms["degradation"] == REFERENCE].groupby(["context", "layer"])}
     priced = terms[~own | terms["degradation"].isin([REFERENCE, degradations.AS_IT_IS])]
     joined = priced.merge(noise, on=[*where, "reference"], suffixes=("", "_noise"), validate="many_to_one")
     joined["log"] = np.log(joined["term"] / joined["term_noise"])
@@ -197,7 +200,8 @@ def prices(terms: pd.DataFrame, target: float) -> pd.DataFrame:
         mean = of_independent(some["log"].to_numpy())
         low, high = np.exp(mean.interval()) if len(some) >= LEAST_PATIENTS else (np.nan, np.nan)
         price = float(np.exp(mean.estimate))
-        total = price if names[0] == PIXEL else 1 - target + target * price
+        totals = [some["mse"] + lambdas[names[:2]] * some[each] for each in ("term", "term_noise")]
+        total = price if names[0] == PIXEL else float(np.exp(np.log(totals[0] / totals[1]).mean()))
         rows.append(dict(zip(keys, names, strict=True)) | {
             "price": price, "low": low, "high": high, "patients": len(some), "price_total": total,
             "amplitude": some["amplitude"].mean(), "unit": some["unit"].iloc[0], "mse": some["mse"].mean(),

@@ -29,7 +29,7 @@ def arm_lambda(study: Study, grid: Grid, arm: Arm) -> float:
     loss = swept.configurations[arm.name]
     rule, new = swept.lambda_rule(loss), grid.measured(study)
     if not rule.calibrated or rule.state == "published":
-        return chosen_lambda(measured_as(study, grid, arm), rule, {})
+        return chosen_lambda(measured_as(arm, loss, study.configurations), rule, {})
     names = {each.terms: name for name, each in (study.calibrated | new).items()}
     name = names[loss.terms]
     return chosen_lambda(name, rule, pair_losses(study, losses=new) if name in new else pair_losses(study))

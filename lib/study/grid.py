@@ -111,11 +111,10 @@ class Grid(Section):
         return [(arm, Run(arm.name, seed)) for arm in self.all_arms() for seed in self.seeds or study.seeds]
 
 
-def measured_as(study: Study, grid: Grid, arm: Arm) -> str:
-    """The name by which an arm's loss is calibrated: the study's own where the terms are as they are there."""
-    loss = grid.of(study).configurations[arm.name]
-    unchanged = arm.loss in study.configurations and study.configurations[arm.loss].terms == loss.terms
-    return arm.loss if unchanged else arm.name
+def measured_as(arm: Arm, loss: LossConfiguration, known: Mapping[str, LossConfiguration]) -> str:
+    """The name by which an arm's loss is calibrated: the study's own, of those that are known, where its terms are as
+    there."""
+    return arm.loss if arm.loss in known and known[arm.loss].terms == loss.terms else arm.name
 
 
 def losses_key(losses: Mapping[str, LossConfiguration]) -> str:

@@ -17,7 +17,7 @@ from lib.artifacts.cache import Step
 from lib.artifacts.code import imports
 from lib.simulation.contents import INSERTION_REPORT, SIMULATED_CONTENTS
 from lib.study.config import SACNN, Study
-from lib.study.given import NAMES, brought_files, require_given
+from lib.study.given import NAMES, brought_files, require_calibrated, require_files
 from lib.study.paths import NOTEBOOKS
 from lib.study.runs import Run
 
@@ -53,12 +53,14 @@ class Stage(Step):
 def stages(study: Study) -> list[list[Stage]]:
     """All stages of a study in waves: those of one wave do not need each other. Raises StudyError if something that they
     need was not given."""
-    require_given(study)
+    own = brought_files(study)
+    require_files(own | {f"supplement.networks.{name}": path for name, path in study.supplement.networks.items()})
+    require_calibrated(study.chosen)
     new, paths, runs = StagesOf(study), study.paths, study.runs()
     simulated, inserted = study.cohort.simulation, study.cohort.insertion
     scans = paths.cohort / SIMULATED_CONTENTS if simulated else paths.inserted / INSERTION_REPORT if inserted else study.data
     masks = [study.data / SIMULATED_CONTENTS] if study.simulated else []  # of the organs: it lists them
-    brought = brought_files(study)
+    brought = list(own.values())
     first: list[list[Stage]] = []
     if simulated:
         first = [[new.function("00_simulate", "lib.simulation.cohort:simulate", ["cohort.simulation"], [],

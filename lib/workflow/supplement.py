@@ -67,7 +67,7 @@ def trainings(new: StagesOf, grid: Grid, name: str) -> list[list[Stage]]:
     for arm, run in grid.runs(study):
         stage = swept.function(f"{name}_{run.file}", "lib.stages.sweep:train_arm", [*NETWORK, "calibration", "evaluation"],
                                [paths.manifest, paths.calibrated, *files, *swept.start(run), *swept.encoder(run),
-                                *brought_files(study)],
+                                *brought_files(study).values()],
                                [paths.weights(run), paths.history(run), swept.scores(run)],
                                study=study, grid=grid, arm=arm, run=run)
         stage.config["loss"] = swept.study.configurations[run.experiment].as_dict()
@@ -76,7 +76,8 @@ def trainings(new: StagesOf, grid: Grid, name: str) -> list[list[Stage]]:
     if not measured:
         return [found]
     encoders = {path for loss in measured for path in swept.encoder(Run(loss, study.seed))}
-    inputs = [paths.manifest, paths.calibrated, paths.weights(study.pilot_run), *sorted(encoders), *brought_files(study)]
+    inputs = [paths.manifest, paths.calibrated, paths.weights(study.pilot_run), *sorted(encoders),
+              *brought_files(study).values()]
     calibration = swept.function(f"{name}_calibrate", "lib.stages.sweep:calibrate_grid", [*NETWORK, "calibration"], inputs,
                                  files, study=study, grid=grid)
     calibration.config["losses"] = losses_key(measured)
@@ -143,7 +144,7 @@ def _atlas(new: StagesOf) -> Analysis:
     pilots = [study.paths.weights(study.pilot_of(seed)) for seed in study.measured_seeds]
     return Analysis([], new.notebook(
         "S4_atlas", [*NETWORK, "calibration", "supplement.atlas_pairs", "supplement.atlas_layers", *EXPERIMENTS],
-        [study.paths.manifest, study.paths.calibrated, *brought_files(study), *pilots],
+        [study.paths.manifest, study.paths.calibrated, *brought_files(study).values(), *pilots],
         [*new.table("psi_atlas", folder), *new.figure("psi_atlas", folder), *new.table("conventions", folder),
          *new.figure("conventions", folder), *new.table("claims_S4", folder)], "supplement/S4_atlas"))
 
@@ -159,7 +160,7 @@ def _passport(new: StagesOf) -> Analysis | None:
     return Analysis(trainings(new, grid, "S5"), new.notebook(
         "S5_passport", [*NETWORK, "calibration", "evaluation", *GRID, "supplement.passport_patients",
                         "supplement.passport_side", *EXPERIMENTS],
-        [paths.manifest, *scans, *medical, *brought_files(study), *made],
+        [paths.manifest, *scans, *medical, *brought_files(study).values(), *made],
         [*new.table("passport", folder), *new.table("claims_S5", folder), *new.table("passport_errors", folder),
          *new.figure("passport", folder), *new.figure("passport_errors", folder)], "supplement/S5_passport"))
 

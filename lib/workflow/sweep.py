@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from lib.errors import StageError, StudyError
 from lib.perceptual import presets
 from lib.study.config import SACNN, Study
-from lib.study.given import require_losses
+from lib.study.given import require_files, weights_files
 from lib.study.grid import Grid, measured_as
 from lib.workflow import make
 from lib.workflow.stages import Stage, StagesOf, stages
@@ -17,7 +17,22 @@ LAST = "02_calibrate_psi"  # of the paper's stages: what follows is its own expe
 def stages_of(study: Study, grid: Grid) -> list[list[Stage]]:
     """All stages that a grid needs, in waves; the last one has its trainings, in the order of ``grid.runs(study)``. Raises
     StudyError for a grid that does not fit the study."""
-    _require(study, grid)
+    swept = grid.of(study)
+    require_files({f"GRID: {field}": path for field, path in weights_files(swept.chosen).items()})
+    for arm, loss in zip(grid.all_arms(), swept.chosen.values(), strict=True):
+        rule, field = swept.lambda_rule(loss), f"GRID: {arm.loss}" + f", {arm.change}" * bool(arm.change)
+        if loss.weights == "Medical" and study.medical.weights is None and not study.uses("Medical"):
+            raise StudyError("no experiment of the study uses the Medical encoder, so that none is made", where=field,
+                             remedy="add one to the study's experiments, E3, or pass MEDICAL_WEIGHTS=file")
+        if loss.weights == SACNN:
+            raise StudyError("the autoencoder is trained for S3 only", where=field, remedy="name a file")
+        if (rule.calibrated and rule.state == "published"
+                and (name := measured_as(arm, loss, study.configurations)) not in presets.paper()):
+            raise StudyError(f"the paper has no lambda for {name}", where=f"{field}, lambda",
+                             remedy="give a number, or state: pilot or untrained")
+    if swept.training.start == "pilot" != study.training.start:
+        raise StudyError("the study's trainings start from scratch, it has no pilots", where="GRID: training.start",
+                         remedy="pass SET=training.start=pilot, too")
     waves = []
     for wave in stages(study):
         waves.append(wave)
@@ -26,26 +41,6 @@ def stages_of(study: Study, grid: Grid) -> list[list[Stage]]:
     further = study.model_copy(update={"seeds": tuple(seed for seed in grid.seeds or () if seed not in study.seeds)})
     pilots = [StagesOf(further).pilot(run) for run in further.pilots()]
     return [*waves, *([pilots] if pilots else []), *trainings(StagesOf(study), grid, "sweep")]
-
-
-def _require(study: Study, grid: Grid) -> None:
-    """Refuse what no stage would make, and lambdas that are nowhere, before anything is trained for it."""
-    swept = grid.of(study)
-    require_losses(swept.chosen, "GRID")
-    for arm, loss in zip(grid.all_arms(), swept.chosen.values(), strict=True):
-        field = f"GRID: {arm.loss}" + f", {arm.change}" * bool(arm.change)
-        if loss.weights == "Medical" and study.medical.weights is None and not study.uses("Medical"):
-            raise StudyError("no experiment of the study uses the Medical encoder, so that none is made", where=field,
-                             remedy="add one to the study's experiments, E3, or pass MEDICAL_WEIGHTS=file")
-        if loss.weights == SACNN:
-            raise StudyError("the autoencoder is trained for S3 only", where=field, remedy="name a file")
-        rule = swept.lambda_rule(loss)
-        if rule.calibrated and rule.state == "published" and (name := measured_as(study, grid, arm)) not in presets.paper():
-            raise StudyError(f"the paper has no lambda for {name}", where=f"{field}, lambda",
-                             remedy="give a number, or state: pilot or untrained")
-    if swept.training.start == "pilot" != study.training.start:
-        raise StudyError("the study's trainings start from scratch, it has no pilots", where="GRID: training.start",
-                         remedy="pass SET=training.start=pilot, too")
 
 
 def run(study: Study, grid: Grid, waves: Sequence[Sequence[Stage]], jobs: int = 1, scheduler: str | None = None) -> str:
