@@ -9,6 +9,7 @@ import pytest
 from lib.artifacts.cache import Step
 from lib.errors import StageError, StudyError
 from lib.paper import published
+from lib.perceptual.configuration import LambdaRule
 from lib.perceptual.losses import distance
 from lib.perceptual.psi import psi, psi_algorithm2
 from lib.report.labels import Labels
@@ -82,6 +83,13 @@ def test_a_loss_may_bring_its_own_rule(study, rule, expected):
     losses = {state: table.assign(mine=table["E1"]) for state, table in LOSSES.items()}
     found = chosen_lambda("mine", study.lambda_rule(study.configurations["mine"]), losses)
     assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("psi_", "rounding", "expected"), [
+    (0.95, "decade", 1e-5), (0.5, "decade", 1e-7), (0.5, "exact", 9.700160e-5 / 422.3484)])
+def test_a_published_lambda_is_of_the_psi_that_is_asked_for(psi_, rounding, expected):
+    """Table 2's are for 0.95; others follow from the losses of the authors' own networks, 2.3e-7 for 0.5."""
+    assert chosen_lambda("E1", LambdaRule(None, psi_, "published", rounding), {}) == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_lambda_that_nobody_published_is_refused(study):

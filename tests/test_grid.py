@@ -7,13 +7,14 @@ import pytest
 
 from lib import REPOSITORY
 from lib.errors import StudyError
-from lib.perceptual.rules import Held
+from lib.perceptual.rules import Fixed, Held
 from lib.stages import sweep
 from lib.stages.sweep import sweep_table
-from lib.study.grid import Arm, Grid, losses_key, read_grid
+from lib.study.grid import Arm, Grid, grid_of, losses_key, read_grid
 from lib.study.runs import Run
-from lib.workflow.stages import StagesOf
+from lib.workflow.stages import StagesOf, stages
 from lib.workflow.supplement import trainings
+from lib.workflow.sweep import stages_of
 
 TEXT = """
 losses: [E1, mse]
@@ -156,6 +157,67 @@ def test_a_published_lambda_is_that_of_the_papers_loss_only(study):
     assert sweep.arm_lambda(study, grid, same) == 1e-5  # its Table 2
     with pytest.raises(StudyError, match="the paper has no lambda for E1-l1"):
         sweep.arm_lambda(study, grid, changed)
+
+
+@pytest.mark.parametrize("own", [
+    {"pixel": "huber", "huber_delta": 0.1},
+    {"pixel": "huber", "pixel_more": {"charbonnier": 1}, "charbonnier_epsilon": 0.01},
+    {"lambda": {"value": 0.1, "moves": {"rule": "held", "share": "gamma", "target": 0.5}}},
+    {"lambda": {"moves": {"rule": "held", "share": "gamma", "target": 0.5}}}], ids=["huber", "two terms", "number", "moves"])
+def test_the_packages_grids_fit_losses_of_ones_own(study, own):
+    """Arms without the pixel term have none of its parameters; a fixed lambda is fixed, whatever the loss's own does."""
+    losses = {"mine": {"layers": "block3_conv2", **own}}
+    every = study.supplement.model_copy(update={"arms": None})
+    study = type(study)(**study.model_dump() | {"losses": losses, "experiments": ["mse", "mine"], "supplement": every})
+    arms = {name: grid_of(study, name).of(study).configurations for name in ("rules", "target")}
+    assert arms["target"]["mine-1"].pixel_part.terms == () and arms["target"]["mine-1"].lambda_.value == 1
+    assert arms["target"]["mine-0"].pixel_part == study.configurations["mine"].pixel_part
+    fixed = [arms["rules"][f"mine-{name}"] for name in ("0.95", "untrained")] + [
+        arms["target"][f"mine-{target}"] for target in ("0.1", "0.95", "0.99")]
+    assert all(loss.lambda_.moves == Fixed() and loss.lambda_.value is None for loss in fixed)
+
+
+@pytest.mark.parametrize(("given", "says"), [
+    ({"losses": ("E3",)}, "GRID: E3: no experiment of the study uses the Medical encoder"),
+    ({"losses": ("mine",), "configurations": {"mine": {"encoder": "sacnn", "weights": "SACNN", "layers": ["conv3"]}}},
+     "GRID: mine: the autoencoder is trained for S3 only"),
+    ({"losses": ("E1",), "arms": {"l1": {"distance": "l1", "lambda": {"state": "published"}}}},
+     "GRID: E1, l1, lambda: the paper has no lambda for sweep-E1-l1"),
+    ({"losses": ("mine",), "configurations": {"mine": {"encoder": "file", "weights": "net.keras", "layers": ["a"]}}},
+     "GRID: losses.sweep-mine.weights: net.keras hangs on the folder"),
+])
+def test_a_sweep_is_refused_before_it_trains(study, given, says):
+    study = type(study)(**study.model_dump() | {"experiments": ["mse", "E1"]})
+    with pytest.raises(StudyError, match=re.escape(says)):
+        stages_of(study, Grid(name="sweep", **given))
+
+
+def test_what_is_wrong_with_the_packages_grids_names_the_setting(study):
+    wrong = study.supplement.model_copy(update={"training": {"epochs": 0}})
+    with pytest.raises(StudyError, match=r"^supplement: training.epochs: .* greater than 0"):
+        grid_of(study.model_copy(update={"supplement": wrong}), "rules").of(study)
+
+
+def test_files_that_a_study_names_are_asked_for_first(study, tmp_path):
+    def with_loss(**fields):
+        losses = {"mine": {"layers": "block3_conv2", **fields}}
+        return type(study)(**study.model_dump() | {"losses": losses, "experiments": ["mse", "mine"]})
+
+    for fields, says in (({"weights": str(tmp_path / "no.h5")}, "losses.mine.weights: .*no.h5 does not exist"),
+                         ({"weights": "no.h5"}, "losses.mine.weights: no.h5 hangs on the folder"),
+                         ({"pixel": None}, "losses.mine.pixel: an experiment is calibrated beside its pixel term")):
+        with pytest.raises(StudyError, match=says):
+            stages(with_loss(**fields))
+    (tmp_path / "own.h5").touch()
+    (calibration,) = (stage for wave in stages(with_loss(weights=str(tmp_path / "own.h5"))) for stage in wave
+                      if stage.name == "02_calibrate_psi")
+    assert tmp_path / "own.h5" in calibration.inputs.values(), "changed in place, it is measured again"
+
+
+def test_two_files_of_one_name_are_two_inputs(study, tmp_path):
+    files = [tmp_path / name / "model.h5" for name in ("vgg", "medical")]
+    stage = StagesOf(study).function("a", "lib.stages.sweep:train_arm", [], [*files, files[0]], [])
+    assert sorted(stage.inputs.values()) == sorted(files)
 
 
 def test_new_losses_are_calibrated_before_they_are_trained(study, new):

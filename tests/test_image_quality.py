@@ -177,6 +177,9 @@ def test_the_noise_free_slice_is_the_scan_with_very_many_photons(tmp_path):
         assert 5 * error.std() < between
     thin = noise_free_slice(MADE, z_mm[0, 2], "B30", 1.0)
     assert (thin.object_hu == hu[2]).all() and (thin.labels == labels[2]).all()
+    MADE.require_same(z_mm[0, 2], labels[2], "SIM03")
+    with pytest.raises(CohortError, match="SIM03: it was simulated by other code"):
+        MADE.require_same(z_mm[0, 2], labels[0], "SIM03")
     for z, thickness_mm in ((z_mm[0, 0] + 20, 1.0), (z_mm[0, 0], 3.0)):
         with pytest.raises(ValueError, match="no slice"):
             noise_free_slice(MADE, z, "B30", thickness_mm)

@@ -70,8 +70,9 @@ def test_claims_say_how_far_shares_of_loss_and_gradient_are_apart():
     claims = exchange_claims(found, exchange_table(found, {}))
     assert len(claims) == 6 and set(claims["verdict"]) == {"falls"}
     same, output, weights = claims.iloc[:3].itertuples()
-    assert same.estimate == pytest.approx(5) and same.note == "E2 against E1" and (same.patients, same.seeds) == (4, 3)
-    assert output.estimate == pytest.approx(20) and output.note == "decided by one of 2: E2"
+    assert same.estimate == pytest.approx(5) and same.note == "decided by one of 3: E2 against E1"
+    assert (same.patients, same.seeds) == (4, 3)
+    assert output.estimate == pytest.approx(20) and output.note == "decided by one of 3: E2"
     assert weights.estimate == pytest.approx(400) and pd.isna(weights.patients)
     assert "20 [20, 20]" in sentence(claims.iloc[1].to_dict())
 

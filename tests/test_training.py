@@ -248,10 +248,10 @@ def test_all_experiments_start_alike(smoke_study):
     assert output.mean() == pytest.approx(patches.mean_ndct(), rel=0.1), "the data_mean bias"
 
 
-def watch(output_bias: float, patience: int, tmp_path, targets=None) -> Watch:
+def watch(output_bias: float, patience: int, tmp_path, targets=None, **further) -> Watch:
     images = np.random.default_rng(0).random((2, 16, 16, 1)).astype(np.float32)
     made = Watch(images, images if targets is None else targets, patience, Checkpoints(tmp_path, None, length=1000),
-                 lambda batch: f"slices of batch {batch}")
+                 lambda batch: f"slices of batch {batch}", **further)
     made.set_model(Denoiser(unet(2, seed=0, output_bias=output_bias), TotalLoss(LossConfiguration(None, lambda_=0.0))))
     made.on_epoch_begin(0)
     return made
@@ -287,8 +287,11 @@ def test_a_diverging_loss_stops_and_a_noisy_one_does_not(tmp_path):
     rising = watch(0.0, 10**6, tmp_path)
     losses = np.concatenate([np.full(300, 0.1), np.full(700, 3.0)])
     means = np.cumsum(losses) / np.arange(1, 1001)
+    moved = watch(0.0, 10**6, tmp_path, watched="mse")  # the pixel term: a lambda that rises is no divergence
     for batch in range(400):
         rising.on_train_batch_end(batch, {"loss": means[batch]})
+        moved.on_train_batch_end(batch, {"loss": means[batch], "mse": 0.1})
+    moved.on_train_batch_end(400, {"loss": means[400], "mse": 0.1})
     with pytest.raises(TrainingError, match="stopped at step 401 .*the loss diverges: .* the last 100 steps, it was 0.1"):
         rising.on_train_batch_end(400, {"loss": means[400]})
 

@@ -1,6 +1,7 @@
 """Which stages run: nothing when nothing changed, only what depends on a change; and what a notebook leaves."""
 
 import ctypes
+import importlib
 import inspect
 import json
 import logging
@@ -24,6 +25,7 @@ from lib.errors import OutputError, StageError
 from lib.log import LINES
 from lib.study.config import load_study
 from lib.study.runs import Run
+from lib.workflow import imported
 from lib.workflow.lines import Lines, ProcessError
 from lib.workflow.make import due, make
 from lib.workflow.notebook import tidy
@@ -255,6 +257,14 @@ def test_the_kernel_of_a_killed_worker_ends(notebook, tmp_path, new_parent):
     while kernel.is_running() and kernel.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_a_copied_process_says_of_its_results_what_code_it_has(monkeypatch):
+    """Files that are edited after the import are not those that a copy runs."""
+    importlib.reload(imported)
+    before = code.code_hash({"lib.workflow.stages"})
+    monkeypatch.setattr(code, "_file", lambda name: pytest.fail(f"{name} is read again"))
+    assert code.code_hash({"lib.workflow.stages"}) == before
 
 
 def test_what_a_stage_prints_becomes_lines_of_the_log(caplog):

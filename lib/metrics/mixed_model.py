@@ -10,7 +10,7 @@ import pandas as pd
 import statsmodels.formula.api as smf
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLMResults
-from statsmodels.tools.sm_exceptions import ConvergenceWarning
+from statsmodels.tools.sm_exceptions import ConvergenceWarning, SingularMatrixWarning
 
 FACTORS: Final = ("patient", "series", "seed")
 COMPONENTS: Final = {  # what varies at random: its name in the notes, its formula, whose levels it has
@@ -86,7 +86,8 @@ def _converged(scaled: pd.DataFrame, names: tuple[str, ...]) -> MixedLMResults |
     formulas = {name: COMPONENTS[name][1] for name in names}
     model = smf.mixedlm("score ~ arm", scaled, groups=np.ones(len(scaled)), vc_formula=formulas)
     with warnings.catch_warnings(), suppress(np.linalg.LinAlgError), np.errstate(invalid="ignore"):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # said in the note
+        for what in (ConvergenceWarning, SingularMatrixWarning):  # said in the note
+            warnings.simplefilter("ignore", what)
         fit = model.fit(method=["nm"], maxiter=2000)
         return fit if fit.converged and np.isfinite(fit.bse_fe["arm"]) else None
     return None

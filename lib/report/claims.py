@@ -94,7 +94,7 @@ def _compare(metrics: pd.DataFrame, claim: str, question: str, pairs: Sequence[t
     sign = -1 if metric in LOWER_IS_BETTER else 1
     theirs = [sign * np.subtract(*[getattr(published.TABLE_3[name], f"{metric}_mean") for name in pair]) for pair in pairs
               if set(pair) <= set(published.TABLE_3)]
-    alike = equal([each.bounds for each in parts.values()], margin) if several else ""
+    alike = equal(part.bounds, margin) if several else ""
     decided = f"decided by one of {len(pairs)}: {' over '.join(pair)}" if several else ""
     return row(claim, question, unit, part.bounds, above if several else None, margin,
                note="; ".join(filter(None, [decided, part.few, alike])), paper=min(theirs, default=np.nan),

@@ -180,7 +180,7 @@ def _every(claim: str, unit: str, found: dict[str, Compared], word: str, margin:
         {name: each.bounds for name, each in found.items()}, {name: each.wide for name, each in found.items()})),
         margin, seeds)
     decided = f"decided by one of {len(found)}: {word} {change}" if len(found) > 1 else f"{word} {change}"
-    part, alike = found[change], equal([each.bounds for each in found.values()], margin)
+    part, alike = found[change], equal(found[change].bounds, margin)
     return row(claim, "S7", unit, part.bounds, above, margin, patients=part.patients, seeds=seeds,
                note="; ".join(filter(None, [decided, part.few, alike])))
 

@@ -46,16 +46,16 @@ def row(claim: str, question: str, unit: str, bounds: Bounds = NOTHING, above: B
     estimate, low, high = bounds if above is None else above
     notes = [further.pop("note", "")]
     if above is None:
-        notes.append(equal([bounds], margin))
+        notes.append(equal(bounds, margin))
     return dict(zip(("estimate", "low", "high"), bounds, strict=True)) | {
         "claim": claim, "question": question, "paper": np.nan, "verdict": verdict(low, high, margin),
         "leaning": verdict(estimate, estimate, margin), "unit": unit, "p_patients": np.nan, "patients": pd.NA,
         "seeds": pd.NA, "note": "; ".join(filter(None, notes))} | further
 
 
-def equal(parts: Iterable[Bounds], margin: float) -> str:
-    """A note where all intervals lie within the margin."""
-    return f"equal to within {margin:g}" if margin and all(-margin < low and high < margin for _, low, high in parts) else ""
+def equal(bounds: Bounds, margin: float) -> str:
+    """A note where the interval lies within the margin."""
+    return f"equal to within {margin:g}" if margin and -margin < bounds[1] and bounds[2] < margin else ""
 
 
 class Compared(NamedTuple):
