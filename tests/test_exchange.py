@@ -352,6 +352,36 @@ def test_training_logs_the_share_that_a_measurement_finds(encoder, policy):
     assert np.isfinite(logs["val_psi"]).all() and np.isnan(logs["val_gamma"]).all()  # nothing is differentiated there
 
 
+def straight(policy: str, last: str) -> keras.Model:
+    """f(x) = x by two kernels; the last layer has a type of its own."""
+    layers = [keras.layers.Conv2D(1, 1, use_bias=False, dtype=each, kernel_initializer="ones") for each in (policy, last)]
+    return keras.Sequential([keras.Input((None, None, 1)), *layers])
+
+
+@pytest.mark.parametrize("last", ["float32", "mixed_float16", "float64"])
+def test_half_precision_loses_no_gradient(last):
+    """Elements of the first gradient are below the smallest number of float16, 6e-8: unscaled, they are 0 inside."""
+    x = np.round(255 * RNG.uniform(0.1, 1, (4, 16, 16, 1))).astype(np.float32) / 256
+    y = x - RNG.uniform(1e-6, 3e-6, x.shape).astype(np.float32)
+
+    def plain(y, f):
+        return ops.mean(ops.abs(f - y), axis=(1, 2, 3))
+
+    losses = keras.losses.MeanSquaredError(), plain
+    found, expected = (exchange(straight(*policy), *losses, [(x, y)])
+                       for policy in (("mixed_float16", last), ("float32", "float32")))
+    for name in ("values", "output", "weights", "last"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0.02, err_msg=name)
+    star = calibrate(straight("mixed_float16", last), plain, [(x, y)], beside=losses[0]).lambda_star
+    assert star == pytest.approx(expected.lambda_at("psi_alg2", 0.95), rel=1e-4)
+    shares = [PerceptualInfluence(loss=WeightedSum(*losses, 0.3)), GradientShare(loss=WeightedSum(*losses, 0.3))]
+    output = straight("mixed_float16", last)(x[:2])
+    for share, trade in zip(shares, ("psi_alg2", "gamma_output"), strict=True):
+        share.update_state(y[:2], output)
+        few = Exchange(expected.values[:2], expected.output[:2], expected.cosine[:2])
+        assert float(share.result()) == pytest.approx(float(few.share(trade, 0.3)), rel=1e-4)
+
+
 def test_an_image_whose_gradient_overflows_does_not_count():
     gradients_ = np.float32([[1.0, 2.0], [np.inf, 1.0], [np.nan, 1.0], [3.0, 4.0]]).reshape(4, 2, 1, 1)
     metric, pixel = GradientShare(), np.float32([[1.0, 0.0]] * 4).reshape(4, 2, 1, 1)

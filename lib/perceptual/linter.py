@@ -94,7 +94,7 @@ class _Linted:
     def __init__(self, losses: dict[str, Callable], model: keras.Model, pairs: list[tuple], found: Gradients):
         self.losses, self.model, self.pairs, self.found = losses, model, pairs, found
         self.targets = [ops.convert_to_numpy(targets) for _, targets in pairs]  # what a loss sees
-        self.outputs = [forward(model, images) for images, _ in pairs]
+        self.outputs = [ops.cast(forward(model, images), "float32") for images, _ in pairs]
         self.findings: list[Finding] = []
         self.unchecked: list[str] = []
         self.measured: dict[str, float] = {

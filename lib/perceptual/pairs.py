@@ -71,10 +71,12 @@ def function_of(loss: Callable) -> Callable:
 
 
 def per_image(loss: Callable, name: str) -> Callable:
-    """A loss as one value for each image, (batch,): a mean over whatever else its value has."""
+    """A loss as one value for each image, (batch,): a mean over whatever else its value has. It is computed in float32, as
+    Keras's ``fit`` does, whatever the precision of the predictions."""
     function = function_of(loss)
 
     def values(targets: Any, predictions: Any) -> Any:
+        targets, predictions = (ops.cast(each, "float32") for each in (targets, predictions))
         found, count = ops.cast(function(targets, predictions), "float32"), ops.shape(predictions)[0]
         if len(found.shape) and found.shape[0] not in (predictions.shape[0], None):
             raise ValueError(f"{name}: its value has the shape {tuple(found.shape)}, expected a number, or one per image")
