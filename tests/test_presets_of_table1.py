@@ -10,8 +10,8 @@ import pytest
 from lib.networks import any_network
 from lib.paper import published
 from lib.perceptual import LossConfiguration, encoders, presets
-from lib.perceptual.checks import known_range
 from lib.perceptual.literature import presets as literature
+from lib.perceptual.ranges import known_range
 from lib.perceptual.rules import EpochRatio
 from lib.report.labels import Labels
 from lib.report.preset_claims import _pays, preset_claims

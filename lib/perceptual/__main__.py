@@ -9,10 +9,11 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from .configuration import LossConfiguration
+from .configuration import LambdaRule, LossConfiguration
 from .findings import Code
 
 ARRAYS = ("input", "target")
@@ -58,15 +59,12 @@ def _lint(chosen: argparse.Namespace) -> Any:
     configuration = _configuration(chosen.loss)
     model, pairs = _model(chosen.model), _pairs(chosen.pairs)
     from .linter import lint
-    from .losses import pixel_term
+    from .losses import TotalLoss
 
     if configuration.pixel is None:
         raise ValueError(f"{chosen.loss}: pixel: null, there is no loss_a to stand beside")
     lambda_ = configuration.lambda_.value if chosen.lambda_ is None else chosen.lambda_
-
-    def pixel(targets: Any, predictions: Any) -> Any:
-        return pixel_term(configuration, targets, predictions)
-
+    pixel = TotalLoss(replace(configuration, encoder=None, layers=(), lambda_=LambdaRule(0.0)))
     return lint(pixel, _perceptual(configuration, chosen.loss), model, [pairs], lambda_).without(chosen.ignore)
 
 

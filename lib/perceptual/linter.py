@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from . import checks
+from . import checks, ranges
 from .findings import Finding, Report
 from .gradients import failures, forward
 from .losses import PerceptualLoss, TotalLoss
@@ -120,10 +120,14 @@ class _Linted:
     def _range(self) -> None:
         values = np.concatenate([each.ravel() for each in self.targets])
         for name, loss in self.losses.items():
+            if isinstance(loss, TotalLoss) and loss.perceptual is None:
+                continue  # pixels only
             if isinstance(loss, PerceptualLoss):
-                self.findings += checks.known_range(name, loss.configuration, values)
+                findings, unchecked = ranges.known_range(name, loss.configuration, values)
+                self.findings += findings
+                self.unchecked += unchecked
             else:
-                self._tried("range", name, lambda name=name, loss=loss: checks.response(name, loss, self.pairs[0][1][:FEW]))
+                self._tried("range", name, lambda name=name, loss=loss: ranges.response(name, loss, self.pairs[0][1][:FEW]))
 
     def _reduction(self) -> dict[str, float]:
         """Also what a loss is as ``fit`` counts it, by what it is as a mean over images."""
@@ -207,12 +211,16 @@ def _values(loss: Callable, targets: Any, predictions: Any) -> Any:
 def last_activation(model: keras.Model) -> str | None:
     """The name of the activation that a network's output comes from, None where that cannot be seen."""
     outputs = getattr(model, "outputs", None)
-    if not outputs or len(outputs) != 1:
-        return None
-    layer = outputs[0]._keras_history.operation
+    return _activation_of(outputs[0]) if outputs and len(outputs) == 1 else None
+
+
+def _activation_of(output: keras.KerasTensor) -> str | None:
+    layer, node, _ = output._keras_history
     if isinstance(layer, keras.Model):
         return last_activation(layer)
     if (activation := getattr(layer, "activation", None)) is not None:
+        if isinstance(layer, keras.layers.Activation) and activation is keras.activations.linear:
+            return _activation_of(layer._inbound_nodes[node].input_tensors[0])  # it only gives a type
         return getattr(activation, "__name__", None)
     name = type(layer).__name__.lower()
     if name in checks.BOUNDS:

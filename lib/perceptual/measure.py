@@ -57,7 +57,7 @@ def exchange(model: Callable, loss_a: Callable, loss_b: Callable, pairs: Iterabl
     ------
     ValueError : no pairs, or none that can be read (:func:`~.pairs.batches`); predictions of another shape than targets; a
         loss that is not finite, negative, or constant, or whose encoder leaves nothing of images of this size; a model
-        without trainable weights
+        without trainable weights, or whose weights no gradient reaches
     """
     named = {"loss_a": loss_a, "loss_b": loss_b}
     losses = [per_image(loss, name) for name, loss in named.items()]
@@ -182,3 +182,11 @@ def _require_losses(found: Gradients, names: Sequence[str]) -> None:
             raise ValueError(f"{name}: {values[pair]:g} for pair {pair}, its gradient is no number")
         if not norms.any():
             raise ValueError(f"{name}: its gradient is 0 for all {len(norms)} pairs, it is constant or not differentiated")
+        inner = found.weights[:, place]
+        if (wrong := ~np.isfinite(inner)).any():
+            batch = int(np.flatnonzero(wrong)[0])
+            raise ValueError(f"{name}: its gradient at the weights is no number for batch {batch}")
+        if len(inner) and not inner.any():
+            raise ValueError(
+                f"{name}: its gradient is 0 at all weights: a dead last layer, or one that is not differentiated"
+            )
