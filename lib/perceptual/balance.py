@@ -152,7 +152,6 @@ def pair_losses(
         both = ([each[loss.encoding][name] for name in loss.layer_names] for each in (features, targets))
         return [pixel, layered_distance(loss, *both)]
 
-    @compiled
     def measured(ldct, ndct, known):
         targets = {encoding: all_targets(encoding, ndct, each) for encoding, each in zip(layers, known, strict=True)}
         states = []
@@ -166,6 +165,7 @@ def pair_losses(
             states.append(ops.stack(found, axis=1))
         return ops.stack(states)
 
-    return lambda ldct, ndct, known=None: measured(
+    graph = compiled(measured, [each for model in models if isinstance(model, keras.Model) for each in model.variables])
+    return lambda ldct, ndct, known=None: graph(
         ldct, ndct, [[None] * len(names) for names in layers.values()] if known is None else known
     )

@@ -197,8 +197,9 @@ def _along_the_chain(model: keras.Model, x, names: Sequence[str]) -> list:
         if set(names) <= set(found):
             break
         if (before := layer.name + BEFORE) in names:
-            x = found[before] = _linear(layer)(x)
-            x = found[layer.name] = layers.Activation(layer.activation, name=layer.name)(x)
+            own = _activates(layer)
+            x = found[before] = _linear(layer)(x) if own else x
+            x = found[layer.name] = (layers.Activation(layer.activation, name=layer.name) if own else layer)(x)
         else:
             x = found[layer.name] = layer(x)
     return [found[name] for name in names]

@@ -24,7 +24,7 @@ def batches(pairs: Iterable) -> Iterator[tuple]:
 
     Raises
     ------
-    ValueError : what is no such iterable; images and targets of different number; values that are not finite
+    ValueError : what is no such iterable; images and targets of different number, or none; values that are not finite
     """
     for number, batch in enumerate(_each(pairs)):
         if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
@@ -36,6 +36,8 @@ def batches(pairs: Iterable) -> Iterator[tuple]:
         if both[0].shape[:1] != both[1].shape[:1]:
             counts = [len(each) if each.shape else "a number for" for each in both]
             raise ValueError(f"pairs: batch {number} has {counts[0]} images and {counts[1]} targets")
+        if 0 in both[0].shape:
+            raise ValueError(f"pairs: batch {number} is empty, leave it out")
         for each, what in zip(both, ("images", "targets"), strict=True):
             if not bool(ops.all(ops.isfinite(each))):
                 raise ValueError(f"pairs: the {what} of batch {number} hold values that are no numbers")
@@ -77,7 +79,12 @@ def per_image(loss: Callable, name: str) -> Callable:
 
     def values(targets: Any, predictions: Any) -> Any:
         targets, predictions = (ops.cast(each, "float32") for each in (targets, predictions))
-        found, count = ops.cast(function(targets, predictions), "float32"), ops.shape(predictions)[0]
+        known: tuple[type[Exception], ...] = (*failures(), AttributeError)
+        try:
+            found, count = ops.cast(function(targets, predictions), "float32"), ops.shape(predictions)[0]
+        except known as error:
+            reason = f"it cannot be computed of a network's output ({first_line(error)})"
+            raise ValueError(f"{name}: {reason}; in a graph only operations of tensors can be, as keras.ops has") from error
         if len(found.shape) and found.shape[0] not in (predictions.shape[0], None):
             raise ValueError(f"{name}: its value has the shape {tuple(found.shape)}, expected a number, or one per image")
         return ops.mean(ops.reshape(found, (count, -1)), axis=1)
@@ -119,11 +126,16 @@ def require_room(loss: Any, name: str, shape: Sequence[int]) -> None:
     if encoder is None or len(shape) != 4:
         return
     rows, columns, channels = shape[1:]
-    takes = encoder.inputs[0].shape[-1] if encoder.inputs else None
-    if takes not in (None, channels):
-        raise ValueError(f"{name}: its encoder takes images of {takes} channels, these have {channels}")
+    takes = encoder.inputs[0].shape[1:] if encoder.inputs else (None,) * 3
+    if takes[-1] not in (None, channels):
+        raise ValueError(f"{name}: its encoder takes images of {takes[-1]} channels, these have {channels}")
+    if any(side not in (None, own) for side, own in zip(takes, (rows, columns), strict=False)):
+        sides = " x ".join("any" if side is None else str(side) for side in takes[:2])
+        raise ValueError(f"{name}: its encoder takes images of {sides} only, these are {rows} x {columns}")
     if not _fits(encoder, rows, columns, channels):
         low, high = SIDES
+        if not _fits(encoder, high, high, channels):
+            raise ValueError(f"{name}: its encoder takes no images of {rows} x {columns}, pass those of its own size")
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if _fits(encoder, middle, middle, channels) else (middle + 1, high)
@@ -148,9 +160,12 @@ def fitting(model: Callable, pairs: Iterable[tuple]) -> Iterator[tuple]:
         shapes = tuple(images.shape[1:]), tuple(targets.shape[1:])
         if shapes not in seen:
             try:
-                made = tuple(forward(model, images[:1]).shape[1:])
+                output = forward(model, images[:1])
             except failures() as error:
                 raise ValueError(f"pairs: the network takes no images of {shapes[0]} ({first_line(error)})") from error
+            if not hasattr(output, "shape"):
+                raise ValueError(f"model: its output is a {type(output).__name__}, expected one tensor")
+            made = tuple(output.shape[1:])
             if made != shapes[1]:
                 raise ValueError(f"pairs: the network's output is {made}, the target {shapes[1]}")
             seen.add(shapes)
