@@ -114,6 +114,8 @@ def test_eq5_may_have_a_highest_share():
     for share in (0.2, 0.8):
         with pytest.raises(ValueError, match=rf"share: {share} cannot be had by Eq. 5, only 0.25 to 0.75"):
             found.lambda_at("psi_eq5", share)
+    with_air = Exchange(np.concatenate([found.values, np.zeros((2, 2))]), np.ones((2, 2)), np.ones(2))
+    assert with_air.lambda_at("psi_eq5", 0.4) == pytest.approx(found.lambda_at("psi_eq5", 0.4))
 
 
 def test_vqgans_adaptive_weight_by_its_own_formula(scaled):

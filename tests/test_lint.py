@@ -335,7 +335,7 @@ def test_the_command_line(files, capsys, monkeypatch):
     ("loss", "model.h5", "pairs.npz", "model.h5: expected a .keras file"),
     ("deep", "model.keras", "pairs.npz", "loss_b: its encoder leaves nothing of images of 6 x 8, pass 16 x 16 or more"),
     ("unknown", "model.keras", "pairs.npz", "unknown.json: layer: no field of a loss"),
-    ("number", "model.keras", "pairs.npz", "number.json: "),
+    ("number", "model.keras", "pairs.npz", "number.json: layers: 5, expected names"),
     ("none", "model.keras", "pairs.npz", "none.json: encoder: null, there is no perceptual term"),
     ("list", "model.keras", "pairs.npz", "list.json: a list, expected an object"),
     ("absent", "model.keras", "pairs.npz", "absent.json: it cannot be read (No such file"),
@@ -354,6 +354,17 @@ def test_the_command_lines_loss_a_is_a_loss_without_a_network(files, monkeypatch
     assert main(["lint", *map(str, arguments)]) == 2
     assert isinstance(seen[0], TotalLoss) and seen[0].perceptual is None
     assert seen[0].configuration.pixel_part == LossConfiguration("vgg16", layers=("x",)).pixel_part
+
+
+def test_an_encoder_that_cannot_be_made_is_named(files, capsys, monkeypatch):
+    arguments = [files / "loss.json", "--model", files / "model.keras", "--pairs", files / "pairs.npz"]
+    with monkeypatch.context() as broken:
+        broken.setattr("lib.perceptual.losses.build_encoder", lambda loss: 1 / 0)
+        assert main(["lint", *map(str, arguments)]) == 2
+    assert "loss.json: the encoder cannot be made (ZeroDivisionError: division by zero)" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "keras", None)
+    assert main(["lint", *map(str, arguments)]) == 2
+    assert "keras" in (said := capsys.readouterr().err) and "pip install 'perceptual-influence[tensorflow]'" in said
 
 
 def test_whatever_goes_wrong_is_no_finding(files, capsys, monkeypatch):

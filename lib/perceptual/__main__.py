@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return BAD_INPUT
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"error: {error}: pip install 'perceptual-influence[tensorflow]'\n")
+        return BAD_INPUT
     except Exception as error:  # noqa: BLE001 - whatever a user's files set off: 1 is the status of findings
         sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split()):.300}\n")
         return BAD_INPUT
@@ -91,8 +94,11 @@ def _perceptual(configuration: LossConfiguration, path: Path) -> Any:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # Keras wraps every failure of a download in a bare Exception
+        reason = f"{type(error).__name__}: {error!s:.120}"
+        if configuration.weights != "ImageNet":
+            raise ValueError(f"{path}: the encoder cannot be made ({reason})") from error
         raise ValueError(
-            f"{path}: weights: ImageNet's of {configuration.encoder} cannot be had ({error!s:.120}), name a file or null"
+            f"{path}: weights: ImageNet's of {configuration.encoder} cannot be had ({reason}), name a file or null"
         ) from error
 
 

@@ -72,6 +72,7 @@ class Exchange:
         start = lambda_star(a, b, share)
         if trade != "psi_eq5":
             return start
+        a, b = (each[(a > 0) | (b > 0)] for each in (a, b))  # as Eq. 5 does
         moving, least, most = (a > 0) & (b > 0), np.mean(a == 0), np.mean(b > 0)
         if not least < share < most:
             reached = f"only {least:.2g} to {most:.2g}: a or b is 0 for some pairs"
