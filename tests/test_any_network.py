@@ -264,6 +264,14 @@ def test_a_keras_file_names_layers_of_keras_only(brought, tmp_path, monkeypatch,
         encoders.network("file", tmp_path / "mine.keras")
 
 
+def test_a_keras_file_of_lists_in_lists_is_refused(tmp_path):
+    """Deeper than Python goes."""
+    with zipfile.ZipFile(tmp_path / "mine.keras", "w") as mine:
+        mine.writestr("config.json", 200_000 * "[" + 200_000 * "]")
+    with pytest.raises(ValueError, match="cannot be read without running code, or is damaged"):
+        encoders.network("file", tmp_path / "mine.keras")
+
+
 def test_losses_of_ones_own_do_not_count_in_a_keras_file(tmp_path):
     """Nor do operations on tensors, activations, and models in models."""
     image = keras.Input((None, None, 1))
@@ -309,7 +317,7 @@ def dumped(path: Path, image) -> None:
     tf.raw_ops.DebugIdentityV3(input=image, debug_urls=[f"file://{path}.dump"])
 
 
-@pytest.mark.parametrize(("act", "named"), [
+@pytest.mark.parametrize(("act", "operation"), [
     (lambda path, image: tf.io.write_file(str(path), "x"), "WriteFile"),
     (lambda path, image: tf.raw_ops.SaveV2(prefix=str(path), tensor_names=["a"], shape_and_slices=[""], tensors=[image]),
      "SaveV2"),
@@ -318,7 +326,7 @@ def dumped(path: Path, image) -> None:
     (lambda path, image: tf.while_loop(lambda n: n < 1, lambda n: [n + tf.strings.length(tf.io.read_file(str(path)))], [0]),
      "ReadFile"),
 ])  # fmt: skip
-def test_a_saved_model_that_runs_code_is_refused(tmp_path, act, named):
+def test_a_saved_model_that_runs_code_is_refused(tmp_path, act, operation):
     """Directly, and in what a loop or a dataset calls."""
     class Spy(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
@@ -328,7 +336,7 @@ def test_a_saved_model_that_runs_code_is_refused(tmp_path, act, named):
 
     spy = Spy()
     tf.saved_model.save(spy, str(tmp_path / "saved"), signatures=spy.__call__)
-    with pytest.raises(WeightsError, match=f"may run code or touch files: .*{named}"):
+    with pytest.raises(WeightsError, match=f"may run code or touch files: .*{operation}"):
         any_network.network("file", tmp_path / "saved")
     assert [each.name for each in tmp_path.iterdir()] == ["saved"]
 

@@ -146,12 +146,12 @@ def test_the_range_by_the_configuration(fields, factor, severity, number):
     assert unchecked == (["range: what the encoder of loss_b was trained on is not known"] if unknown else [])
 
 
-@pytest.mark.parametrize(("low", "high", "named"), [(-1, 1, True), (-1, 0.3, True), (0, 1.8, True), (-0.1, 1.2, False)])
-def test_images_that_do_not_lie_in_0_to_1_are_named(low, high, named):
+@pytest.mark.parametrize(("low", "high", "wrong"), [(-1, 1, True), (-1, 0.3, True), (0, 1.8, True), (-0.1, 1.2, False)])
+def test_images_that_do_not_lie_in_0_to_1_are_named(low, high, wrong):
     """Scaled to [-1, 1], or HU / 1000: no wider than 2."""
     images = np.linspace(low, high, 101)
     result, _ = known_range("loss_b", LossConfiguration("vgg16", layers=("block1_conv2",), preprocessing="caffe"), images)
-    assert [each.severity for each in result] == (["error"] if named else [])
+    assert [each.severity for each in result] == (["error"] if wrong else [])
 
 
 def test_a_pixel_term_has_no_range():
@@ -240,7 +240,8 @@ def test_grey_images_in_a_network_of_colours():
     grey_ = np.repeat(colours[..., :1], 3, axis=-1)
     padded = grey_ * [1.0, 0.0, 0.0]
     cases = ((one, grey_[..., :1], "note", 1), (None, grey_, "note", 0), (None, padded, "warning", 2),
-             (None, colours, None, 0), (None, grey_[..., :1], None, 0))  # fmt: skip
+             (None, colours, None, 0), (None, grey_[..., :1], None, 0),
+             (LossConfiguration("sacnn", None, ("block1_conv2",)), grey_[..., :1], None, 0))  # fmt: skip
     for loss, images, severity, number in cases:
         assert [(each.severity, each.number) for each in grey(loss, images)] == ([(severity, number)] if severity else [])
 

@@ -318,6 +318,7 @@ def test_the_papers_losses_are_six_values():
     ({"layers": "a", "pixel_more": 5}, "pixel_more: 5, expected names"), ({"encoder": ["a"]}, r"encoder: \['a'\], expected"),
     ({"layers": "a", "lambda": {"moves": {"rule": "held", "target": "x"}}}, "lambda.moves.target: 'x', expected a number"),
     ({"layers": "a", "lambda": {"moves": {"rule": ["held"]}}}, "lambda.moves.rule: .*choose one of fixed"),
+    ({"layers": "a", "weights": 5}, "weights: 5, expected a name, or null"),
     ({"layers": "a", "lambda": {"moves": 5}}, "lambda.moves: 5, expected a rule"),
     ({"layers": "a", "lambda": {"value": "x"}}, "lambda: x is no weight"),
     ({"layers": "a", "lambda": {"psi": "x"}}, "lambda.psi: x, expected a share"),

@@ -43,7 +43,7 @@ def calibrate(
     loss : PerceptualLoss, TotalLoss, or with ``beside`` any other
         The one that is weighed; a lambda of its own plays no part: ``loss.lambda_.assign(found.lambda_star)`` sets it. Any
         other is a keras.losses.Loss or function, (targets, predictions) -> a number for each image, or one for the batch:
-        then images are given one at a time.
+        then images are given one at a time. Reductions for a batch play no part.
     pairs : iterable of (images, targets), batches, each pair with losses of its own: all that :func:`~.pairs.batches` takes
     target : float, the wanted Psi, in (0, 1)
     beside : keras.losses.Loss or function, optional

@@ -135,7 +135,7 @@ def lost_gradients(names: Sequence[str], values: np.ndarray, output: np.ndarray,
 def grey(loss: LossConfiguration | None, images: np.ndarray) -> list[Finding]:
     """Grey images in a network of colours. What a function does with one channel inside cannot be seen."""
     channels = images.shape[-1]
-    if channels == 1 and loss is not None and loss.encoder in ARCHITECTURES:
+    if channels == 1 and loss is not None and loss.encoder in ARCHITECTURES and loss.encoder != "sacnn":  # CT's own
         what = f"1 grey channel is shown to {loss.encoder}, a network of colours, as 3 equal ones"
         return [Finding("grey", "note", what, 1.0, "its lambda is that of grey images: do not take one over from colour")]
     if channels != 3:

@@ -8,6 +8,7 @@ here: its lambdas make sense with means only.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from os import PathLike
 from typing import Any, Literal, NamedTuple, get_args
 
 from .adversarial import Adversarial
@@ -114,8 +115,9 @@ class LossConfiguration:
 
     def __post_init__(self):
         set_field = object.__setattr__
-        if self.encoder is not None and not isinstance(self.encoder, str):
-            raise ValueError(f"encoder: {self.encoder!r}, expected a name, or null")
+        for name in ("encoder", "weights"):
+            if not isinstance(value := getattr(self, name), str | PathLike | None):
+                raise ValueError(f"{name}: {value!r}, expected a name, or null")
         set_field(self, "layers", weighted_names(self.layers))
         set_field(self, "lambda_", _rule(self.lambda_))
         set_field(self, "input_range", rising(self.input_range))

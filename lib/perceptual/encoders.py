@@ -130,7 +130,8 @@ def encoder(loss: LossConfiguration | Encoding, names: Sequence[str] = (), model
     loss : LossConfiguration or Encoding, which network, whose weights, and what becomes of an image before it
     names : sequence of str
         Keras layers, or 'name:before' for what a layer's activation takes; by default the configuration's.
-    model : keras.Model, optional, the network with its weights, instead of the one that ``loss`` names
+    model : keras.Model, optional
+        The network with its weights, instead of the one that ``loss`` names. It is frozen, too: ``trainable`` becomes False.
 
     Returns
     -------

@@ -49,7 +49,8 @@ def exchange(model: Callable, loss_a: Callable, loss_b: Callable, pairs: Iterabl
     ----------
     model : keras.Model, or with ``weights=False`` any function: images (batch, ...) -> predictions (batch, ...)
     loss_a, loss_b : keras.losses.Loss or function
-        (targets, predictions) -> a number for each image, or one for the batch: then images are given one at a time.
+        (targets, predictions) -> a number for each image, or one for the batch: then images are given one at a time. Each
+        image counts as its own, whatever reduction a keras.losses.Loss has for a batch.
     pairs : iterable of (images, targets), batches of any kind that :func:`~.pairs.batches` takes
     weights : bool, whether gradients at the weights are measured
 
