@@ -196,6 +196,7 @@ def test_pairs_and_models_that_cannot_be_measured_are_named(scaled):
 @pytest.mark.parametrize(("pairs_", "says"), [
     ((np.zeros((2, 5, 7, 1)), np.zeros((2, 5, 7, 1))), r"pairs: two arrays, expected batches: pass \[\(images, targets\)\]"),
     (5, "pairs: a int, expected batches"), ([np.zeros((2, 5, 7, 1))], "pairs: batch 0 is a ndarray, expected"),
+    ([(1.0, 2.0)], "pairs: batch 0 is of numbers, expected arrays"),
     ([(np.zeros((1, 5, 7, 1)),)], "pairs: batch 0 is 1 parts, expected"),
     ([(np.ones((n, 5, 7, 1)), np.zeros((n, 5, 7, 1))) for n in (1, 0)], "pairs: batch 1 is empty, leave it out"),
     ([(np.zeros((3, 5, 7, 1)), np.zeros((2, 5, 7, 1)))], "pairs: batch 0 has 3 images and 2 targets"),
@@ -238,6 +239,9 @@ class Loader:
             return self
 
         def cpu(self):
+            return self
+
+        def float(self):
             return self.values
 
     def __init__(self, batches):

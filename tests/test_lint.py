@@ -14,6 +14,7 @@ from lib.perceptual.__main__ import main
 from lib.perceptual.checks import cost, dead_output, grey, growth, misplaced_lambda
 from lib.perceptual.linter import last_activation
 from lib.perceptual.losses import distance
+from lib.perceptual.pairs import batches
 from lib.perceptual.ranges import known_range, response
 
 RNG = np.random.default_rng(11)
@@ -62,14 +63,20 @@ def test_sound_losses_pass_and_the_numbers_are_those_of_algebra(model):
     assert report.measured["seconds_with_both"] > 0 and report.unchecked == []
 
 
-def test_only_ten_pairs_are_looked_at(model):
-    def endless():
-        while True:
-            yield X[:3], Y[:3]
+class Endless(keras.utils.PyDataset):
+    num_batches = None
 
-    report = lint(MSE, mae, model, endless())
+    def __getitem__(self, place):
+        return X[:3], Y[:3]
+
+
+def test_only_ten_pairs_are_looked_at(model):
     four = [(X[:3], Y[:3])] * 3 + [(X[:1], Y[:1])]
-    assert report.measured["loss_b"] == pytest.approx(lint(MSE, mae, model, four).measured["loss_b"])
+    measured = [lint(MSE, mae, model, each).measured["loss_b"] for each in (Endless(), four)]
+    assert measured[0] == pytest.approx(measured[1])
+    assert len([*batches(iter([(X[:3], Y[:3])] * 12), most=10)]) == 10
+    with pytest.raises(ValueError, match="pairs: this PyDataset has no end, give it a length"):
+        exchange(model, MSE, mae, Endless())
 
 
 @pytest.mark.parametrize(("loss", "powers"), [

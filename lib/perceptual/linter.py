@@ -12,7 +12,6 @@ cost           what the second loss adds to a step
 import math
 import time
 from collections.abc import Callable, Iterable
-from itertools import islice
 from typing import Any
 
 import keras
@@ -76,7 +75,7 @@ def _first(pairs: Iterable) -> list[tuple]:
     """The first pairs, in their batches."""
     some: list[tuple] = []
     left = PAIRS
-    for images, targets in islice(batches(pairs), PAIRS):
+    for images, targets in batches(pairs, PAIRS):
         if len(images.shape) != 4:
             raise ValueError(f"pairs: images of shape {tuple(images.shape)}, expected (batch, rows, columns, channels)")
         some.append((images[:left], targets[:left]))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count, islice
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ from .gradients import failures, forward
 SIDES = (1, 1024)  # of a square patch, between which the smallest that an encoder takes is looked for
 
 
-def batches(pairs: Iterable) -> Iterator[tuple]:
+def batches(pairs: Iterable, most: int | None = None) -> Iterator[tuple]:
     """Pairs batch by batch, as float32 tensors (batch, ...).
 
     Parameters
@@ -21,20 +22,23 @@ def batches(pairs: Iterable) -> Iterator[tuple]:
     pairs : iterable of (images, targets)
         Batches of arrays or tensors of any library: a list, a generator, a ``tf.data.Dataset``, a
         ``keras.utils.PyDataset``, a PyTorch ``DataLoader`` (channels last, as everywhere here).
+    most : int, optional, how many batches at most: pairs without an end need it
 
     Raises
     ------
     ValueError : what is no such iterable; images and targets of different number, or none; values that are not finite
     """
-    for number, batch in enumerate(_each(pairs)):
+    for number, batch in enumerate(_each(pairs, most)):
         if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
             kind = f"{len(batch)} parts" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
             raise ValueError(f"pairs: batch {number} is {kind}, expected (images, targets)")
         if len(batch) == 3 and batch[2] is not None:
             raise ValueError(f"pairs: batch {number} has sample weights, which play no part here: leave them out")
         both = [_tensor(each) for each in batch[:2]]
+        if not (len(both[0].shape) and len(both[1].shape)):
+            raise ValueError(f"pairs: batch {number} is of numbers, expected arrays (batch, ...)")
         if both[0].shape[:1] != both[1].shape[:1]:
-            counts = [len(each) if each.shape else "a number for" for each in both]
+            counts = [len(each) for each in both]
             raise ValueError(f"pairs: batch {number} has {counts[0]} images and {counts[1]} targets")
         if 0 in both[0].shape:
             raise ValueError(f"pairs: batch {number} is empty, leave it out")
@@ -44,15 +48,16 @@ def batches(pairs: Iterable) -> Iterator[tuple]:
         yield both[0], both[1]
 
 
-def _each(pairs: Iterable) -> Iterator:
+def _each(pairs: Iterable, most: int | None) -> Iterator:
     if isinstance(pairs, keras.utils.PyDataset):
-        if pairs.num_batches is None:
+        if pairs.num_batches is None and most is None:
             raise ValueError("pairs: this PyDataset has no end, give it a length")
-        return (pairs[place] for place in range(pairs.num_batches))
+        places = count() if pairs.num_batches is None else range(pairs.num_batches)
+        return (pairs[place] for place in islice(places, most))
     if isinstance(pairs, tuple | list) and len(pairs) == 2 and all(hasattr(each, "shape") for each in pairs):
         raise ValueError("pairs: two arrays, expected batches: pass [(images, targets)]")
     try:
-        return iter(pairs)
+        return islice(iter(pairs), most)
     except TypeError:
         raise ValueError(f"pairs: a {type(pairs).__name__}, expected batches: pass [(images, targets)]") from None
 
@@ -60,7 +65,8 @@ def _each(pairs: Iterable) -> Iterator:
 def _tensor(value: Any) -> Any:
     if ops.is_tensor(value):
         return ops.cast(value, "float32")
-    value = value.detach().cpu() if hasattr(value, "detach") else value  # PyTorch's, where Keras has another backend
+    if hasattr(value, "detach"):  # PyTorch's, where Keras has another backend; NumPy has no bfloat16
+        value = value.detach().cpu().float()
     try:
         return ops.convert_to_tensor(np.asarray(value, np.float32))
     except (TypeError, ValueError):
