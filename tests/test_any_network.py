@@ -154,6 +154,30 @@ def test_a_damaged_file_of_arrays_is_refused(tmp_path, content):
             torch_weights.read(tmp_path / f"a{ending}")
 
 
+def test_a_stream_that_was_damaged_is_refused(tmp_path):
+    """In a compressed file; and a type that NumPy lacks."""
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, a=RNG.normal(size=500))
+    content = bytearray(path.read_bytes())
+    content[60:90] = bytes(30)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.npz is no \.npz file of arrays"):
+        torch_weights.read(path)
+    header = json.dumps({"a": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}).encode()
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(2))
+    with pytest.raises(ValueError, match="a is BF16, expected one of F64, F32, F16"):
+        torch_weights.read(tmp_path / "a.safetensors")
+
+
+def test_a_deeper_resnets_state_is_refused(tmp_path):
+    """It has all that a shallower one has, of the same shapes."""
+    state = torch_state()
+    more = {name.replace("layer2.1", "layer2.2"): each for name, each in state.items() if "layer2.1" in name}
+    np.savez(tmp_path / "deeper.npz", **state, **more)
+    with pytest.raises(ValueError, match=r"does not hold torchvision's weights of .*\(it also has layer2\.2\.bn1\)"):
+        encoders.load_weights(torchvision_resnet(BLOCKS, WIDTH), tmp_path / "deeper.npz")
+
+
 def test_an_array_of_objects_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", **{"conv1.weight": np.array([print], dtype=object)})
     with pytest.raises(ValueError, match=r"a\.npz is no \.npz file of arrays"):
@@ -196,6 +220,18 @@ def test_a_chain_that_a_user_brings_keeps_its_first_convolution(tmp_path, fields
     np.testing.assert_allclose(np.maximum(before, 0), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_chain_may_have_layers_that_only_activate():
+    chain = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(2, 3, name="a"), keras.layers.ReLU(name="b"),
+                              keras.layers.Activation("tanh", name="c")])
+    names = ("b", "b:before", "c:before", "c")
+    image = RNG.uniform(0, 1, (1, 5, 6, 1)).astype(np.float32)
+    b, before, again, c = encoders.encoder(LossConfiguration("vgg16", None, names, (0, 1)), model=chain)(image)
+    np.testing.assert_allclose(before, chain.layers[0](np.repeat(image, 3, axis=-1)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(b, np.maximum(before, 0))
+    np.testing.assert_array_equal(again, b)
+    np.testing.assert_allclose(c, np.tanh(b), rtol=1e-5)
+
+
 def test_code_in_a_keras_file_is_refused(tmp_path):
     image = keras.Input((None, None, 3))
     keras.Model(image, keras.layers.Lambda(lambda x: 2 * x)(image)).save(tmp_path / "mine.keras")
@@ -206,7 +242,12 @@ def test_code_in_a_keras_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("changed", [{"class_name": "TFSMLayer"}, {"module": "keras.utils", "class_name": "get_file"},
-                                     {"module": "os", "class_name": "system"}, {"module": None, "class_name": "__lambda__"}])
+                                     {"module": "os", "class_name": "system"}, {"module": None, "class_name": "__lambda__"},
+                                     {"module": "keras.layers", "class_name": "__lambda__"},
+                                     {"module": "keras", "class_name": "saving.load_model"},
+                                     {"module": "keras", "class_name": "function", "config": "saving.load_model"},
+                                     {"module": [], "class_name": "Conv2D"},
+                                     {"compile_config": {"loss": {"module": "os", "class_name": "system"}}}])
 def test_a_keras_file_names_layers_of_keras_only(brought, tmp_path, monkeypatch, changed):
     """Whatever Keras's own safe mode would let through: it is not asked."""
     brought.save(tmp_path / "whole.keras")
@@ -219,14 +260,24 @@ def test_a_keras_file_names_layers_of_keras_only(brought, tmp_path, monkeypatch,
                 data = json.dumps(config)
             mine.writestr(name, data)
     monkeypatch.setattr(keras.saving, "load_model", lambda *arguments, **named: pytest.fail("it was loaded"))
-    with pytest.raises(ValueError, match=f"names {changed['class_name']}, expected layers of Keras only"):
+    with pytest.raises(ValueError, match=f"names {changed.get('class_name', 'system')}, expected layers of Keras only"):
+        encoders.network("file", tmp_path / "mine.keras")
+
+
+def test_a_keras_file_of_lists_in_lists_is_refused(tmp_path):
+    """Deeper than Python goes."""
+    with zipfile.ZipFile(tmp_path / "mine.keras", "w") as mine:
+        mine.writestr("config.json", 200_000 * "[" + 200_000 * "]")
+    with pytest.raises(ValueError, match="cannot be read without running code, or is damaged"):
         encoders.network("file", tmp_path / "mine.keras")
 
 
 def test_losses_of_ones_own_do_not_count_in_a_keras_file(tmp_path):
     """Nor do operations on tensors, activations, and models in models."""
     image = keras.Input((None, None, 1))
-    x = keras.Sequential([keras.layers.Conv2D(2, 1, activation="gelu", kernel_regularizer="l2")])(image)
+    inner = keras.Sequential([keras.layers.Conv2D(2, 1, activation="gelu", kernel_regularizer="l2")])
+    inner.compile(keras.optimizers.SGD(0.1), keras.losses.MeanSquaredError())  # that of a model inside is read
+    x = inner(image)
     model = keras.Model(image, keras.ops.relu(x + 1.0) * x)
     own = type("Own", (keras.losses.MeanSquaredError,), {})
     model.compile("adam", keras.saving.register_keras_serializable("own")(own)())
@@ -266,7 +317,7 @@ def dumped(path: Path, image) -> None:
     tf.raw_ops.DebugIdentityV3(input=image, debug_urls=[f"file://{path}.dump"])
 
 
-@pytest.mark.parametrize(("act", "named"), [
+@pytest.mark.parametrize(("act", "operation"), [
     (lambda path, image: tf.io.write_file(str(path), "x"), "WriteFile"),
     (lambda path, image: tf.raw_ops.SaveV2(prefix=str(path), tensor_names=["a"], shape_and_slices=[""], tensors=[image]),
      "SaveV2"),
@@ -275,7 +326,7 @@ def dumped(path: Path, image) -> None:
     (lambda path, image: tf.while_loop(lambda n: n < 1, lambda n: [n + tf.strings.length(tf.io.read_file(str(path)))], [0]),
      "ReadFile"),
 ])  # fmt: skip
-def test_a_saved_model_that_runs_code_is_refused(tmp_path, act, named):
+def test_a_saved_model_that_runs_code_is_refused(tmp_path, act, operation):
     """Directly, and in what a loop or a dataset calls."""
     class Spy(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
@@ -285,7 +336,7 @@ def test_a_saved_model_that_runs_code_is_refused(tmp_path, act, named):
 
     spy = Spy()
     tf.saved_model.save(spy, str(tmp_path / "saved"), signatures=spy.__call__)
-    with pytest.raises(WeightsError, match=f"may run code or touch files: .*{named}"):
+    with pytest.raises(WeightsError, match=f"may run code or touch files: .*{operation}"):
         any_network.network("file", tmp_path / "saved")
     assert [each.name for each in tmp_path.iterdir()] == ["saved"]
 

@@ -114,6 +114,8 @@ def test_eq5_may_have_a_highest_share():
     for share in (0.2, 0.8):
         with pytest.raises(ValueError, match=rf"share: {share} cannot be had by Eq. 5, only 0.25 to 0.75"):
             found.lambda_at("psi_eq5", share)
+    with_air = Exchange(np.concatenate([found.values, np.zeros((2, 2))]), np.ones((2, 2)), np.ones(2))
+    assert with_air.lambda_at("psi_eq5", 0.4) == pytest.approx(found.lambda_at("psi_eq5", 0.4))
 
 
 def test_vqgans_adaptive_weight_by_its_own_formula(scaled):
@@ -165,6 +167,9 @@ def test_a_function_is_measured_at_its_output():
     (lambda y, f: mae(y, y) + 3, "loss_b: its gradient is 0 for all 3 pairs, it is constant or not differentiated"),
     (lambda y, f: ops.stop_gradient(mae(y, f)), "loss_b: its gradient is 0 for all 3 pairs"),
     (lambda y, f: ops.sqrt(ops.relu(mae(y, f) - 9)), "loss_b: 0 for pair 0, its gradient is no number"),
+    (lambda y, f: mae(y, f) + 0 * np.std(f), "loss_b: it cannot be computed of a network's output .*as keras.ops has"),
+    (lambda y, f: mae(y, f) * float(f.numpy().max() > 0), "loss_b: it cannot be computed of a network's output"),
+    (lambda y, f: mae(y, f) if mae(y, f)[0] >= 0 else y, "loss_b: it cannot be computed of a network's output"),
     (lambda y, f: ops.ones(2), r"loss_b: its value has the shape \(2,\), expected a number, or one per image"),
 ])  # fmt: skip
 def test_a_loss_that_cannot_be_weighed_is_named(scaled, loss, says):
@@ -177,7 +182,9 @@ def test_pairs_and_models_that_cannot_be_measured_are_named(scaled):
     x, y = pairs(2)[0]
     frozen = keras.models.clone_model(scaled)
     frozen.trainable = False
+    two = keras.Model(scaled.inputs, [scaled.outputs[0], scaled.outputs[0]])
     for model, batches, says in (
+        (two, [(x, y)], "model: its output is a list, expected one tensor"),
         (scaled, [], "pairs: there are none"), (frozen, [(x, y)], "model: it has no trainable weights; weights=False"),
         (lambda x: x, [(x, y)], "model: it has no trainable weights"),
         (scaled, [(x, y[:, :4])], r"pairs: the network's output is \(5, 7, 1\), the target \(4, 7, 1\)"),
@@ -189,7 +196,9 @@ def test_pairs_and_models_that_cannot_be_measured_are_named(scaled):
 @pytest.mark.parametrize(("pairs_", "says"), [
     ((np.zeros((2, 5, 7, 1)), np.zeros((2, 5, 7, 1))), r"pairs: two arrays, expected batches: pass \[\(images, targets\)\]"),
     (5, "pairs: a int, expected batches"), ([np.zeros((2, 5, 7, 1))], "pairs: batch 0 is a ndarray, expected"),
+    ([(1.0, 2.0)], "pairs: batch 0 is of numbers, expected arrays"),
     ([(np.zeros((1, 5, 7, 1)),)], "pairs: batch 0 is 1 parts, expected"),
+    ([(np.ones((n, 5, 7, 1)), np.zeros((n, 5, 7, 1))) for n in (1, 0)], "pairs: batch 1 is empty, leave it out"),
     ([(np.zeros((3, 5, 7, 1)), np.zeros((2, 5, 7, 1)))], "pairs: batch 0 has 3 images and 2 targets"),
     ([(np.zeros((1, 5, 7, 1)), np.zeros((1, 5, 7, 1)), np.ones(1))], "pairs: batch 0 has sample weights"),
     ([(np.zeros((1, 5, 7, 1)), np.full((1, 5, 7, 1), np.nan))], "pairs: the targets of batch 0 hold values"),
@@ -230,6 +239,9 @@ class Loader:
             return self
 
         def cpu(self):
+            return self
+
+        def float(self):
             return self.values
 
     def __init__(self, batches):
@@ -289,6 +301,16 @@ def test_an_encoder_too_small_for_the_patch_is_named_with_the_least_side(scaled)
         measured(pairs(2, shape=(8, 9, 1)))
     with pytest.raises(ValueError, match="loss_b: its encoder takes images of 1 channels, these have 3"):
         exchange(lambda x: x, mse, loss, pairs(2, shape=(8, 8, 3)), weights=False)
+
+
+def test_an_encoder_of_one_size_is_named_with_it(scaled):
+    fixed = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.AveragePooling2D(2)])
+    image = keras.Input((None, None, 1))
+    for encoder, says in ((fixed, "images of 8 x 8 only, these are 7 x 9"),
+                          (keras.Model(image, fixed(image)), "no images of 7 x 9, pass those of its own size")):
+        loss = PerceptualLoss(LossConfiguration("vgg19", None, ("features",)), encoder)
+        with pytest.raises(ValueError, match=f"loss: its encoder takes {says}"):
+            calibrate(scaled, loss, pairs(2, shape=(7, 9, 1)))
 
 
 def test_plain_keras_logs_both_shares_of_any_two_losses(scaled):
@@ -352,6 +374,36 @@ def test_training_logs_the_share_that_a_measurement_finds(encoder, policy):
     assert np.isfinite(logs["val_psi"]).all() and np.isnan(logs["val_gamma"]).all()  # nothing is differentiated there
 
 
+def straight(policy: str, last: str) -> keras.Model:
+    """f(x) = x by two kernels; the last layer has a type of its own."""
+    layers = [keras.layers.Conv2D(1, 1, use_bias=False, dtype=each, kernel_initializer="ones") for each in (policy, last)]
+    return keras.Sequential([keras.Input((None, None, 1)), *layers])
+
+
+@pytest.mark.parametrize("last", ["float32", "mixed_float16", "float64"])
+def test_half_precision_loses_no_gradient(last):
+    """Elements of the first gradient are below the smallest number of float16, 6e-8: unscaled, they are 0 inside."""
+    x = np.round(255 * RNG.uniform(0.1, 1, (4, 16, 16, 1))).astype(np.float32) / 256
+    y = x - RNG.uniform(1e-6, 3e-6, x.shape).astype(np.float32)
+
+    def plain(y, f):
+        return ops.mean(ops.abs(f - y), axis=(1, 2, 3))
+
+    losses = keras.losses.MeanSquaredError(), plain
+    found, expected = (exchange(straight(*policy), *losses, [(x, y)])
+                       for policy in (("mixed_float16", last), ("float32", "float32")))
+    for name in ("values", "output", "weights", "last"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0.02, err_msg=name)
+    star = calibrate(straight("mixed_float16", last), plain, [(x, y)], beside=losses[0]).lambda_star
+    assert star == pytest.approx(expected.lambda_at("psi_alg2", 0.95), rel=1e-4)
+    shares = [PerceptualInfluence(loss=WeightedSum(*losses, 0.3)), GradientShare(loss=WeightedSum(*losses, 0.3))]
+    output = straight("mixed_float16", last)(x[:2])
+    for share, trade in zip(shares, ("psi_alg2", "gamma_output"), strict=True):
+        share.update_state(y[:2], output)
+        few = Exchange(expected.values[:2], expected.output[:2], expected.cosine[:2])
+        assert float(share.result()) == pytest.approx(float(few.share(trade, 0.3)), rel=1e-4)
+
+
 def test_an_image_whose_gradient_overflows_does_not_count():
     gradients_ = np.float32([[1.0, 2.0], [np.inf, 1.0], [np.nan, 1.0], [3.0, 4.0]]).reshape(4, 2, 1, 1)
     metric, pixel = GradientShare(), np.float32([[1.0, 0.0]] * 4).reshape(4, 2, 1, 1)
@@ -377,7 +429,7 @@ def test_gamma_costs_no_pass(encoder):
 IN_ANOTHER_BACKEND = """
 import json, keras, numpy as np
 from lib.perceptual import LossConfiguration, PerceptualLoss, WeightedSum, calibrate, encoder, exchange, lint
-from lib.perceptual import GradientShare, PerceptualInfluence
+from lib.perceptual import GradientShare, PerceptualInfluence, pair_losses
 from lib.perceptual.losses import distance
 
 image = keras.Input((None, None, 1))
@@ -399,8 +451,14 @@ numbers = {name: value for name, value in report.measured.items() if not name.st
 total = WeightedSum(mse, loss, known.lambda_star)
 model.compile(keras.optimizers.SGD(0.0), total, metrics=[PerceptualInfluence(loss=total), GradientShare(loss=total)])
 logs = model.fit(*pairs[0], batch_size=3, verbose=0).history
-print(json.dumps({"backend": keras.backend.backend(), "star": known.lambda_star, "cosine": found.cosine.tolist(),
-                  "other": other.lambda_star, "findings": [each.number for each in report if each.code != "cost"],
+of_states = pair_losses([model], [loss.configuration], {loss.configuration.encoding: loss.encoder})
+states = [float(of_states(*pairs[0])[0, 0, 0, 0])]
+model.set_weights([2 * weight for weight in model.get_weights()])
+states.append(float(of_states(*pairs[0])[0, 0, 0, 0]))
+assert states[0] != states[1], states
+print(json.dumps({"backend": keras.backend.backend(), "states": states, "star": known.lambda_star,
+                  "cosine": found.cosine.tolist(), "other": other.lambda_star,
+                  "findings": [each.number for each in report if each.code != "cost"],
                   "powers": [numbers.pop(name) + 1 for name in [*numbers] if "_by_" in name], **numbers, **logs,
                   **found.row(known.lambda_star)}))
 """

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from lib.perceptual import LossConfiguration, PerceptualLoss, TotalLoss, lint
+from lib.perceptual import LossConfiguration, PerceptualLoss, TotalLoss, exchange, lint
 from lib.perceptual.__main__ import main
-from lib.perceptual.checks import cost, dead_output, grey, growth, known_range, misplaced_lambda, response
+from lib.perceptual.checks import cost, dead_output, grey, growth, misplaced_lambda
 from lib.perceptual.linter import last_activation
 from lib.perceptual.losses import distance
+from lib.perceptual.pairs import batches
+from lib.perceptual.ranges import known_range, response
 
 RNG = np.random.default_rng(11)
 X, Y = (RNG.uniform(0, 1, (10, 6, 8, 1)).astype(np.float32) for _ in range(2))
@@ -61,14 +63,20 @@ def test_sound_losses_pass_and_the_numbers_are_those_of_algebra(model):
     assert report.measured["seconds_with_both"] > 0 and report.unchecked == []
 
 
-def test_only_ten_pairs_are_looked_at(model):
-    def endless():
-        while True:
-            yield X[:3], Y[:3]
+class Endless(keras.utils.PyDataset):
+    num_batches = None
 
-    report = lint(MSE, mae, model, endless())
+    def __getitem__(self, place):
+        return X[:3], Y[:3]
+
+
+def test_only_ten_pairs_are_looked_at(model):
     four = [(X[:3], Y[:3])] * 3 + [(X[:1], Y[:1])]
-    assert report.measured["loss_b"] == pytest.approx(lint(MSE, mae, model, four).measured["loss_b"])
+    measured = [lint(MSE, mae, model, each).measured["loss_b"] for each in (Endless(), four)]
+    assert measured[0] == pytest.approx(measured[1])
+    assert len([*batches(iter([(X[:3], Y[:3])] * 12), most=10)]) == 10
+    with pytest.raises(ValueError, match="pairs: this PyDataset has no end, give it a length"):
+        exchange(model, MSE, mae, Endless())
 
 
 @pytest.mark.parametrize(("loss", "powers"), [
@@ -134,12 +142,33 @@ def test_the_range_by_what_scaling_does():
     ({"weights": "v.safetensors", "input_range": (0, 4096), "preprocessing": {"mean": 481.454, "sd": 502.185}}, 1, None, 0),
     ({"encoder": "sacnn", "weights": "s.h5", "input_range": (0, 1)}, 1, None, 0),
     ({"weights": None}, 255, "error", 255), ({"weights": None}, 1 / 255, "error", 1 / 255),
+    ({"encoder": "file", "weights": "own.keras"}, 1, None, 0),
 ])  # fmt: skip
 def test_the_range_by_the_configuration(fields, factor, severity, number):
     loss = LossConfiguration(**{"encoder": "vgg16", "layers": ("block1_conv2",)} | fields)
-    result = known_range("loss_b", loss, np.linspace(0, factor, 10_001))
+    result, unchecked = known_range("loss_b", loss, np.linspace(0, factor, 10_001))
     assert [each.severity for each in result] == ([severity] if severity else [])
     assert all(each.number == pytest.approx(number, rel=0.02) for each in result)
+    unknown = factor == 1 and (loss.weights is None or loss.encoder in ("file", "sacnn"))
+    assert unchecked == (["range: what the encoder of loss_b was trained on is not known"] if unknown else [])
+
+
+@pytest.mark.parametrize(("low", "high", "wrong"), [(-1, 1, True), (-1, 0.3, True), (0, 1.8, True), (-0.1, 1.2, False)])
+def test_images_that_do_not_lie_in_0_to_1_are_named(low, high, wrong):
+    """Scaled to [-1, 1], or HU / 1000: no wider than 2."""
+    images = np.linspace(low, high, 101)
+    result, _ = known_range("loss_b", LossConfiguration("vgg16", layers=("block1_conv2",), preprocessing="caffe"), images)
+    assert [each.severity for each in result] == (["error"] if wrong else [])
+
+
+def test_a_pixel_term_has_no_range():
+    """SSIM is bounded, L1 is not: their sum grows as a network does that sees too small images."""
+    x, y = (RNG.uniform(0, 1, (1, 16, 16, 1)).astype(np.float32) for _ in range(2))
+    loss = TotalLoss(LossConfiguration(None, pixel="l1", pixel_weight=0.11, pixel_more={"ssim": 0.89}, lambda_=0))
+    ((finding,), _) = response("loss_a", loss, ops.convert_to_tensor(y))
+    assert "or a part of it is bounded, as SSIM is" in finding.remedy
+    report = lint(loss, mae, scaled(), [(x, y)])
+    assert "range" not in found(report) and not any(line.startswith("range") for line in report.unchecked)
 
 
 def test_a_dead_output_is_named():
@@ -162,6 +191,8 @@ def test_the_last_activation_is_seen_through_models():
     assert last_activation(keras.Sequential([image, scaled("sigmoid")])) == "sigmoid"
     assert last_activation(keras.Model(image, keras.layers.ReLU()(scaled()(image)))) == "relu"
     assert last_activation(keras.Model(image, image + scaled("tanh")(image))) == "linear"
+    cast = keras.layers.Activation("linear", dtype="float32")  # Keras's advice for half precision
+    assert last_activation(keras.Model(image, cast(scaled("sigmoid")(image)))) == "sigmoid"
     assert last_activation(keras.Model(image, keras.layers.Cropping2D(1)(image))) is None
 
 
@@ -194,12 +225,30 @@ def test_a_network_that_passes_no_gradient_is_named():
     assert [each.what.split("arrives")[1] for each in findings] == [" at the output and at no weight"] * 2
 
 
+def test_a_gradient_that_is_no_number_at_the_weights_is_named():
+    """sqrt(relu(x)) of an inner value of 0 has a value, and no derivative."""
+    image = keras.Input((None, None, 1))
+    inner = keras.layers.Conv2D(1, 1, kernel_initializer="zeros")(image)
+    network = keras.Model(image, keras.layers.Conv2D(1, 1)(ops.sqrt(ops.relu(inner))))
+    findings = [each for each in lint(MSE, mae, network, [(X, Y)]) if each.code == "gradient"]
+    assert [each.what for each in findings] == [
+        f"the gradient of {name} at the weights is no number for 100% of the batches" for name in ("loss_a", "loss_b")]
+    with pytest.raises(ValueError, match="loss_a: its gradient at the weights is no number for batch 0"):
+        exchange(network, MSE, mae, [(X, Y)])
+
+
+def test_a_dead_last_layer_is_named():
+    with pytest.raises(ValueError, match="loss_a: its gradient is 0 at all weights"):
+        exchange(scaled("relu", -12.0), MSE, mae, [(X, Y)])
+
+
 def test_grey_images_in_a_network_of_colours():
     colours, one = RNG.random((2, 4, 4, 3)), LossConfiguration("vgg16", None, ("block1_conv2",))
     grey_ = np.repeat(colours[..., :1], 3, axis=-1)
     padded = grey_ * [1.0, 0.0, 0.0]
     cases = ((one, grey_[..., :1], "note", 1), (None, grey_, "note", 0), (None, padded, "warning", 2),
-             (None, colours, None, 0), (None, grey_[..., :1], None, 0))  # fmt: skip
+             (None, colours, None, 0), (None, grey_[..., :1], None, 0),
+             (LossConfiguration("sacnn", None, ("block1_conv2",)), grey_[..., :1], None, 0))  # fmt: skip
     for loss, images, severity, number in cases:
         assert [(each.severity, each.number) for each in grey(loss, images)] == ([(severity, number)] if severity else [])
 
@@ -294,7 +343,7 @@ def test_the_command_line(files, capsys, monkeypatch):
     ("loss", "model.h5", "pairs.npz", "model.h5: expected a .keras file"),
     ("deep", "model.keras", "pairs.npz", "loss_b: its encoder leaves nothing of images of 6 x 8, pass 16 x 16 or more"),
     ("unknown", "model.keras", "pairs.npz", "unknown.json: layer: no field of a loss"),
-    ("number", "model.keras", "pairs.npz", "number.json: "),
+    ("number", "model.keras", "pairs.npz", "number.json: layers: 5, expected names"),
     ("none", "model.keras", "pairs.npz", "none.json: encoder: null, there is no perceptual term"),
     ("list", "model.keras", "pairs.npz", "list.json: a list, expected an object"),
     ("absent", "model.keras", "pairs.npz", "absent.json: it cannot be read (No such file"),
@@ -304,6 +353,26 @@ def test_bad_files_are_one_line_and_status_2(files, capsys, loss, model_, pairs,
     assert main(["lint", *map(str, arguments)]) == 2
     said = capsys.readouterr()
     assert said.out == "" and says in said.err and len(said.err.splitlines()) == 1 and said.err.startswith("error: ")
+
+
+def test_the_command_lines_loss_a_is_a_loss_without_a_network(files, monkeypatch):
+    seen = []
+    monkeypatch.setattr("lib.perceptual.linter.lint", lambda *arguments: seen.append(arguments[0]) or 1 / 0)
+    arguments = [files / "loss.json", "--model", files / "model.keras", "--pairs", files / "pairs.npz"]
+    assert main(["lint", *map(str, arguments)]) == 2
+    assert isinstance(seen[0], TotalLoss) and seen[0].perceptual is None
+    assert seen[0].configuration.pixel_part == LossConfiguration("vgg16", layers=("x",)).pixel_part
+
+
+def test_an_encoder_that_cannot_be_made_is_named(files, capsys, monkeypatch):
+    arguments = [files / "loss.json", "--model", files / "model.keras", "--pairs", files / "pairs.npz"]
+    with monkeypatch.context() as broken:
+        broken.setattr("lib.perceptual.losses.build_encoder", lambda loss: 1 / 0)
+        assert main(["lint", *map(str, arguments)]) == 2
+    assert "loss.json: the encoder cannot be made (ZeroDivisionError: division by zero)" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "keras", None)
+    assert main(["lint", *map(str, arguments)]) == 2
+    assert "keras" in (said := capsys.readouterr().err) and "pip install 'perceptual-influence[tensorflow]'" in said
 
 
 def test_whatever_goes_wrong_is_no_finding(files, capsys, monkeypatch):

@@ -78,6 +78,9 @@ def test_eq5_by_hand():
     # shares 1/2 and 9/10; ratio of sums (1 + 9) / (2 + 10)
     assert psi([1.0, 1.0], [1.0, 9.0], 1.0) == pytest.approx(0.7)
     assert psi_algorithm2([1.0, 1.0], [1.0, 9.0], 1.0) == pytest.approx(10 / 12)
+    # a pair without losses has no share; one without a pixel term has all of it from the first lambda on
+    np.testing.assert_allclose(psi([1.0, 0.0, 1.0], [1.0, 0.0, 9.0], [0.0, 1.0]), [0, 0.7])
+    np.testing.assert_allclose(psi([1.0, 0.0], [1.0, 2.0], [0.0, 1.0]), [0, 0.75])
 
 
 @pytest.mark.parametrize(("name", "exact"), [("E1", 4.36e-6), ("E2", 4.60e-3), ("E3", 1.87e-5), ("E4", 2.54e-4)])
@@ -96,6 +99,12 @@ def test_published_lambdas_give_the_psi_that_the_facts_state():
 @pytest.mark.parametrize(("value", "power"), [(3.1e-4, 1e-4), (3.2e-4, 1e-3), (1.0, 1.0), (9e-8, 1e-7), (40.0, 100.0)])
 def test_decades_round_in_log10(value, power):
     assert decade(value) == power
+
+
+def test_what_has_no_decade_is_refused():
+    for wrong in (0.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"lambda_: {wrong} has no nearest power of ten"):
+            decade(wrong)
 
 
 def test_losses_are_means_per_image(encoder):
@@ -127,6 +136,9 @@ def test_total_loss_is_eq4_and_needs_an_encoder_only_for_a_perceptual_term(encod
         TotalLoss(control, 0.3)
     with pytest.raises(ValueError, match="lambda_: this loss calibrates its lambda"):
         TotalLoss(ONE, encoder=encoder)
+    for wrong in (-1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"lambda_: {float(wrong)} is no weight"):
+            TotalLoss(ONE, wrong, encoder)
 
 
 def test_no_gradient_reaches_the_target_or_the_encoder(encoder):
@@ -299,6 +311,20 @@ def test_the_papers_losses_are_six_values():
     ({"layers": "a", "input_range": [1, 0]}, "input_range: .*two rising numbers"),
     ({"layer": "a"}, "layer: no field of a loss"),
     ({"encoder": None, "layers": "a"}, "encoder: a loss without one"), ({"layers": "a", "pixel": "psnr"}, "pixel: 'psnr'"),
+    ({"layers": 5}, "layers: 5, expected names"), ({"layers": {"a": float("inf")}}, "layers: .*positive weight"),
+    ({"layers": "a", "pixel_weight": "2"}, "pixel_weight: '2', expected 0 or a positive number"),
+    ({"layers": "a", "pixel_weight": float("inf")}, "pixel_weight: inf"),
+    ({"layers": "a", "pixel": "huber", "huber_delta": "x"}, "huber_delta: 'x', expected a positive number"),
+    ({"layers": "a", "pixel_more": 5}, "pixel_more: 5, expected names"), ({"encoder": ["a"]}, r"encoder: \['a'\], expected"),
+    ({"layers": "a", "lambda": {"moves": {"rule": "held", "target": "x"}}}, "lambda.moves.target: 'x', expected a number"),
+    ({"layers": "a", "lambda": {"moves": {"rule": ["held"]}}}, "lambda.moves.rule: .*choose one of fixed"),
+    ({"layers": "a", "weights": 5}, "weights: 5, expected a name, or null"),
+    ({"layers": "a", "lambda": {"moves": 5}}, "lambda.moves: 5, expected a rule"),
+    ({"layers": "a", "lambda": {"value": "x"}}, "lambda: x is no weight"),
+    ({"layers": "a", "lambda": {"psi": "x"}}, "lambda.psi: x, expected a share"),
+    ({"layers": "a", "adversarial": True}, "adversarial: True, expected its fields"),
+    ({"layers": "a", "adversarial": {"weight": "x"}}, "adversarial.weight: 'x', expected 0 or a positive number"),
+    ({"layers": "a", "input_range": [0, float("inf")]}, "input_range: .*two rising numbers"),
     ({"layers": "a", "pixel_weight": -1}, "pixel_weight: -1"), ({"layers": {"a": "much"}}, "layers: .*expected names"),
 ])
 def test_a_wrong_configuration_names_the_field(fields, message):

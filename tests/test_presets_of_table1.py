@@ -10,8 +10,8 @@ import pytest
 from lib.networks import any_network
 from lib.paper import published
 from lib.perceptual import LossConfiguration, encoders, presets
-from lib.perceptual.checks import known_range
 from lib.perceptual.literature import presets as literature
+from lib.perceptual.ranges import known_range
 from lib.perceptual.rules import EpochRatio
 from lib.report.labels import Labels
 from lib.report.preset_claims import _pays, preset_claims
@@ -110,7 +110,7 @@ def test_keras_weights_see_what_they_were_trained_on_in_torchvisions_place(encod
     loss, said = here(every["ldct-benchmark"], encoder, True, {})
     assert (loss.preprocessing.mean, loss.preprocessing.sd) == pytest.approx((481.454, 502.185 / sd))
     assert "of which no file was brought" in said if encoder is KERAS else "cannot be had offline" in said
-    assert known_range("loss", here(every["LPIPS-like"], KERAS, True, {})[0], np.linspace(0, 1, 99)) == []
+    assert known_range("loss", here(every["LPIPS-like"], KERAS, True, {})[0], np.linspace(0, 1, 99)) == ([], [])
     state = encoder.model_copy(update={"weights": Path("w.npz")})  # of torchvision already
     assert here(every["LPIPS-like"], state, True, {})[0].preprocessing == "torch"
 

@@ -9,10 +9,11 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from .configuration import LossConfiguration
+from .configuration import LambdaRule, LossConfiguration
 from .findings import Code
 
 ARRAYS = ("input", "target")
@@ -26,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = _lint(chosen)
     except ValueError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return BAD_INPUT
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"error: {error}: pip install 'perceptual-influence[tensorflow]'\n")
         return BAD_INPUT
     except Exception as error:  # noqa: BLE001 - whatever a user's files set off: 1 is the status of findings
         sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split()):.300}\n")
@@ -58,15 +62,12 @@ def _lint(chosen: argparse.Namespace) -> Any:
     configuration = _configuration(chosen.loss)
     model, pairs = _model(chosen.model), _pairs(chosen.pairs)
     from .linter import lint
-    from .losses import pixel_term
+    from .losses import TotalLoss
 
     if configuration.pixel is None:
         raise ValueError(f"{chosen.loss}: pixel: null, there is no loss_a to stand beside")
     lambda_ = configuration.lambda_.value if chosen.lambda_ is None else chosen.lambda_
-
-    def pixel(targets: Any, predictions: Any) -> Any:
-        return pixel_term(configuration, targets, predictions)
-
+    pixel = TotalLoss(replace(configuration, encoder=None, layers=(), lambda_=LambdaRule(0.0)))
     return lint(pixel, _perceptual(configuration, chosen.loss), model, [pairs], lambda_).without(chosen.ignore)
 
 
@@ -93,8 +94,11 @@ def _perceptual(configuration: LossConfiguration, path: Path) -> Any:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # Keras wraps every failure of a download in a bare Exception
+        reason = f"{type(error).__name__}: {error!s:.120}"
+        if configuration.weights != "ImageNet":
+            raise ValueError(f"{path}: the encoder cannot be made ({reason})") from error
         raise ValueError(
-            f"{path}: weights: ImageNet's of {configuration.encoder} cannot be had ({error!s:.120}), name a file or null"
+            f"{path}: weights: ImageNet's of {configuration.encoder} cannot be had ({reason}), name a file or null"
         ) from error
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from .fields import a_weight
+
 Norm = Literal["image", "rows"]
 
 
@@ -27,8 +29,7 @@ class Adversarial:
 
     def __post_init__(self):
         for name in ("weight", "penalty", "lr"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name}: {getattr(self, name)}, expected 0 or a positive number")
+            a_weight(name, getattr(self, name))
         for name in ("critic_steps", "channels"):
             if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
                 raise ValueError(f"{name}: {getattr(self, name)}, expected 1 or more")

@@ -43,7 +43,7 @@ def calibrate(
     loss : PerceptualLoss, TotalLoss, or with ``beside`` any other
         The one that is weighed; a lambda of its own plays no part: ``loss.lambda_.assign(found.lambda_star)`` sets it. Any
         other is a keras.losses.Loss or function, (targets, predictions) -> a number for each image, or one for the batch:
-        then images are given one at a time.
+        then images are given one at a time. Reductions for a batch play no part.
     pairs : iterable of (images, targets), batches, each pair with losses of its own: all that :func:`~.pairs.batches` takes
     target : float, the wanted Psi, in (0, 1)
     beside : keras.losses.Loss or function, optional
@@ -152,7 +152,6 @@ def pair_losses(
         both = ([each[loss.encoding][name] for name in loss.layer_names] for each in (features, targets))
         return [pixel, layered_distance(loss, *both)]
 
-    @compiled
     def measured(ldct, ndct, known):
         targets = {encoding: all_targets(encoding, ndct, each) for encoding, each in zip(layers, known, strict=True)}
         states = []
@@ -166,6 +165,7 @@ def pair_losses(
             states.append(ops.stack(found, axis=1))
         return ops.stack(states)
 
-    return lambda ldct, ndct, known=None: measured(
+    graph = compiled(measured, [each for model in models if isinstance(model, keras.Model) for each in model.variables])
+    return lambda ldct, ndct, known=None: graph(
         ldct, ndct, [[None] * len(names) for names in layers.values()] if known is None else known
     )

@@ -10,11 +10,12 @@ import keras
 
 MODULES = {
     "keras", "keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints", "keras.activations",
-    "keras.dtype_policies", "keras.src.models.functional", "keras.src.models.sequential",
+    "keras.dtype_policies", "keras.optimizers", "keras.optimizers.schedules", "keras.losses", "keras.metrics",
+    "keras.src.models.functional", "keras.src.models.sequential",
 }  # fmt: skip
 OPERATIONS = "keras.src.ops."
 PLAIN = {"__keras_tensor__", "__tensor__", "__numpy__", "__ellipsis__", "__slice__", "__tuple__"}  # without a module
-RUN_CODE = {"Lambda", "TFSMLayer", "JaxLayer", "FlaxLayer", "TorchModuleWrapper"}  # layers of Keras that load or hold some
+RUN_CODE = {"Lambda", "TFSMLayer", "JaxLayer", "FlaxLayer", "TorchModuleWrapper", "function"}  # that load or hold some
 
 
 def whole_model(path: Path) -> keras.Model:
@@ -56,20 +57,22 @@ def _foreign(path: Path) -> Iterator[str]:
     try:
         with zipfile.ZipFile(path) as file:
             left: list[Any] = [json.loads(file.read("config.json"))]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile):
         return
+    if isinstance(left[0], dict):
+        left[0].pop("compile_config", None)  # which is not read, but that of a network inside is
     while left:
         each = left.pop()
         if isinstance(each, dict):
             if "class_name" in each and not _of_keras(each):
                 yield str(each["class_name"])
-            left += [value for name, value in each.items() if name != "compile_config"]  # which is not read
+            left += each.values()
         elif isinstance(each, list):
             left += each
 
 
 def _of_keras(each: dict[str, Any]) -> bool:
-    module, name = each.get("module"), each["class_name"]
-    if module is None:
+    module, name = each.get("module"), str(each["class_name"])
+    if module is None or not name.isidentifier() or name.startswith("__"):
         return name in PLAIN
-    return (module in MODULES or str(module).startswith(OPERATIONS)) and name not in RUN_CODE
+    return (str(module) in MODULES or str(module).startswith(OPERATIONS)) and name not in RUN_CODE

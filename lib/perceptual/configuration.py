@@ -8,10 +8,11 @@ here: its lambdas make sense with means only.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from os import PathLike
 from typing import Any, Literal, NamedTuple, get_args
 
 from .adversarial import Adversarial
-from .fields import one_of, rising, weighted_names
+from .fields import a_weight, is_number, one_of, rising, weighted_names
 from .rules import Fixed, from_dict
 from .rules import as_dict as rule_as_dict
 
@@ -36,11 +37,13 @@ class LambdaRule:
     def __post_init__(self):
         if isinstance(self.moves, Mapping):
             object.__setattr__(self, "moves", from_dict(self.moves))
-        if self.value is not None and (not self.value >= 0 or self.value == float("inf")):
+        if not isinstance(self.moves, Fixed):
+            raise ValueError(f"lambda.moves: {self.moves!r}, expected a rule as {{rule: held, target: 0.9}}")
+        if self.value is not None and not (is_number(self.value) and 0 <= self.value < float("inf")):
             raise ValueError(f"lambda: {self.value} is no weight, expected 0 or a positive number")
         if self.value is not None and (self.psi or self.state or self.rounding):
             raise ValueError("lambda: give a number or what to calibrate, not both")
-        if self.psi is not None and not 0 < self.psi < 1:
+        if self.psi is not None and not (is_number(self.psi) and 0 < self.psi < 1):
             raise ValueError(f"lambda.psi: {self.psi}, expected a share between 0 and 1")
         one_of("lambda.rounding", self.rounding, (None, *get_args(Rounding)))
 
@@ -112,6 +115,9 @@ class LossConfiguration:
 
     def __post_init__(self):
         set_field = object.__setattr__
+        for name in ("encoder", "weights"):
+            if not isinstance(value := getattr(self, name), str | PathLike | None):
+                raise ValueError(f"{name}: {value!r}, expected a name, or null")
         set_field(self, "layers", weighted_names(self.layers))
         set_field(self, "lambda_", _rule(self.lambda_))
         set_field(self, "input_range", rising(self.input_range))
@@ -131,6 +137,8 @@ class LossConfiguration:
                 set_field(self, "adversarial", Adversarial.from_dict(given))
             except (ValueError, TypeError) as error:
                 raise ValueError(f"adversarial.{error}") from None
+        elif given is not None and not isinstance(given, Adversarial):
+            raise ValueError(f"adversarial: {given!r}, expected its fields, for example {{weight: 0.1}}")
         if self.encoder is None:
             set_field(self, "weights", None)
             if self.layers or self.lambda_.value != 0:
@@ -144,12 +152,10 @@ class LossConfiguration:
             one_of("pixel_more", kind, get_args(Pixel))
         if self.pixel_more and (self.pixel is None or len(set(kinds)) < len(kinds)):
             raise ValueError(f"pixel_more: {dict(self.pixel_more)} beside {self.pixel}, expected further terms, each once")
-        if not self.pixel_weight >= 0:
-            raise ValueError(f"pixel_weight: {self.pixel_weight}, expected 0 or a positive number")
+        a_weight("pixel_weight", self.pixel_weight)
         for name, kind in (("huber_delta", "huber"), ("charbonnier_epsilon", "charbonnier")):
             value = getattr(self, name)
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name}: {value}, expected a positive number")
+            a_weight(name, value, positive=True)
             if kind not in kinds and value != getattr(type(self), name):
                 raise ValueError(f"{name}: {value}, but no pixel term is {kind}")
 

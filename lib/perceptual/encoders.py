@@ -130,7 +130,8 @@ def encoder(loss: LossConfiguration | Encoding, names: Sequence[str] = (), model
     loss : LossConfiguration or Encoding, which network, whose weights, and what becomes of an image before it
     names : sequence of str
         Keras layers, or 'name:before' for what a layer's activation takes; by default the configuration's.
-    model : keras.Model, optional, the network with its weights, instead of the one that ``loss`` names
+    model : keras.Model, optional
+        The network with its weights, instead of the one that ``loss`` names. It is frozen, too: ``trainable`` becomes False.
 
     Returns
     -------
@@ -197,8 +198,9 @@ def _along_the_chain(model: keras.Model, x, names: Sequence[str]) -> list:
         if set(names) <= set(found):
             break
         if (before := layer.name + BEFORE) in names:
-            x = found[before] = _linear(layer)(x)
-            x = found[layer.name] = layers.Activation(layer.activation, name=layer.name)(x)
+            own = _activates(layer)
+            x = found[before] = _linear(layer)(x) if own else x
+            x = found[layer.name] = (layers.Activation(layer.activation, name=layer.name) if own else layer)(x)
         else:
             x = found[layer.name] = layer(x)
     return [found[name] for name in names]

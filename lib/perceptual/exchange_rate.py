@@ -10,6 +10,7 @@ at the network's output or at its weights. Others weight losses by gradients, to
 by their norms at the last layer's kernel, EnCodec (Defossez et al. 2022, balancer) by those at the output.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -71,6 +72,7 @@ class Exchange:
         start = lambda_star(a, b, share)
         if trade != "psi_eq5":
             return start
+        a, b = (each[(a > 0) | (b > 0)] for each in (a, b))  # as Eq. 5 does
         moving, least, most = (a > 0) & (b > 0), np.mean(a == 0), np.mean(b > 0)
         if not least < share < most:
             reached = f"only {least:.2g} to {most:.2g}: a or b is 0 for some pairs"
@@ -109,7 +111,7 @@ class Exchange:
         """One lambda as every trade counts it: its shares, and its factor to VQGAN's adaptive weight."""
         found: dict[str, float] = {"lambda": lambda_}
         found |= {str(trade): float(self.share(trade, lambda_)) for trade in self.trades}
-        return found | ({"vqgan_factor": lambda_ / self.vqgan} if len(self.last) else {})
+        return found | ({"vqgan_factor": lambda_ / own if (own := self.vqgan) else math.inf} if len(self.last) else {})
 
     def _table(self, trade: Trade) -> np.ndarray:
         if trade.startswith("psi"):

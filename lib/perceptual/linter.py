@@ -12,14 +12,13 @@ cost           what the second loss adds to a step
 import math
 import time
 from collections.abc import Callable, Iterable
-from itertools import islice
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from . import checks
+from . import checks, ranges
 from .findings import Finding, Report
 from .gradients import failures, forward
 from .losses import PerceptualLoss, TotalLoss
@@ -76,7 +75,7 @@ def _first(pairs: Iterable) -> list[tuple]:
     """The first pairs, in their batches."""
     some: list[tuple] = []
     left = PAIRS
-    for images, targets in islice(batches(pairs), PAIRS):
+    for images, targets in batches(pairs, PAIRS):
         if len(images.shape) != 4:
             raise ValueError(f"pairs: images of shape {tuple(images.shape)}, expected (batch, rows, columns, channels)")
         some.append((images[:left], targets[:left]))
@@ -94,7 +93,7 @@ class _Linted:
     def __init__(self, losses: dict[str, Callable], model: keras.Model, pairs: list[tuple], found: Gradients):
         self.losses, self.model, self.pairs, self.found = losses, model, pairs, found
         self.targets = [ops.convert_to_numpy(targets) for _, targets in pairs]  # what a loss sees
-        self.outputs = [forward(model, images) for images, _ in pairs]
+        self.outputs = [ops.cast(forward(model, images), "float32") for images, _ in pairs]
         self.findings: list[Finding] = []
         self.unchecked: list[str] = []
         self.measured: dict[str, float] = {
@@ -114,16 +113,20 @@ class _Linted:
             self.unchecked.append("lambda: without both gradients no share can be had")
         else:
             self._lambda(lambda_, scales)
-        self._cost(1.0 if lambda_ is None else lambda_)
+        self._cost()
         return Report(self.findings, self.measured, self.unchecked)
 
     def _range(self) -> None:
         values = np.concatenate([each.ravel() for each in self.targets])
         for name, loss in self.losses.items():
+            if isinstance(loss, TotalLoss) and loss.perceptual is None:
+                continue  # pixels only
             if isinstance(loss, PerceptualLoss):
-                self.findings += checks.known_range(name, loss.configuration, values)
+                findings, unchecked = ranges.known_range(name, loss.configuration, values)
+                self.findings += findings
+                self.unchecked += unchecked
             else:
-                self._tried("range", name, lambda name=name, loss=loss: checks.response(name, loss, self.pairs[0][1][:FEW]))
+                self._tried("range", name, lambda name=name, loss=loss: ranges.response(name, loss, self.pairs[0][1][:FEW]))
 
     def _reduction(self) -> dict[str, float]:
         """Also what a loss is as ``fit`` counts it, by what it is as a mean over images."""
@@ -165,14 +168,14 @@ class _Linted:
             self.measured |= {"lambda": lambda_, "psi": float(shares[0]), "gamma": float(shares[1])}
             self.findings += checks.misplaced_lambda(lambda_, {"Psi = .95": psi, "equal gradients": gamma})
 
-    def _cost(self, lambda_: float) -> None:
+    def _cost(self) -> None:
         a, b = self.losses.values()
 
         def first(y: Any, f: Any) -> list:
             return [_values(a, y, f)]
 
         def both(y: Any, f: Any) -> list:
-            return [_values(a, y, f) + lambda_ * _values(b, y, f)]
+            return [_values(a, y, f) + _values(b, y, f)]  # whatever lambda: a graph may leave out what is times 0
 
         seconds = [self._seconds(losses) for losses in (first, both)]
         self.measured |= {"seconds_with_loss_a": seconds[0], "seconds_with_both": seconds[1]}
@@ -207,12 +210,16 @@ def _values(loss: Callable, targets: Any, predictions: Any) -> Any:
 def last_activation(model: keras.Model) -> str | None:
     """The name of the activation that a network's output comes from, None where that cannot be seen."""
     outputs = getattr(model, "outputs", None)
-    if not outputs or len(outputs) != 1:
-        return None
-    layer = outputs[0]._keras_history.operation
+    return _activation_of(outputs[0]) if outputs and len(outputs) == 1 else None
+
+
+def _activation_of(output: keras.KerasTensor) -> str | None:
+    layer, node, _ = output._keras_history
     if isinstance(layer, keras.Model):
         return last_activation(layer)
     if (activation := getattr(layer, "activation", None)) is not None:
+        if isinstance(layer, keras.layers.Activation) and activation is keras.activations.linear:
+            return _activation_of(layer._inbound_nodes[node].input_tensors[0])  # it only gives a type
         return getattr(activation, "__name__", None)
     name = type(layer).__name__.lower()
     if name in checks.BOUNDS:

@@ -116,6 +116,8 @@ class TotalLoss(keras.losses.Loss):
         value = self.configuration.lambda_.value if lambda_ is None else float(lambda_)
         if value is None:
             raise ValueError("lambda_: this loss calibrates its lambda; pass the value (perceptual.calibrate gives it)")
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"lambda_: {value} is no weight, expected 0 or a positive number")
         if self.configuration.encoder is None and value != 0:
             raise ValueError(f"lambda_: {value} weights a perceptual term, which needs an encoder")
         self.perceptual = None if self.configuration.encoder is None else PerceptualLoss(self.configuration, encoder)

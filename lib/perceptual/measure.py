@@ -16,6 +16,7 @@ from .losses import as_list, layered_distance, pixel_term
 from .pairs import batches, fitting, for_losses, per_image, require_values
 
 TINY = 1e-30  # in place of a norm that is 0, in a cosine
+NORM = 8.0  # about that of a gradient on its way back: its elements, and sums of them, are then numbers of float16
 
 Losses = Callable[[Any, Any], Sequence]
 """(targets, predictions), (batch, ...) -> one tensor (batch,) for each loss; what the losses have in common is done once."""
@@ -48,7 +49,8 @@ def exchange(model: Callable, loss_a: Callable, loss_b: Callable, pairs: Iterabl
     ----------
     model : keras.Model, or with ``weights=False`` any function: images (batch, ...) -> predictions (batch, ...)
     loss_a, loss_b : keras.losses.Loss or function
-        (targets, predictions) -> a number for each image, or one for the batch: then images are given one at a time.
+        (targets, predictions) -> a number for each image, or one for the batch: then images are given one at a time. Each
+        image counts as its own, whatever reduction a keras.losses.Loss has for a batch.
     pairs : iterable of (images, targets), batches of any kind that :func:`~.pairs.batches` takes
     weights : bool, whether gradients at the weights are measured
 
@@ -56,7 +58,7 @@ def exchange(model: Callable, loss_a: Callable, loss_b: Callable, pairs: Iterabl
     ------
     ValueError : no pairs, or none that can be read (:func:`~.pairs.batches`); predictions of another shape than targets; a
         loss that is not finite, negative, or constant, or whose encoder leaves nothing of images of this size; a model
-        without trainable weights
+        without trainable weights, or whose weights no gradient reaches
     """
     named = {"loss_a": loss_a, "loss_b": loss_b}
     losses = [per_image(loss, name) for name, loss in named.items()]
@@ -127,12 +129,16 @@ def _measuring(model: Callable, losses: Losses, weights: bool) -> Callable:
     def measured(images: Any, targets: Any) -> tuple:
         values: list = []
         at_place: list = []
+        units: list = []
         count = ops.shape(images)[0]
 
         def at_output(output: Any) -> list:
-            for kept, found in zip((values, at_place), at_input(lambda place: losses(targets, place), output), strict=True):
+            place = ops.cast(output, "float32")
+            for kept, found in zip((values, at_place), at_input(lambda place: losses(targets, place), place), strict=True):
                 kept.extend(found)
-            return [each / ops.cast(count, each.dtype) for each in at_place]  # of the batch's mean loss
+            of_mean = [each / ops.cast(count, each.dtype) for each in at_place]  # of the batch's mean loss
+            units.extend(_unit(each) for each in of_mean)
+            return [ops.cast(each / unit, output.dtype) for each, unit in zip(of_mean, units, strict=True)]
 
         everywhere = at_weights(model, images, at_output) if weights else []
         if not weights:
@@ -142,9 +148,17 @@ def _measuring(model: Callable, losses: Losses, weights: bool) -> Callable:
             return ops.stack(values, axis=1), norms, cosine, norms[:0], norms[:0], norms[:0]
         whole, whole_cosine = _norms([ops.concatenate([ops.ravel(part) for part in each])[None] for each in everywhere])
         last, _ = _norms([ops.ravel(each[_last_kernel(each)])[None] for each in everywhere])
-        return ops.stack(values, axis=1), norms, cosine, whole, last, whole_cosine
+        scale = ops.stack(units)
+        return ops.stack(values, axis=1), norms, cosine, scale * whole, scale * last, whole_cosine
 
     return measured
+
+
+def _unit(gradient: Any) -> Any:
+    """By what a gradient is divided on its way through layers of half precision, as losses are scaled in a training: a power
+    of two, so that it changes no digit of float32."""
+    norm = ops.sqrt(ops.sum(ops.square(gradient)))
+    return ops.power(2.0, ops.floor(ops.log2(ops.maximum(norm, TINY)))) / NORM
 
 
 def _norms(gradients: Sequence) -> tuple:
@@ -169,3 +183,11 @@ def _require_losses(found: Gradients, names: Sequence[str]) -> None:
             raise ValueError(f"{name}: {values[pair]:g} for pair {pair}, its gradient is no number")
         if not norms.any():
             raise ValueError(f"{name}: its gradient is 0 for all {len(norms)} pairs, it is constant or not differentiated")
+        inner = found.weights[:, place]
+        if (wrong := ~np.isfinite(inner)).any():
+            batch = int(np.flatnonzero(wrong)[0])
+            raise ValueError(f"{name}: its gradient at the weights is no number for batch {batch}")
+        if len(inner) and not inner.any():
+            raise ValueError(
+                f"{name}: its gradient is 0 at all weights: a dead last layer, or one that is not differentiated"
+            )

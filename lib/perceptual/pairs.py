@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count, islice
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ from .gradients import failures, forward
 SIDES = (1, 1024)  # of a square patch, between which the smallest that an encoder takes is looked for
 
 
-def batches(pairs: Iterable) -> Iterator[tuple]:
+def batches(pairs: Iterable, most: int | None = None) -> Iterator[tuple]:
     """Pairs batch by batch, as float32 tensors (batch, ...).
 
     Parameters
@@ -21,36 +22,42 @@ def batches(pairs: Iterable) -> Iterator[tuple]:
     pairs : iterable of (images, targets)
         Batches of arrays or tensors of any library: a list, a generator, a ``tf.data.Dataset``, a
         ``keras.utils.PyDataset``, a PyTorch ``DataLoader`` (channels last, as everywhere here).
+    most : int, optional, how many batches at most: pairs without an end need it
 
     Raises
     ------
-    ValueError : what is no such iterable; images and targets of different number; values that are not finite
+    ValueError : what is no such iterable; images and targets of different number, or none; values that are not finite
     """
-    for number, batch in enumerate(_each(pairs)):
+    for number, batch in enumerate(_each(pairs, most)):
         if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
             kind = f"{len(batch)} parts" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
             raise ValueError(f"pairs: batch {number} is {kind}, expected (images, targets)")
         if len(batch) == 3 and batch[2] is not None:
             raise ValueError(f"pairs: batch {number} has sample weights, which play no part here: leave them out")
         both = [_tensor(each) for each in batch[:2]]
+        if not (len(both[0].shape) and len(both[1].shape)):
+            raise ValueError(f"pairs: batch {number} is of numbers, expected arrays (batch, ...)")
         if both[0].shape[:1] != both[1].shape[:1]:
-            counts = [len(each) if each.shape else "a number for" for each in both]
+            counts = [len(each) for each in both]
             raise ValueError(f"pairs: batch {number} has {counts[0]} images and {counts[1]} targets")
+        if 0 in both[0].shape:
+            raise ValueError(f"pairs: batch {number} is empty, leave it out")
         for each, what in zip(both, ("images", "targets"), strict=True):
             if not bool(ops.all(ops.isfinite(each))):
                 raise ValueError(f"pairs: the {what} of batch {number} hold values that are no numbers")
         yield both[0], both[1]
 
 
-def _each(pairs: Iterable) -> Iterator:
+def _each(pairs: Iterable, most: int | None) -> Iterator:
     if isinstance(pairs, keras.utils.PyDataset):
-        if pairs.num_batches is None:
+        if pairs.num_batches is None and most is None:
             raise ValueError("pairs: this PyDataset has no end, give it a length")
-        return (pairs[place] for place in range(pairs.num_batches))
+        places = count() if pairs.num_batches is None else range(pairs.num_batches)
+        return (pairs[place] for place in islice(places, most))
     if isinstance(pairs, tuple | list) and len(pairs) == 2 and all(hasattr(each, "shape") for each in pairs):
         raise ValueError("pairs: two arrays, expected batches: pass [(images, targets)]")
     try:
-        return iter(pairs)
+        return islice(iter(pairs), most)
     except TypeError:
         raise ValueError(f"pairs: a {type(pairs).__name__}, expected batches: pass [(images, targets)]") from None
 
@@ -58,7 +65,8 @@ def _each(pairs: Iterable) -> Iterator:
 def _tensor(value: Any) -> Any:
     if ops.is_tensor(value):
         return ops.cast(value, "float32")
-    value = value.detach().cpu() if hasattr(value, "detach") else value  # PyTorch's, where Keras has another backend
+    if hasattr(value, "detach"):  # PyTorch's, where Keras has another backend; NumPy has no bfloat16
+        value = value.detach().cpu().float()
     try:
         return ops.convert_to_tensor(np.asarray(value, np.float32))
     except (TypeError, ValueError):
@@ -71,11 +79,18 @@ def function_of(loss: Callable) -> Callable:
 
 
 def per_image(loss: Callable, name: str) -> Callable:
-    """A loss as one value for each image, (batch,): a mean over whatever else its value has."""
+    """A loss as one value for each image, (batch,): a mean over whatever else its value has. It is computed in float32, as
+    Keras's ``fit`` does, whatever the precision of the predictions."""
     function = function_of(loss)
 
     def values(targets: Any, predictions: Any) -> Any:
-        found, count = ops.cast(function(targets, predictions), "float32"), ops.shape(predictions)[0]
+        targets, predictions = (ops.cast(each, "float32") for each in (targets, predictions))
+        known: tuple[type[Exception], ...] = (*failures(), AttributeError)
+        try:
+            found, count = ops.cast(function(targets, predictions), "float32"), ops.shape(predictions)[0]
+        except known as error:
+            reason = f"it cannot be computed of a network's output ({first_line(error)})"
+            raise ValueError(f"{name}: {reason}; in a graph only operations of tensors can be, as keras.ops has") from error
         if len(found.shape) and found.shape[0] not in (predictions.shape[0], None):
             raise ValueError(f"{name}: its value has the shape {tuple(found.shape)}, expected a number, or one per image")
         return ops.mean(ops.reshape(found, (count, -1)), axis=1)
@@ -117,11 +132,16 @@ def require_room(loss: Any, name: str, shape: Sequence[int]) -> None:
     if encoder is None or len(shape) != 4:
         return
     rows, columns, channels = shape[1:]
-    takes = encoder.inputs[0].shape[-1] if encoder.inputs else None
-    if takes not in (None, channels):
-        raise ValueError(f"{name}: its encoder takes images of {takes} channels, these have {channels}")
+    takes = encoder.inputs[0].shape[1:] if encoder.inputs else (None,) * 3
+    if takes[-1] not in (None, channels):
+        raise ValueError(f"{name}: its encoder takes images of {takes[-1]} channels, these have {channels}")
+    if any(side not in (None, own) for side, own in zip(takes, (rows, columns), strict=False)):
+        sides = " x ".join("any" if side is None else str(side) for side in takes[:2])
+        raise ValueError(f"{name}: its encoder takes images of {sides} only, these are {rows} x {columns}")
     if not _fits(encoder, rows, columns, channels):
         low, high = SIDES
+        if not _fits(encoder, high, high, channels):
+            raise ValueError(f"{name}: its encoder takes no images of {rows} x {columns}, pass those of its own size")
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if _fits(encoder, middle, middle, channels) else (middle + 1, high)
@@ -146,9 +166,12 @@ def fitting(model: Callable, pairs: Iterable[tuple]) -> Iterator[tuple]:
         shapes = tuple(images.shape[1:]), tuple(targets.shape[1:])
         if shapes not in seen:
             try:
-                made = tuple(forward(model, images[:1]).shape[1:])
+                output = forward(model, images[:1])
             except failures() as error:
                 raise ValueError(f"pairs: the network takes no images of {shapes[0]} ({first_line(error)})") from error
+            if not hasattr(output, "shape"):
+                raise ValueError(f"model: its output is a {type(output).__name__}, expected one tensor")
+            made = tuple(output.shape[1:])
             if made != shapes[1]:
                 raise ValueError(f"pairs: the network's output is {made}, the target {shapes[1]}")
             seen.add(shapes)

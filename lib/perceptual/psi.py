@@ -12,7 +12,8 @@ TARGET_PSI = 0.95
 
 
 def psi(mse: ArrayLike, pl: ArrayLike, lambda_: ArrayLike) -> np.ndarray:
-    """Eq. 5: the mean over pairs of the share of the perceptual term in the total loss.
+    """Eq. 5: the mean over pairs of the share of the perceptual term in the total loss. A pair whose two losses are 0, as of
+    air that is left as it is, has no share, and is left out.
 
     Parameters
     ----------
@@ -24,7 +25,10 @@ def psi(mse: ArrayLike, pl: ArrayLike, lambda_: ArrayLike) -> np.ndarray:
     Psi in [0, 1], a scalar or shape (n,).
     """
     mse, pl, lambda_ = np.asarray(mse, float), np.asarray(pl, float), np.asarray(lambda_, float)[..., None]
-    return (lambda_ * pl / (mse + lambda_ * pl)).mean(axis=-1)
+    some = (mse != 0) | (pl != 0)
+    weighted = lambda_ * pl[some]
+    total = mse[some] + weighted
+    return np.divide(weighted, total, out=np.zeros_like(total), where=total != 0).mean(axis=-1)
 
 
 def psi_algorithm2(mse: ArrayLike, pl: ArrayLike, lambda_: ArrayLike) -> np.ndarray:
@@ -42,6 +46,8 @@ def lambda_star(mse: ArrayLike, pl: ArrayLike, psi: float = TARGET_PSI) -> float
 
     >>> lambda_star([1e-4], [422.0])
     4.502369668246442e-06
+
+    Raises ValueError: ``psi`` is no share. Where all of ``pl`` are 0 no weight does it: it is infinite.
     """
     if not 0 < psi < 1:
         raise ValueError(f"psi: {psi}, expected a share between 0 and 1")
@@ -49,5 +55,7 @@ def lambda_star(mse: ArrayLike, pl: ArrayLike, psi: float = TARGET_PSI) -> float
 
 
 def decade(lambda_: float) -> float:
-    """The paper's rounding: the power of ten nearest in log10 (4.36e-6 -> 1e-5)."""
+    """The paper's rounding: the power of ten nearest in log10 (4.36e-6 -> 1e-5). Raises ValueError: there is none."""
+    if not 0 < lambda_ < np.inf:
+        raise ValueError(f"lambda_: {lambda_} has no nearest power of ten")
     return float(f"1e{round(np.log10(lambda_))}")

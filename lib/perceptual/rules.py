@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
 
+from .fields import is_number
+
 HeldShare = Literal["psi", "gamma"]
 
 
@@ -179,12 +181,15 @@ RULES: dict[str, type[Fixed]] = {"fixed": Fixed, "held": Held, "ramp": Ramp, "ep
 def from_dict(data: Mapping[str, Any]) -> Fixed:
     """A rule from plain data, ``{rule: held, share: gamma, target: 0.9}``. ValueError: no such rule, a wrong field of it."""
     kind = data.get("rule")
-    if kind not in RULES:
+    if not isinstance(kind, str) or kind not in RULES:
         raise ValueError(f"rule: {kind!r}, choose one of {', '.join(RULES)}")
     known = [each.name for each in fields(RULES[kind])]
     if unknown := sorted(set(data) - {"rule", *known}):
         raise ValueError(f"{unknown[0]}: no field of the rule {kind}, choose from {', '.join(known)}")
-    return RULES[kind](**{name: value for name, value in data.items() if name != "rule"})
+    given = {name: value for name, value in data.items() if name != "rule"}
+    if wrong := [name for name, value in given.items() if name != "share" and not is_number(value)]:
+        raise ValueError(f"{wrong[0]}: {given[wrong[0]]!r}, expected a number")
+    return RULES[kind](**given)
 
 
 def as_dict(rule: Fixed) -> dict[str, Any]:

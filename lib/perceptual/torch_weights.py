@@ -7,6 +7,7 @@ Both formats hold numbers and nothing else; a .pt or .pth file may hold code, an
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from keras import layers
 
 ENDINGS = (".npz", ".safetensors")
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32}
+DAMAGED = (
+    OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 LARGEST_HEADER = 1 << 26  # bytes; that of a ResNet-50 has 30,000
 
 
@@ -28,7 +32,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         return _safetensors(path.read_bytes())
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: pass a file of a torchvision network's state") from None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         reason = str(error).strip().splitlines()[:1]
         raise ValueError(f"{path} is no {path.suffix} file of arrays ({''.join(reason):.120}): write it again") from None
 
@@ -44,6 +48,8 @@ def _safetensors(content: bytes) -> dict[str, np.ndarray]:
             begin, end = each["data_offsets"]
             if not 0 <= begin <= end <= len(data):
                 raise ValueError(f"{name} ends outside the file")
+            if each["dtype"] not in DTYPES:
+                raise ValueError(f"{name} is {each['dtype']}, expected one of {', '.join(DTYPES)}")
             found[name] = np.frombuffer(data[begin:end], DTYPES[each["dtype"]]).reshape(each["shape"])
     return found
 
@@ -64,6 +70,8 @@ def load(model: keras.Model, path: Path) -> None:
         raise ValueError(
             f"{path} does not hold torchvision's weights of {model.name} ({count} convolutions, not {len(names)})"
         )
+    if not is_vgg and (more := sorted(_blocks(state) - set(names.values()))):
+        raise ValueError(f"{path} does not hold torchvision's weights of {model.name} (it also has {more[0]})")
     for layer in model.layers:
         if layer.name in names:
             try:
@@ -85,6 +93,11 @@ def _convolutions(state: Mapping[str, np.ndarray]) -> list[str]:
     """Torch's names of a VGG's convolutions in their order."""
     named = (name.removesuffix(".weight") for name in state if re.fullmatch(r"features\.\d+\.weight", name))
     return sorted(named, key=lambda name: int(name.split(".")[1]))
+
+
+def _blocks(state: Mapping[str, np.ndarray]) -> set[str]:
+    """Torch's names of the layers in a ResNet's blocks; a deeper one has those of a shallower one, and more."""
+    return {name.rpartition(".")[0] for name in state if re.match(r"layer\d", name)}
 
 
 def _names(model: keras.Model) -> dict[str, str]:

@@ -9,7 +9,7 @@ from .pairs import per_image
 
 
 class WeightedSum(keras.losses.Loss):
-    """a + lambda x b, one value for each image.
+    """a + lambda x b, one value for each image; reductions that the two have for a batch play no part.
 
     Parameters
     ----------
