@@ -118,19 +118,20 @@ def test_every_claim_stands_in_one_table(labels, tmp_path):
     bounds = {"a": (1.0, 0.5, 1.5), "b": (-1.0, -1.5, -0.5)}
     frame(row(claim, "RQ1", "SSIM", each) for claim, each in bounds.items()).to_csv(tmp_path / "one.csv")
     new = frame([row("c", "S7", "PSNR", (1.0, -0.5, 1.5), note="so")])
-    shown = all_claims(labels, [tmp_path / "one.csv"], {"S7": new})
+    shown = all_claims(labels, [tmp_path / "one.csv"], {"S7": new}, 60)
     table = pd.read_csv(tmp_path / "claims.csv")
     assert table.columns[:6].tolist() == ["claim", "paper", "estimate", "low", "high", "verdict"]
     assert set(COLUMNS) < set(table)
     assert table["claim"].tolist() == list("abc") and table["verdict"].tolist() == ["stands", "falls", "undecided"]
     assert figure_claims(labels, shown).stat().st_size > 5_000
-    assert "of the paper and of S7, and" in (tmp_path / "claims.md").read_text(encoding="utf-8")  # S1 to S6 were not made
+    text = (tmp_path / "claims.md").read_text(encoding="utf-8")
+    assert "of the paper and of S7, and" in text and "S7 rests on trainings of 60 steps" in text  # S1 to S6 were not made
     assert tally_by_question(shown) == ["RQ1: 1 stand, 1 fall, 0 undecided", "S7: 0 stand, 0 fall, 1 undecided"]
 
 
 def test_the_table_of_claims_says_what_its_patients_are(labels, tmp_path):
     """Of the analyses that were made: photographs of S8, training patients of S1, no word of S4."""
-    all_claims(labels, [], {name: frame([row("c", name, "PSNR", (1.0, 0.5, 1.5))]) for name in ("RQ1", "S1", "S8")})
+    all_claims(labels, [], {name: frame([row("c", name, "PSNR", (1.0, 0.5, 1.5))]) for name in ("RQ1", "S1", "S8")}, 60)
     text = (tmp_path / "claims.md").read_text(encoding="utf-8")
     assert "of the paper and of S1 and S8, and" in text and "PSNR is in dB" in text and "S4" not in text
     assert "of the training where S1 counts λ, Ψ or Γ, photographs in S8" in text

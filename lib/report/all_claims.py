@@ -16,17 +16,19 @@ from lib.report.words import listed, number
 
 COLOURS: Final = {"stands": "#56b4e9", "undecided": "#d9d9d9", "falls": "#d55e00"}
 ANALYSES: Final = tuple(f"S{number}" for number in range(1, 10))
+TRAINED: Final = ("S2", "S3", "S5", "S7")  # which train networks of a grid
 ON_TRAINING: Final = ("S1", "S3", "S4")  # whose lambda, Psi and Gamma are measured on training pairs
 FIRST: Final = ["claim", "paper", "estimate", "low", "high", "verdict"]
 
 
-def all_claims(labels: Labels, tables: Iterable[Path], new: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def all_claims(labels: Labels, tables: Iterable[Path], new: Mapping[str, pd.DataFrame], steps: int) -> pd.DataFrame:
     """Save ``claims.csv`` and return it as one reads it.
 
     Parameters
     ----------
     tables : iterable of paths, of ``claims.csv`` and each ``claims_S<n>.csv`` (:data:`lib.report.verdicts.COLUMNS`)
     new : mapping, further tables by what they are of
+    steps : int, of a training of a grid
 
     Returns
     -------
@@ -42,18 +44,21 @@ def all_claims(labels: Labels, tables: Iterable[Path], new: Mapping[str, pd.Data
         "Estimate [95 %]": [f"{number(each.estimate)}" + (f" [{number(each.low)}, {number(each.high)}]"
                                                           if each.low == each.low else "") for each in claims.itertuples()],
         "Unit": claims["unit"], "Paper": claims["paper"].map(number), "Note": claims["note"].fillna("").replace("", "–")})
-    return save_table(labels, claims, "claims", _title(list(dict.fromkeys(claims["question"]))), shown)
+    return save_table(labels, claims, "claims", _title(list(dict.fromkeys(claims["question"])), steps), shown)
 
 
-def _title(questions: Sequence[str]) -> str:
+def _title(questions: Sequence[str], steps: int) -> str:
     """Of which analyses the claims are, and what their numbers count."""
-    made, calibrating = ([each for each in questions if each in some] for some in (ANALYSES, ON_TRAINING))
+    made, calibrating, swept = ([each for each in questions if each in some] for some in (ANALYSES, ON_TRAINING, TRAINED))
     title = ("Every claim of the paper" + f" and of {listed(made)}" * bool(made) + ", and what became of it. Each interval "
              "covers 95 % by itself, and claims of one section share networks and patients: counts of them are no test. "
              "PSNR is in dB. The patients that the CSV counts are of the test")
     if calibrating:
         title += f", of the training where {listed(calibrating)} count{'s' * (len(calibrating) == 1)} λ, Ψ or Γ"
-    return title + ", photographs in S8, which has no scans, whatever cohort is named below" * ("S8" in made)
+    title += ", photographs in S8, which has no scans, whatever cohort is named below" * ("S8" in made)
+    if swept:
+        title += f". {listed(swept)} rest{'s' * (len(swept) == 1)} on trainings of {steps:,} steps, not on the experiments'"
+    return title
 
 
 @mpl.rc_context(STYLE)
