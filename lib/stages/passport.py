@@ -30,7 +30,7 @@ from lib.perceptual.configuration import Encoding
 from lib.perceptual.losses import as_list, distance
 from lib.simulation.anatomy import LABEL
 from lib.simulation.contents import SIMULATED_CONTENTS
-from lib.simulation.truth import noise_free
+from lib.simulation.truth import Acquisition, noise_free
 from lib.stages import inputs
 from lib.study.beyond import Supplement
 from lib.study.config import Study
@@ -123,6 +123,7 @@ def _windows(test: pd.DataFrame, volumes: Path, cohort: Path | None, settings: S
             truth, liver = open_volume(volumes, row["ndct"]).slice(row["index"]), None
         else:
             row = thin.iloc[int(np.argmax([(masks.at(patient, z) == LABEL["liver"]).sum() for z in thin["z_mm"]]))]
+            Acquisition.of(cohort, patient).require_same(row["z_mm"], masks.at(patient, row["z_mm"]), patient)
             truth, labels = noise_free(cohort, patient, row["z_mm"], row["kernel"])
             liver = labels == LABEL["liver"]
         noise = open_volume(volumes, row["ldct"]).slice(row["index"]).astype(np.float64) - truth
