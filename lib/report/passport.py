@@ -145,7 +145,7 @@ def figure_errors(labels: Labels, predicted: pd.DataFrame) -> Path:
     """
     found = correlations(predicted)
     lines = -(-len(found) // 4)
-    figure = new_figure(labels, 0.7 + 2.1 * lines)
+    figure = new_figure(labels, 0.7 + 2.25 * lines)
     axes = figure.subplots(lines, 4, squeeze=False).ravel()
     for panel in axes:
         panel.set_axis_off()
@@ -170,9 +170,9 @@ def figure_errors(labels: Labels, predicted: pd.DataFrame) -> Path:
 
 
 def _rho(found: RankCorrelation) -> str:
-    """'ρ = +0.52 [−0.10, +0.93]'; without the interval where there is none."""
+    """'ρ = +0.52', and in a line of its own '[−0.10, +0.93]'; without the interval where there is none."""
     ends = [f"{value:+.2f}".replace("-", "−") for value in (found.estimate, found.low, found.high) if np.isfinite(value)]
-    return f"ρ = {ends[0]}" + (f" [{ends[1]}, {ends[2]}]" if len(ends) > 1 else "") if ends else "ρ unknown"
+    return f"ρ = {ends[0]}" + (f"\n[{ends[1]}, {ends[2]}]" if len(ends) > 1 else "") if ends else "ρ unknown"
 
 
 def _ticks(low: float, high: float) -> list[float]:
