@@ -72,7 +72,8 @@ list: $(INSTALLED) ## which stages of PROFILE are out of date
 
 test: lint ## lint, pytest, then nbval over all notebooks on the smoke profile
 	$(BIN)/python -m pytest
-	PROFILE=smoke OUTPUT= $(BIN)/python -m pytest -c tests/nbval.ini --rootdir=. --nbval-lax notebooks
+	PROFILE=smoke OUTPUT= $(BIN)/python -m pytest -c tests/nbval.ini --rootdir=. --nbval-lax \
+	  --numprocesses=logical --maxprocesses=4 --dist=loadfile notebooks
 
 lint: $(INSTALLED) ## ruff (rules and format, notebooks too) and mypy
 	$(BIN)/ruff check
