@@ -17,7 +17,7 @@ from keras import layers
 
 ENDINGS = (".npz", ".safetensors")
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32}
-DAMAGED = (
+DAMAGED = (  # what NumPy, JSON and zipfile raise; NotImplementedError: a compression or encryption that zipfile lacks
     OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 LARGEST_HEADER = 1 << 26  # bytes; that of a ResNet-50 has 30,000

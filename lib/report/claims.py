@@ -15,7 +15,7 @@ from lib.paper import published
 from lib.report import sentences
 from lib.report.labels import Labels
 from lib.report.psi_claims import PAIRS, psi_claims
-from lib.report.verdicts import LOWER_IS_BETTER, compared, equal, frame, lacking, row, weakest
+from lib.report.verdicts import LOWER_IS_BETTER, compared, equal, frame, lacking, row, weakest_compared
 
 NAMES: Final = {"ldct": "the LDCT input", "mse": "the control λ = 0"}
 RANKED: Final = sorted(published.TABLE_3, key=lambda name: published.TABLE_3[name].rank)
@@ -87,9 +87,7 @@ def _compare(metrics: pd.DataFrame, claim: str, question: str, pairs: Sequence[t
     if note := note or lacking({name for pair in pairs for name in pair}, metrics["experiment"]):
         return row(claim, question, unit, note=note)
     parts = {pair: compared(metrics, *pair, metric, len(pairs)) for pair in pairs}
-    seeds = next(iter(parts.values())).seeds
-    pair, above = weakest({pair: part.bounds for pair, part in parts.items()},
-                          {pair: part.wide for pair, part in parts.items()}, margin, seeds)
+    pair, above = weakest_compared(parts, margin)
     part, several = parts[pair], len(pairs) > 1
     sign = -1 if metric in LOWER_IS_BETTER else 1
     theirs = [sign * np.subtract(*[getattr(published.TABLE_3[name], f"{metric}_mean") for name in pair]) for pair in pairs
@@ -98,7 +96,7 @@ def _compare(metrics: pd.DataFrame, claim: str, question: str, pairs: Sequence[t
     decided = f"decided by one of {len(pairs)}: {' over '.join(pair)}" if several else ""
     return row(claim, question, unit, part.bounds, above if several else None, margin,
                note="; ".join(filter(None, [decided, part.few, alike])), paper=min(theirs, default=np.nan),
-               p_patients=np.nan if several else part.p, patients=part.patients, seeds=seeds)
+               p_patients=np.nan if several else part.p, patients=part.patients, seeds=part.seeds)
 
 
 def rq1(labels: Labels, calibration: pd.DataFrame) -> str:

@@ -82,10 +82,9 @@ def weakest_of(parts: Mapping[str, np.ndarray], above: Callable[[Bounds], Bounds
 
 
 def pairs_of(logs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every two of some, the higher less the lower; one itself, less itself, where there is no other."""
+    """Every two of some, the higher less the lower."""
     order = sorted(logs, key=lambda name: -logs[name].mean())
-    pairs = list(combinations(order, 2)) or [(order[0], order[0])]
-    return {f"{high} against {low}": logs[high] - logs[low] for high, low in pairs}
+    return {f"{high} against {low}": logs[high] - logs[low] for high, low in combinations(order, 2)}
 
 
 def within(limit: float) -> Callable[[Bounds], Bounds]:
@@ -100,8 +99,10 @@ def within(limit: float) -> Callable[[Bounds], Bounds]:
 
 def _same(state: str, logs: Mapping[str, np.ndarray]) -> dict:
     """Whether losses of one Psi have one Gamma, every two of them."""
-    found = weakest_of(pairs_of(logs), within(np.log(FACTOR)))
     claim = f"With {STATES[state]}, losses of one Ψ have one Γ at the output (odds within a factor of {FACTOR:g})"
+    if len(logs) < 2:
+        return row(claim, "S1", UNIT, note="one loss: there is none to compare it with")
+    found = weakest_of(pairs_of(logs), within(np.log(FACTOR)))
     return row(claim, "S1", UNIT, _factors(found.bounds), above=found.above, **found.rests)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Final
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
@@ -15,7 +14,7 @@ from lib.report.figures import STYLE, legend_columns, new_figure, save_figure
 from lib.report.influence_tables import spread
 from lib.report.labels import Labels
 from lib.report.tables import save_table
-from lib.report.verdicts import Bounds, Compared, compared, equal, frame, row, weakest
+from lib.report.verdicts import Compared, compared, equal, frame, row, weakest_compared
 from lib.report.words import number
 from lib.stages.statistics import few_units, of_patients
 
@@ -175,13 +174,10 @@ def _same_order(metrics: pd.DataFrame, losses: Sequence[str], changes: Sequence[
 
 def _every(claim: str, unit: str, found: dict[str, Compared], word: str, margin: float = 0.0, shift: float = 0.0) -> dict:
     """A claim that each of some differences, and ``shift``, is above zero; ``word``: between a note and a target."""
-    seeds = next(iter(found.values())).seeds
-    change, above = weakest(*({name: _shifted(bounds, shift) for name, bounds in some.items()} for some in (
-        {name: each.bounds for name, each in found.items()}, {name: each.wide for name, each in found.items()})),
-        margin, seeds)
+    change, above = weakest_compared(found, margin, shift)
     decided = f"decided by one of {len(found)}: {word} {change}" if len(found) > 1 else f"{word} {change}"
     part, alike = found[change], equal(found[change].bounds, margin)
-    return row(claim, "S7", unit, part.bounds, above, margin, patients=part.patients, seeds=seeds,
+    return row(claim, "S7", unit, part.bounds, above, margin, patients=part.patients, seeds=part.seeds,
                note="; ".join(filter(None, [decided, part.few, alike])))
 
 
@@ -193,11 +189,6 @@ def _others(table: pd.DataFrame, target: float) -> list[tuple[str, str]]:
 
 def _arm(loss: str, change: str) -> str:
     return f"{loss}-{change}"
-
-
-def _shifted(bounds: Bounds, by: float) -> Bounds:
-    estimate, low, high = np.array(bounds) + by
-    return float(estimate), float(low), float(high)
 
 
 def _interval(middle: float, low: float, high: float) -> str:

@@ -125,6 +125,17 @@ def weakest(parts: Mapping[Any, Bounds], wide: Mapping[Any, Bounds] | None = Non
     return Weakest(min(parts, key=lambda name: parts[name][0 if np.isnan(low) else 1]), above)
 
 
+def weakest_compared(parts: Mapping[Any, Compared], margin: float = 0.0, shift: float = 0.0) -> Weakest:
+    """:func:`weakest` of comparisons, each one ``of`` so many, of whose differences plus ``shift`` a claim says that each is
+    above zero."""
+    def above(bounds: Bounds) -> Bounds:
+        estimate, low, high = bounds
+        return estimate + shift, low + shift, high + shift
+
+    return weakest({name: above(each.bounds) for name, each in parts.items()},
+                   {name: above(each.wide) for name, each in parts.items()}, margin, next(iter(parts.values())).seeds)
+
+
 def lacking(needed: Iterable[str], there: Iterable[str]) -> str:
     """The note of a claim whose experiments are not all there; empty if they are."""
     missing = sorted(set(needed) - set(there))
