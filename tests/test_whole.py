@@ -99,9 +99,10 @@ def test_normal_dose_scans_of_unknown_patients_become_a_paired_cohort(tmp_path, 
     """DATA and INSERT: noise, pairs, a division with a stated seed, honest labels, and no identity anywhere."""
     rows, columns = np.mgrid[:40, :36] - 18.0
     body = np.where(np.hypot(rows, columns) < 14, 40.0, -1000.0)
-    for patient in ("4711", "4712", "4713"):
-        noise = np.random.default_rng(int(patient)).normal(0, 12, body.shape)
-        trees.foreign(tmp_path / "scans", patient, patient_id=patient, name="doe{i}.dcm", hu=body + noise)
+    for number in range(3):
+        noise = np.random.default_rng(number).normal(0, 12, body.shape)
+        name = f"Zyxwell{number}"  # no file's checksum or time can hold it by chance
+        trees.foreign(tmp_path / "scans", name, patient_id=name, PatientName=name, name="Zyxwell{i}.dcm", hu=body + noise)
     monkeypatch.setenv("DATA", str(tmp_path / "scans"))
     monkeypatch.setenv("INSERT", "0.1")
     study = load_study("smoke")
@@ -120,4 +121,4 @@ def test_normal_dose_scans_of_unknown_patients_become_a_paired_cohort(tmp_path, 
     assert stages(study)[0][0].name == "00_insert"
     text = "".join(path.read_text(encoding="utf-8", errors="replace") + str(path.relative_to(study.paths.root))
                    for path in study.paths.artifacts.rglob("*") if path.is_file())
-    assert "4711" not in text and "doe" not in text.lower()
+    assert "zyxwell" not in text.lower()
