@@ -83,12 +83,17 @@ def instruction_sets(own: str) -> dict[str, str | None]:
 
 def processes(names: Iterable[str], *, tiny: bool) -> list[tuple[str, dict]]:
     """(instruction set, parts) of each process in the order of measuring: all sets of a part one after the other. The first
-    set measures every part, the others those of `ONEDNN`."""
+    set measures every part, the others those that :func:`again` names."""
     first, *others = names
     together = [PARTS] if tiny else [{name: part} for name, part in PARTS.items()]
-    planned = [(each, {name: part for name, part in parts.items() if each == first or name in ONEDNN})
+    planned = [(each, {name: part for name, part in parts.items() if each == first or name in again(tiny=tiny)})
                for parts in together for each in (first, *others)]
     return [(each, parts) for each, parts in planned if parts]
+
+
+def again(*, tiny: bool) -> set[str]:
+    """Parts that are measured with each instruction set: tiny sizes try the code, for which the shortest will do."""
+    return {"forward"} if tiny else ONEDNN
 
 
 def machine() -> dict:

@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session", autouse=True)
 def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
-    """Whole runs of smoke that the session needs, two at a time beside its other tests.
+    """Whole runs of smoke that the session needs, one after the other beside its other tests.
 
     'smoke' is the repository's own, brought up to date, or from nothing where the one that is there was trained with other
     arithmetic (tests train, too, and compare bits); 'second' is one of a single experiment from nothing, elsewhere, with
@@ -102,7 +102,7 @@ def whole_runs(request, tmp_path_factory) -> Iterator[Callable[[str], Path]]:
             (apart / PRINTED).write_text(printed, encoding="utf-8")
         return root
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(1) as pool:
         futures: dict[str, Future] = {}
         for name in (name for name in RUNS if name in needed):
             futures[name] = pool.submit(run, *runs[name])

@@ -24,7 +24,7 @@ from lib.study.choices import portable
 from lib.study.config import load_study
 from lib.study.paths import Paths
 from lib.study.runs import Run
-from lib.workflow import cluster
+from lib.workflow import cluster, tasks
 from lib.workflow.make import make
 from lib.workflow.stages import Stage, stages
 from tests.conftest import BESIDE
@@ -160,7 +160,22 @@ def test_a_worker_that_dask_gives_up_is_replaced(stage, do, monkeypatch):
     monkeypatch.setitem(cluster.SETTINGS, "distributed.deploy.lost-worker-timeout", "10ms")
     unlucky = stage("unlucky", "die", times=2)
     do(unlucky, jobs=1)
-    assert unlucky.is_current() and len(set(attempts(unlucky.parameters["path"]))) == 3
+    assert unlucky.is_current() and len(set(attempts(unlucky.parameters["path"]))) >= 3
+
+
+def test_what_a_worker_was_at_when_dask_closed_it_has_not_failed(tmp_path):
+    """A death counts, though nothing takes it back; the closing of a worker in mid-task does not."""
+    path = tmp_path / "new" / "stage.tries"
+    for _ in range(2):
+        with tasks.attempt(path, 3) as left:
+            assert left
+    with tasks.attempt(path, 3) as left:
+        assert left and path.stat().st_size == 3
+        tasks.dask_teardown(None)
+    tasks.dask_teardown(None)  # of a worker that is at nothing
+    assert path.stat().st_size == 2
+    with tasks.attempt(path, 3) as left, tasks.attempt(path, 3) as another:
+        assert left and not another and path.stat().st_size == 3
 
 
 def test_what_fails_thrice_is_reported_and_the_others_finish(stage, do, caplog):

@@ -24,7 +24,7 @@ from lib.errors import PaperError, StageError, StudyError
 from lib.log import ROOT
 from lib.workflow.lines import KILLED, in_a_line
 from lib.workflow.stages import Stage
-from lib.workflow.tasks import PRINTS, end, perform
+from lib.workflow.tasks import PRINTS, attempt, end, perform
 
 log = logging.getLogger(__name__)
 
@@ -138,12 +138,8 @@ def _task(stage: Stage, place: str, environment: Mapping[str, str | None]) -> Pa
         return task is not None and task.state != "cancelled"
 
     try:
-        _tries(stage).parent.mkdir(parents=True, exist_ok=True)
-        with _tries(stage).open("ab") as stream:
-            if stream.tell() >= TRIES:
-                return _given_up(stage, KILLED)
-            stream.write(b".")
-        return perform(stage, place, environment, wanted)
+        with attempt(_tries(stage), TRIES) as left:
+            return perform(stage, place, environment, wanted) if left else _given_up(stage, KILLED)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in REFUSED:  # another attempt would be refused, too
             return cannot_write(Path(error.filename or stage.stamp.parent), error)

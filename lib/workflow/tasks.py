@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 
 import psutil
 from tqdm import tqdm
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 PRINTS = "PAPER_WORKER_PRINTS"  # the variable that names the file for what a worker's libraries and kernels print
 LOOKS = 1.0  # seconds between two looks at memory and at whether the task is still wanted
+_under_way: list[Path] = []  # files that count the attempts of what this worker is at
 
 
 def dask_setup(worker: object) -> None:
@@ -31,6 +33,29 @@ def dask_setup(worker: object) -> None:
     with open(os.environ[PRINTS], "ab") as stream:
         for number in (1, 2):
             os.dup2(stream.fileno(), number)
+
+
+def dask_teardown(worker: object) -> None:
+    """Dask closes the worker, as it does one that was slow to come back: what it was at has not failed."""
+    for path in _under_way:
+        with contextlib.suppress(OSError):
+            os.truncate(path, max(path.stat().st_size - 1, 0))
+
+
+@contextlib.contextmanager
+def attempt(path: Path, most: int) -> Iterator[bool]:
+    """Count an attempt, a byte in a file, before it is made; yields whether fewer than ``most`` were made before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as stream:
+        left = stream.tell() < most
+        stream.write(b"." * left)
+    if left:
+        _under_way.append(path)
+    try:
+        yield left
+    finally:
+        if left:
+            _under_way.remove(path)
 
 
 def perform(stage: Stage, place: str, environment: Mapping[str, str | None],
