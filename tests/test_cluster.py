@@ -164,7 +164,7 @@ def test_a_worker_that_dask_gives_up_is_replaced(stage, do, monkeypatch):
 
 
 def test_what_a_worker_was_at_when_dask_closed_it_has_not_failed(tmp_path):
-    """A death counts, though nothing takes it back; the closing of a worker in mid-task does not."""
+    """An attempt counts once it is begun, unless Dask closes the worker in mid-task."""
     path = tmp_path / "new" / "stage.tries"
     for _ in range(2):
         with tasks.attempt(path, 3) as left:
