@@ -28,8 +28,10 @@ ALL = [*MODULES, *sorted((REPOSITORY / "benchmarks").rglob("*.py"))]
 
 # Who may import whom: a room imports only from those before it. CONTRIBUTING.md has the picture.
 FLOW = ["private", "errors", "log", "artifacts", "paper", "perceptual", "data", "networks", "metrics", "simulation",
-        "denoiser", "study", "stages", "report", "check", "workflow", "arguments", "benchmarks", "__main__"]
-KNOW_THE_STUDY = {"study", "stages", "report", "check", "workflow", "benchmarks", "__main__"}
+        "denoiser", "study", "stages", "report", "check", "workflow", "verify", "deploy", "site", "explore", "arguments",
+        "commands", "benchmarks", "__main__"]
+KNOW_THE_STUDY = {"study", "stages", "report", "check", "workflow", "verify", "deploy", "site", "explore", "commands",
+                  "benchmarks", "__main__"}
 TAKE_A_STUDY = 35, 3  # functions, at most: for the paper and grids, and more for each notebook of the supplement
 LINES = 250  # of a module, at most
 HEART_MAY_USE = {"numpy", "keras", *sys.stdlib_module_names}
