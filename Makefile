@@ -40,7 +40,7 @@ $(if $(filter $(PROFILES),$(PROFILE)),,$(error PROFILE=$(PROFILE) is not a profi
 $(if $(SCHEDULER),$(if $(findstring ://,$(SCHEDULER)),,$(error SCHEDULER=$(SCHEDULER) is no address: pass tcp://host:8786 for example)))
 
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+INSTALLED := $(VENV)/.installed$(if $(GPU),-gpu)
 REQUIREMENTS := requirements$(if $(GPU),-gpu).txt
 
 .PHONY: given install paper supplement sweep verify report real-data check test lint bench faults lab board list lock readme \
