@@ -26,7 +26,7 @@ MAKE = re.compile(r"(?<![\w-])make((?: +[a-z][a-z-]*(?![\w/.]))+)")
 UNITS = "seconds|minutes|hours|s|ms|h|GB|MB|MiB|GiB|dB|slices|claims|patches"
 MEASURES = re.compile(rf"(?<![\w.\[/-])\d(?:[\d,.]*\d)?(?:\s?%| (?:{UNITS})\b)|(?<!\w)0?\.\d{{3,}}")
 MEANT = {  # what is given, not found: a target, doses, divisions and tolerances, sizes of files
-    "95 %", "25 %", "10 %", "20 %", "5 %", "17.5 GB", "0.53 MB", "0.5 MB", "34 MB", "54 MB", "0.005"}
+    "95 %", "25 %", "10 %", "20 %", "5 %", "17.5 GB", "0.53 MB", "0.5 MB", "34 MB", "54 MB", "0.005", "2 slices"}
 
 
 def text_of(page: Path) -> str:
