@@ -230,9 +230,9 @@ def test_new_losses_are_calibrated_before_they_are_trained(study, new):
     assert [len(wave) for wave in trainings(of, Grid(losses=("E1",), arms={"a": {}}), "X1")] == [len(study.seeds)]
 
 
-def test_the_readmes_grid_is_one(study, tmp_path):
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    (tmp_path / "grid.yaml").write_text(re.search(r"^### Sweeps\n.*?^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1],
+def test_the_grid_of_the_docs_is_one(study, tmp_path):
+    text = (REPOSITORY / "docs" / "running.md").read_text(encoding="utf-8")
+    (tmp_path / "grid.yaml").write_text(re.search(r"^## Sweeps\n.*?^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1],
                                         encoding="utf-8")
     grid = read_grid(tmp_path / "grid.yaml")
     assert grid.name == "distances" and len(grid.runs(study)) == 20

@@ -20,7 +20,6 @@ from lib import REPOSITORY
 from lib.networks.carried import CARRIED
 from lib.study.paths import NOTEBOOKS
 from tests.environment_yml import environment_yml, pins
-from tests.readme_tables import readme
 
 BOOKS = sorted(each for each in NOTEBOOKS.rglob("*.ipynb") if ".ipynb_checkpoints" not in each.parts)
 MODULES = sorted((REPOSITORY / "lib").rglob("*.py"))
@@ -99,11 +98,6 @@ def test_wheels_of_data_are_pinned_hashed_and_not_installed():
     assert pinned == {each.name: each.version for each in CARRIED.values()}
     assert len(pinned) == text.count("==") and "://" not in text
     assert not [name for name in pinned if find_spec(name.replace("-", "_"))]
-
-
-def test_the_readme_has_the_committed_tables():
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert "<!-- figures/demo/encoder_comparison.md -->" in text and text == readme(), "run make readme"
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)

@@ -14,7 +14,7 @@ import pytest
 
 from lib import REPOSITORY
 
-SECTION = "Use it in your own training"  # of the README
+EXAMPLE = REPOSITORY / "docs" / "package.md"
 LAMBDA = 4.502369668246446e-06  # 19 * 1e-4 / 422
 
 
@@ -91,9 +91,9 @@ def test_the_command_line_is_there(python, tmp_path):
     assert "--pairs" in run([python, "-m", "perceptual_influence", "lint", "--help"], tmp_path)
 
 
-def test_the_readmes_example_runs(python, tmp_path):
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    example = re.search(rf"^#+ {SECTION}\n.*?^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1]
+def test_the_example_of_the_docs_runs(python, tmp_path):
+    text = EXAMPLE.read_text(encoding="utf-8")
+    example = re.search(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1]
     (tmp_path / "example.py").write_text(example, encoding="utf-8")
     printed = run([python, "example.py"], tmp_path)
     assert re.search(r"^lambda \d\.\d+e[+-]\d+, Psi 0\.9500, by Eq\. 5 0\.\d+$", printed, re.MULTILINE)

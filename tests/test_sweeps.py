@@ -141,8 +141,9 @@ def test_a_sweep_needs_no_experiment_of_the_paper(study):
     grid = Grid(losses=("E1",), vary={"distance": ("mse", "l1")}, seeds=(9,))
     waves = sweep.stages_of(study, grid)
     names = [stage.name for wave in waves for stage in wave]
-    assert names == ["00_simulate", "01_preprocess", "03_train_pilot_seed-5", "02_calibrate_psi", "03_train_pilot_seed-9",
-                     "sweep_calibrate", "sweep_E1-distance=mse_seed-9", "sweep_E1-distance=l1_seed-9"]
+    assert names == ["00_simulate", "00_describe", "01_preprocess", "03_train_pilot_seed-5", "02_calibrate_psi",
+                     "03_train_pilot_seed-9", "sweep_calibrate", "sweep_E1-distance=mse_seed-9",
+                     "sweep_E1-distance=l1_seed-9"]
 
 
 def test_a_table_of_a_sweep_that_failed_says_what_is_missing(study, monkeypatch):

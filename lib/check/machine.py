@@ -55,11 +55,11 @@ def check_devices(study: Study, report: Report) -> None:
         report.line(f"{gpu.name}: {tf.config.experimental.get_device_details(gpu).get('device_name', 'GPU')}")
     report.line(f"{len(gpus)} GPUs, {psutil.cpu_count(logical=True)} processor cores, TensorFlow {tf.__version__}")
     if not gpus and study.profile == "paper":
-        report.warn("no GPU is visible: at full size this takes weeks on a processor (README, The real data)")
+        report.warn("no GPU is visible: at full size this takes weeks on a processor (docs/real_data.md)")
     if len(gpus) > 1 and study.compute.strategy == "single":
         report.warn(f"{len(gpus)} GPUs, and training uses one: pass SET=compute.strategy=mirrored")
     if study.compute.strategy == "multiworker":
-        report.line("several machines: run `python -m lib train EXPERIMENT` on each (README)")
+        report.line("several machines: run `python -m lib train EXPERIMENT` on each (docs/running.md)")
         return
     with report.failing():
         chosen = strategy(study.compute.strategy)

@@ -107,7 +107,8 @@ def read_experiments(path: Path) -> dict[str, Any]:
     Without ``experiments`` the profile's stay, and every loss of the file joins them. Raises StudyError.
     """
     def wrong(what: str) -> StudyError:
-        return StudyError(what, where=f"EXPERIMENTS={path}", remedy="README, Experiments of your own, has an example")
+        return StudyError(what, where=f"EXPERIMENTS={path}",
+                          remedy="docs/running.md, Experiments of your own, has an example")
 
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8-sig"))

@@ -159,7 +159,7 @@ def read_grid(path: Path) -> Grid:
         grid = Grid.model_validate({"name": "sweep"} | given if isinstance(given, dict) else given)
     except ValidationError as error:
         raise StudyError(": ".join(filter(None, first_of(error))), where=f"GRID={path}",
-                         remedy="README, Sweeps, has an example") from None
+                         remedy="docs/running.md, Sweeps, has an example") from None
     if not _NAME.fullmatch(grid.name):
         raise StudyError(f"name: {grid.name} is no name for a table, use letters, digits and . + - _ =",
                          where=f"GRID={path}")

@@ -23,6 +23,7 @@ class Paths:
         self.figures = root / "figures" / profile
         self.artifacts = root / "artifacts" / profile
         self.cohort = self.artifacts / "cohort"  # simulated: DICOM tree, organ masks, stamp
+        self.croissant = self.cohort / "croissant.json"  # what is in it, for machines
         self.inserted = self.artifacts / "inserted"  # scans of DATA with an inserted low dose: DICOM tree, report
         self.volumes = self.artifacts / "volumes"  # HU volumes and their manifest
         self.manifest = self.volumes / "manifest.csv"

@@ -13,6 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from lib import REPOSITORY
 from lib.artifacts.cache import Step
 from lib.artifacts.code import imports
 from lib.simulation.contents import INSERTION_REPORT, SIMULATED_CONTENTS
@@ -23,6 +24,7 @@ from lib.study.runs import Run
 
 NETWORK = ("cohort.division", "encoder", "medical", "unet", "training", "pilot", "compute")
 EXPERIMENTS = ("experiments", "seeds", "losses")
+CITATION = REPOSITORY / "CITATION.cff"
 
 
 @dataclass
@@ -64,7 +66,9 @@ def stages(study: Study) -> list[list[Stage]]:
     first: list[list[Stage]] = []
     if simulated:
         first = [[new.function("00_simulate", "lib.simulation.cohort:simulate", ["cohort.simulation"], [],
-                               [scans, paths.cohort / "noise.csv"], out=paths.cohort, **simulated.model_dump())]]
+                               [scans, paths.cohort / "noise.csv"], out=paths.cohort, **simulated.model_dump())],
+                 [new.function("00_describe", "lib.simulation.croissant:describe", [], [scans, CITATION],
+                               [paths.croissant], cohort=paths.cohort, citation=CITATION)]]
     elif inserted:
         first = [[new.function("00_insert", "lib.simulation.insertion:insert", ["cohort.insertion"],
                                [study.cohort.data], [scans], data=study.cohort.data, out=paths.inserted,
