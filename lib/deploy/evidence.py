@@ -2,9 +2,9 @@
 
 Noise and its texture before and after, bias of CT numbers by tissue, and what comes back of what is known because it was
 inserted here: noise of lower doses (:mod:`lib.deploy.inserted`) and lesions of low contrast (:mod:`lib.deploy.lesions`).
-Intervals are over places of the scan (:mod:`lib.deploy.estimates`): they say how sure a number is of *this* scan, and nothing
-of other scans, readers or diseases. What the scan does not allow is said, with the reason. The random numbers come from a
-seed that the pixels give: the same scan and denoiser, the same evidence.
+Intervals are over places of the scan (:mod:`lib.deploy.estimates`): they say how sure a number is of *this* scan, and
+nothing of other scans, readers or diseases. What the scan does not allow is said, with the reason. The random numbers come
+from a seed that the pixels give: the same scan and denoiser, the same evidence.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class Subject:
     reasons : what of the series lies outside the trained range, in words
     share_outside : share of the series' voxels outside the HU range that the network was trained on, 0 to 1
     label : what the series is called, without identity
-    image_type : of the input, as DICOM has it ('ORIGINAL\\PRIMARY\\AXIAL'); '' where it is not known
+    image_type : of the input, as DICOM has it, its values joined by a slash; '' where it is not known
     """
 
     volume: np.ndarray
@@ -116,9 +116,9 @@ def measure(subject: Subject) -> Evidence:
     missing, left, slices, source = {}, (), 0, {}
     kernel = inserted.kernel_of(before, pixel_mm)
     if not square:
-        missing["noise"] = missing["lesions"] = f"{NOT_SQUARE} ({plane[0]:g} x {plane[1]:g} mm)"
+        missing["Inserted noise"] = missing["Inserted lesions"] = f"{NOT_SQUARE} ({plane[0]:g} x {plane[1]:g} mm)"
     elif max(before.shape[1:]) < MIN_SIZE:
-        missing["noise"] = f"slices of {before.shape[1]} x {before.shape[2]} pixels, at least {MIN_SIZE} are needed"
+        missing["Inserted noise"] = f"slices of {before.shape[1]} x {before.shape[2]} pixels, at least {MIN_SIZE} are needed"
     else:
         kept = inserted.chosen(before)
         noise = inserted.noise_of_doses(before[kept], pixel_mm, kernel, np.random.default_rng(seed))

@@ -9,6 +9,7 @@ Squares are chosen by the input's mean over 7 x 7 pixels, which its noise moves 
 would be those in which the noise happened to be low, and the input would seem to have less of it than it has.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -25,7 +26,8 @@ TISSUES: Final = {"air": (-2000.0, -900.0), "lung": (-900.0, -600.0), "fat": (-1
 """HU of the input's mean over 7 x 7 pixels, by class."""
 
 CALM_TISSUES: Final = ("fat", "soft tissue")  # lung and bone have structure above their noise; air may be clipped
-SQUARE_MM: Final = 12.0
+SQUARE_MM: Final = 16.0
+WITH_SQUARES: Final = "places with homogeneous squares"
 FREEDOM: Final = 6  # that a quadratic surface takes from a square
 
 
@@ -86,7 +88,7 @@ def is_tissue(labels: np.ndarray, name: str) -> np.ndarray:
 
 
 def squares(volume: np.ndarray, labels: np.ndarray, name: str, pixel_mm: float) -> Squares:
-    """Squares of 12 mm (8 pixels at least), side by side, that are of one class as a whole and calm: the SD of the input's
+    """Squares of 16 mm (8 pixels at least), side by side, that are of one class as a whole and calm: the SD of the input's
     mean over 7 x 7 pixels around its quadratic surface is within 1.25 times the quantile .2 of those of the class."""
     side = max(8, round(SQUARE_MM / pixel_mm))
     mask = is_tissue(labels, name)
@@ -128,9 +130,8 @@ def _noise(found: Squares, before: np.ndarray, after: np.ndarray, cell: np.ndarr
     freedom = found.side**2 - FREEDOM
     both = [without_trend(found.of(each)) for each in (before, after)]
     sums = _summed(found, cell, *[(each**2).sum(axis=(1, 2)) / freedom for each in both])
-    what = "places with homogeneous squares"
-    sd = [jackknife(sums, lambda total, of=of: float(np.sqrt(total[of] / total[0])), what) for of in (1, 2)]
-    share = jackknife(sums, lambda total: float(np.sqrt(total[2] / total[1])) if total[1] > 0 else np.nan, what)
+    sd = [jackknife(sums, _root_mean(of), WITH_SQUARES) for of in (1, 2)]
+    share = jackknife(sums, lambda total: float(np.sqrt(total[2] / total[1])) if total[1] > 0 else np.nan, WITH_SQUARES)
     place = {tuple(corner): index for index, corner in enumerate(found.corners.tolist())}
     pairs = [(index, place[following]) for (at, *rest), index in place.items() if (following := (at + 1, *rest)) in place]
     if not pairs:
@@ -138,7 +139,11 @@ def _noise(found: Squares, before: np.ndarray, after: np.ndarray, cell: np.ndarr
     first, second = np.array(pairs).T
     apart = [((each[first] - each[second]) ** 2).sum(axis=(1, 2)) / freedom / 2 for each in both]
     sums = _summed(found._replace(corners=found.corners[first]), cell, *apart)
-    return [*sd, share, *[jackknife(sums, lambda total, of=of: float(np.sqrt(total[of] / total[0])), what) for of in (1, 2)]]
+    return [*sd, share, *[jackknife(sums, _root_mean(of), WITH_SQUARES) for of in (1, 2)]]
+
+
+def _root_mean(of: int) -> Callable[[np.ndarray], float]:
+    return lambda total: float(np.sqrt(total[of] / total[0]))
 
 
 def spectrum(found: Squares, before: np.ndarray, after: np.ndarray, pixel_mm: float, cell: np.ndarray) -> Spectrum:
@@ -156,11 +161,11 @@ def spectrum(found: Squares, before: np.ndarray, after: np.ndarray, pixel_mm: fl
         power = np.abs(fft.fft2(without_trend(found.of(volume)))) ** 2 * (pixel_mm / side) ** 2
         rings = np.array([np.bincount(ring, each)[1 : half + 1] / counts for each in power.reshape(len(power), -1)])
         curves.append(rings.mean(axis=0))
-        means.append(jackknife(_summed(found, cell, *rings.T), _mean_frequency(frequency), "places with homogeneous squares"))
+        means.append(jackknife(_summed(found, cell, *rings.T), _mean_frequency(frequency), WITH_SQUARES))
     return Spectrum(frequency, *curves, *means)
 
 
-def _mean_frequency(frequency: np.ndarray):
+def _mean_frequency(frequency: np.ndarray) -> Callable[[np.ndarray], float]:
     return lambda total: float((frequency * total[1:]).sum() / total[1:].sum()) if total[1:].sum() > 0 else np.nan
 
 

@@ -97,8 +97,9 @@ def left(denoise: Denoise, clean: np.ndarray, denoised: np.ndarray, noise: np.nd
     noise = noise.astype(np.float64)
     parts = (noise**2, effect * noise, effect**2, (noisy - clean) ** 2, (np.asarray(denoised, np.float64) - clean) ** 2)
     inside = np.stack([body(image) for image in clean]) & ~padding(clean)
-    return Left(dose, _region(by_cell(cell, inside, *parts), "places in the body"), _region(by_cell(cell, calm, *parts), CALM),
-                {each: _under_disc(effect, noise, calm, cell, spacing_mm, each) for each in diameters_mm})
+    whole, flat = (by_cell(cell, mask, *parts) for mask in (inside, calm))
+    return Left(dose, _region(whole, "places in the body"), _region(flat, CALM), {each: _under_disc(
+        effect, noise, calm, cell, spacing_mm, each) for each in diameters_mm})
 
 
 def _region(sums: np.ndarray, what: str) -> Region:

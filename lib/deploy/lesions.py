@@ -1,5 +1,5 @@
-"""What becomes of lesions that are known: discs of low contrast in homogeneous soft tissue of this scan, as the scanner shows
-them, with and without; what the output differs in is what came back of them."""
+"""What becomes of lesions that are known: discs of low contrast in homogeneous soft tissue of this scan, as its scanner
+shows them. A crop is denoised with and without; what the output differs in is what came back."""
 
 from typing import Final, NamedTuple
 
@@ -35,7 +35,7 @@ class Lesion(NamedTuple):
     outside_largest_hu: float  # its largest magnitude in all places; NaN where there are none
 
 
-def places(volume: np.ndarray, tissue: np.ndarray, pixel_mm: float, diameter_mm: float, most: int = MOST_PLACES) -> np.ndarray:
+def places(volume: np.ndarray, tissue: np.ndarray, pixel_mm: float, diameter_mm: float) -> np.ndarray:
     """Where discs are inserted, int, (places, 3): slice, row, column; the calmest first.
 
     A place is soft tissue as a whole, twice as wide as the disc, far enough from the image's border for the crop to show all
@@ -58,7 +58,7 @@ def places(volume: np.ndarray, tissue: np.ndarray, pixel_mm: float, diameter_mm:
         roughness[index] = np.where(deep & inner, variance, np.inf)
     found: list[tuple[int, ...]] = []
     rows, columns = np.ogrid[: volume.shape[1], : volume.shape[2]]
-    while len(found) < most and np.isfinite(roughness).any():
+    while len(found) < MOST_PLACES and np.isfinite(roughness).any():
         found.append(tuple(int(each) for each in np.unravel_index(roughness.argmin(), roughness.shape)))
         near = np.hypot(rows - found[-1][1], columns - found[-1][2]) < APART * room
         roughness[:, near] = np.inf
@@ -97,7 +97,7 @@ def recover(denoise: Denoise, volume: np.ndarray, where: np.ndarray, pixel_mm: f
         crops.append(volume[index, corner[0] : corner[0] + side, corner[1] : corner[1] + side])
         inserted.append(shown(side, pixel_mm, at, diameter_mm, kernel))
         weights.append(disc(side, pixel_mm, at, diameter_mm))
-        away = from_disc(side, pixel_mm, at, diameter_mm) > max(GUARD[0], GUARD[1] * pixel_mm)
+        away = from_disc(side, pixel_mm, at, diameter_mm) > guard_mm(pixel_mm)
         outside = away & (np.abs(inserted[-1]) < FAR)
         outside[:BORDER], outside[-BORDER:], outside[:, :BORDER], outside[:, -BORDER:] = [False] * 4
         beyond.append(outside)
@@ -114,6 +114,11 @@ def recover(denoise: Denoise, volume: np.ndarray, where: np.ndarray, pixel_mm: f
         largest = max((float(np.abs(each).max()) for each in rest if each.size), default=np.nan)
         found.append(Lesion(diameter_mm, contrast, mean(recovery), mean(far), largest))
     return found
+
+
+def guard_mm(pixel_mm: float) -> float:
+    """From a lesion's edge, mm: farther away is outside, nearer is blur."""
+    return max(GUARD[0], GUARD[1] * pixel_mm)
 
 
 def against_noise(recovery: Estimate, noise_share: Estimate) -> Estimate:
