@@ -19,7 +19,6 @@ from lib.deploy.estimates import Estimate, by_cell, cells, jackknife, missing
 from lib.metrics.noise_power import radii, without_trend
 from lib.metrics.regions import SMOOTH, SOFT_TISSUE_HU, body, inner
 from lib.simulation.low_dose_series import padding
-from lib.simulation.noise import CALM
 
 TISSUES: Final = {"air": (-2000.0, -900.0), "lung": (-900.0, -600.0), "fat": (-140.0, -50.0), "soft tissue": SOFT_TISSUE_HU,
                   "bone": (250.0, 3000.0)}
@@ -28,6 +27,11 @@ TISSUES: Final = {"air": (-2000.0, -900.0), "lung": (-900.0, -600.0), "fat": (-1
 CALM_TISSUES: Final = ("fat", "soft tissue")  # lung and bone have structure above their noise; air may be clipped
 SQUARE_MM: Final = 16.0
 WITH_SQUARES: Final = "places with homogeneous squares"
+CALM: Final = (0.2, 1.6)
+"""Quantile of the SDs of smoothed squares, and the multiple of it up to which squares count: nearly all of those that have
+noise only, whose smoothed SD varies by a third of itself."""
+
+NOTHING: Final = 1e-9  # HU^2 mm^2: what rounding leaves of noise power
 FREEDOM: Final = 6  # that a quadratic surface takes from a square
 
 
@@ -89,7 +93,7 @@ def is_tissue(labels: np.ndarray, name: str) -> np.ndarray:
 
 def squares(volume: np.ndarray, labels: np.ndarray, name: str, pixel_mm: float) -> Squares:
     """Squares of 16 mm (8 pixels at least), side by side, that are of one class as a whole and calm: the SD of the input's
-    mean over 7 x 7 pixels around its quadratic surface is within 1.25 times the quantile .2 of those of the class."""
+    mean over 7 x 7 pixels around its quadratic surface is within 1.6 times the quantile .2 of those of the class."""
     side = max(8, round(SQUARE_MM / pixel_mm))
     mask = is_tissue(labels, name)
     corners = [(index, row, column) for index in range(len(volume)) for row in range(0, volume.shape[1] - side + 1, side)
@@ -161,12 +165,15 @@ def spectrum(found: Squares, before: np.ndarray, after: np.ndarray, pixel_mm: fl
         power = np.abs(fft.fft2(without_trend(found.of(volume)))) ** 2 * (pixel_mm / side) ** 2
         rings = np.array([np.bincount(ring, each)[1 : half + 1] / counts for each in power.reshape(len(power), -1)])
         curves.append(rings.mean(axis=0))
+        if curves[-1].max() < NOTHING:
+            means.append(missing("no noise is left"))
+            continue
         means.append(jackknife(_summed(found, cell, *rings.T), _mean_frequency(frequency), WITH_SQUARES))
     return Spectrum(frequency, *curves, *means)
 
 
 def _mean_frequency(frequency: np.ndarray) -> Callable[[np.ndarray], float]:
-    return lambda total: float((frequency * total[1:]).sum() / total[1:].sum()) if total[1:].sum() > 0 else np.nan
+    return lambda total: float((frequency * total[1:]).sum() / total[1:].sum())
 
 
 def _summed(found: Squares, cell: np.ndarray, *values: np.ndarray) -> np.ndarray:

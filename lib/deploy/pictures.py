@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator
 
 from lib.data.hu import WINDOW
@@ -68,23 +69,25 @@ def _box(image: np.ndarray) -> tuple[slice, slice]:
     if not inside.any():
         return slice(None), slice(None)
     ends = [np.flatnonzero(inside.any(axis=axis))[[0, -1]] for axis in (1, 0)]
-    return tuple(slice(max(0, int(first) - MARGIN), int(last) + MARGIN + 1) for first, last in ends)  # type: ignore[return-value]
+    return tuple(slice(max(0, int(first) - MARGIN), int(last) + MARGIN + 1) for first, last in ends)
 
 
 def _slice(image: np.ndarray, spacing_mm: tuple[float, float, float], unit: str, **settings: Any) -> str:
     _, down, across = spacing_mm
     rows, columns = image.shape
-    width, shape = 4.4, rows * down / (columns * across)
+    inches, shape = 4.4, rows * down / (columns * across)
     with matplotlib.rc_context(STYLE):
-        figure = Figure((width, width * shape + 0.55), facecolor="black")
-        bottom = 0.55 / (width * shape + 0.55)
+        figure = Figure((inches, inches * shape + 0.55), facecolor="black")
+        bottom = 0.55 / (inches * shape + 0.55)
         axes = figure.add_axes((0, bottom, 1, 1 - bottom))
         drawn = axes.imshow(image, aspect="auto", interpolation="nearest", **settings)
         axes.set_axis_off()
         length = next((each for each in BARS_MM if each < 0.4 * columns * across), BARS_MM[-1])
         left, at = 0.03 * columns, 0.965 * rows
-        axes.plot([left, left + length / across], [at, at], color="white", linewidth=3, solid_capstyle="butt")
-        axes.text(left, at - 0.015 * rows, f"{length / 10:g} cm", color="white", va="bottom", fontsize=11)
+        for colour, width in (("black", 5), ("white", 2.5)):  # legible on any grey
+            axes.plot([left, left + length / across], [at, at], color=colour, linewidth=width, solid_capstyle="butt")
+        axes.text(left, at - 0.02 * rows, f"{length / 10:g} cm", color="white", va="bottom", fontsize=11,
+                  path_effects=[withStroke(linewidth=2.5, foreground="black")])
         place = figure.add_axes((0.08, 0.62 * bottom, 0.74, 0.22 * bottom))
         bar = figure.colorbar(drawn, cax=place, orientation="horizontal")
         bar.ax.xaxis.set_major_locator(FixedLocator(np.linspace(settings["vmin"], settings["vmax"], 5)))

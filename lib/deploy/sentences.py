@@ -11,6 +11,8 @@ from lib.report.words import counted, listed
 
 SHOWN_HU: Final = -20.0  # contrast of the lesion in sentences; all are in the table
 DOSES: Final = {0.5: "half", 0.25: "a quarter of"}
+MOST_BIAS_HU: Final = 7.0  # of water, in the phantom of the ACR's CT accreditation
+LEAST_RECOVERY: Final = 0.5
 FINE: Final = 0.02  # width of an interval of a share, from which tenths of a percent say nothing
 MINUS: Final = "\N{MINUS SIGN}"
 
@@ -51,6 +53,22 @@ def sentences(evidence: Evidence) -> dict[str, list[str]]:
              "Inserted lesions": [each for some in of_lesions for each in some]}
     for name, reason in evidence.not_measured.items():
         found[name].append(f"Not measurable: {reason}.")
+    return found
+
+
+def cautions(evidence: Evidence) -> list[str]:
+    """What speaks against using the images, where the whole interval does: CT numbers of soft tissue that move by more than
+    water may be off in a quality test, and lesions of which less than half of the contrast came back."""
+    bias, found = evidence.tissues["soft tissue"].bias, []
+    if bias.known and min(abs(bias.low), abs(bias.high)) > MOST_BIAS_HU and bias.low * bias.high > 0:
+        found.append(f"the mean of soft tissue moves by {shown(bias, sign=True)}, and quality tests allow water "
+                     f"±{MOST_BIAS_HU:.0f} HU")
+    for diameter in DIAMETERS_MM:
+        lost = [each.contrast_hu for each in evidence.lesions
+                if each.diameter_mm == diameter and each.recovery.known and each.recovery.high < LEAST_RECOVERY]
+        if lost:
+            found.append(f"less than half of the contrast came back of discs of {diameter:g} mm with "
+                         f"{listed([_number(each, 0, True) for each in lost])} HU")
     return found
 
 
@@ -125,7 +143,7 @@ def lesions(of_diameter: list[Lesion], noise_left: tuple[Left, ...], guard: floa
     name = f"{one.diameter_mm:g} mm"
     if not one.recovery.known:
         return [f"Recovery of a lesion of {name} is not measurable: {one.recovery.reason}."]
-    ends = [f"{100 * of(each.recovery.value for each in of_diameter):.0f}" for of in (min, max)]
+    ends = [_number(100 * of(each.recovery.value for each in of_diameter), 0) for of in (min, max)]
     range_ = " to ".join(dict.fromkeys(ends)) + " %"
     found = [f"Of a disc of {name} with {hu(SHOWN_HU)}, inserted at {counted(one.recovery.places, 'place')} in soft tissue, "
              f"{percent(one.recovery)} of the contrast came back; over contrasts of {hu(min(CONTRASTS_HU))} to "

@@ -11,7 +11,7 @@ from lib.deploy import pictures
 from lib.deploy.evidence import Evidence
 from lib.deploy.homogeneous import SQUARE_MM
 from lib.deploy.lesions import CONTRASTS_HU, DIAMETERS_MM
-from lib.deploy.sentences import DOSES, MINUS, SHOWN_HU, hu, percent, sentences, shown
+from lib.deploy.sentences import DOSES, MINUS, SHOWN_HU, cautions, hu, percent, sentences, shown
 from lib.report.words import counted
 
 HTML, JSON = "evidence.html", "evidence.json"  # names that others rely on
@@ -44,7 +44,7 @@ def write(folder: Path, evidences: Sequence[Evidence], about: Mapping[str, str])
     write_json(folder / JSON, {
         "format": FORMAT, "use": USE, "about": dict(about),
         "intervals": "95 %, jackknife over places of the scan",
-        "series": [{**each.as_dict(), "sentences": sentences(each)} for each in evidences]})
+        "series": [each.as_dict() | {"cautions": cautions(each), "sentences": sentences(each)} for each in evidences]})
     write_text(folder / HTML, page(evidences, about))
     return [folder / HTML, folder / JSON]
 
@@ -65,7 +65,7 @@ def _series(evidence: Evidence) -> dict[str, Any]:
             f"{step:.3g} mm between slices" + (f"; {evidence.image_type}" if evidence.image_type else ""))
     return {"label": evidence.label, "what": what, "tiles": _tiles(evidence), "sentences": sentences(evidence),
             "slices": pictures.slices(evidence), "spectrum": pictures.spectrum(evidence),
-            "recovery": pictures.recovery(evidence), "outside": list(evidence.reasons),
+            "recovery": pictures.recovery(evidence), "outside": list(evidence.reasons), "cautions": cautions(evidence),
             "tables": [_tissues(evidence), *([_noise(evidence)] if evidence.noise_left else []),
                        *([_lesions(evidence)] if evidence.lesions else [])]}
 
