@@ -224,8 +224,9 @@ def test_noise_of_half_the_dose_is_as_much_again_as_the_scan_has():
     (np.full((1, 24, 40), -1000.0), (1.0, 2.0, 2.0), ["no homogeneous soft tissue", "no homogeneous square"]),
     (scan(1, rows=40, columns=56), (1.0, 3.0, 3.0), ["no homogeneous", "needed"]),
     (scan(2), (3.0, 2.0, 1.5), ["pixels are not square (2 x 1.5 mm)"]),
+    (scan(2), (float("nan"), float("nan"), float("nan")), ["the size of its pixels is not stated"]),
     (scan(1, rows=9, columns=13), (3.0, 2.0, 2.0), ["slices of 9 x 13 pixels, at least 16 are needed"]),
-], ids=["air", "small", "oblong", "tiny"])
+], ids=["air", "small", "oblong", "without spacing", "tiny"])
 def test_what_a_scan_does_not_show_is_said(volume, spacing, reasons, tmp_path):
     found = measure(subject(lambda each: each, volume, spacing))
     text = json.dumps(found.as_dict(), allow_nan=False) + str(sentences(found))
@@ -285,7 +286,7 @@ def test_the_sheet_is_one_page_of_all_series_and_needs_nothing_else(identity, tm
     page = Page(text)
     assert "<script" not in text and "<script>alert(1)</script> & co" in page.text and "a > b" in page.text
     assert "RESEARCH USE ONLY" in page.text and ABOUT["sha256"] in page.text and "simulated" in page.text
-    assert "Outside the trained range." in page.text and "2 % of its voxels" in page.text
+    assert "Outside the trained range, or not stated:" in page.text and "2 % of its voxels" in page.text
     assert len(page.images) == 10 and all(len(image["alt"]) > 30 for image in page.images)
     assert {each.split(",")[0] for each in page.links} == {"evidence.json", "#series-1", "#series-2",
                                                            "data:image/png;base64", "data:image/svg+xml;base64"}

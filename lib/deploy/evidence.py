@@ -8,7 +8,7 @@ from a seed that the pixels give: the same scan and denoiser, the same evidence.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +23,8 @@ from lib.simulation.insertion import MIN_SIZE
 
 MOST_SLICES: Final = 8  # that are measured, next to each other
 NOT_SQUARE: Final = "pixels are not square"
+NOT_STATED: Final = "the size of its pixels is not stated"
+AS_IF_MM: Final = 1.0  # of such pixels, for the sides of squares and cells alone
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Subject:
     ----------
     volume : array, (slices, rows, columns), HU, float32: slices that follow each other; of more than 8 those with most soft
         tissue are measured, so 24 are plenty
-    spacing_mm : between slices, rows and columns
+    spacing_mm : between slices, rows and columns; NaN where nothing says it
     denoise : function, HU of (slices, rows, columns) to the same; any size, each slice by itself
     reasons : what of the series lies outside the trained range, in words
     share_outside : share of the series' voxels outside the HU range that the network was trained on, 0 to 1
@@ -81,12 +83,12 @@ class Evidence:
         """For JSON: everything but the pictures."""
         spectrum = self.spectrum
         return {
-            "series": self.label, "image_type": self.image_type, "spacing_mm": list(self.spacing_mm),
+            "series": self.label, "image_type": self.image_type, "spacing_mm": _numbers(self.spacing_mm),
             "slices_measured": self.shape[0], "rows": self.shape[1], "columns": self.shape[2],
             "outside_trained_range": list(self.reasons), "share_of_voxels_outside_trained_hu": self.share_outside,
             "tissues": {name: _plain(each) for name, each in self.tissues.items()},
             "noise_power_spectrum": {
-                "frequency_per_mm": spectrum.frequency.tolist(), "before_hu2_mm2": _numbers(spectrum.before),
+                "frequency_per_mm": _numbers(spectrum.frequency), "before_hu2_mm2": _numbers(spectrum.before),
                 "after_hu2_mm2": _numbers(spectrum.after), "mean_frequency_before_per_mm": spectrum.mean_before.as_dict(),
                 "mean_frequency_after_per_mm": spectrum.mean_after.as_dict()},
             "inserted_noise": {"slices": self.noise_slices, **self.noise_source,
@@ -106,16 +108,23 @@ def measure(subject: Subject) -> Evidence:
         raise ValueError(f"volume of shape {subject.volume.shape}: expected (slices, rows, columns)")
     before = _block(np.ascontiguousarray(subject.volume, np.float32))
     after = _checked(subject.denoise(before), before)
-    plane, pixel_mm = subject.spacing_mm[1:], subject.spacing_mm[1]
+    stated = bool(np.isfinite(subject.spacing_mm[1:]).all())
+    plane = subject.spacing_mm[1:] if stated else (AS_IF_MM, AS_IF_MM)
+    pixel_mm = plane[0]
     seed = int(hashlib.sha256(before.astype("<f4").tobytes()).hexdigest()[:15], 16)
     labels = homogeneous.tissues(before)
     found = {name: homogeneous.squares(before, labels, name, pixel_mm) for name in CALM_TISSUES}
     measured = {name: homogeneous.measure(name, before, after, labels, plane, found.get(name)) for name in TISSUES}
     soft, square = homogeneous.is_tissue(labels, "soft tissue"), abs(plane[1] / plane[0] - 1) <= SQUARE_TOLERANCE
     spectrum = homogeneous.spectrum(found["soft tissue"], before, after, pixel_mm, cells(before.shape[1:], plane))
-    missing, left, slices, source = {}, (), 0, {}
+    missing: dict[str, str] = {}
+    left: tuple[Left, ...] = ()
+    slices, source = 0, {}
     kernel = inserted.kernel_of(before, pixel_mm)
-    if not square:
+    if not stated:
+        missing = dict.fromkeys(("Inserted noise", "Inserted lesions"), NOT_STATED)
+        spectrum = spectrum.unknown(NOT_STATED)
+    elif not square:
         missing["Inserted noise"] = missing["Inserted lesions"] = f"{NOT_SQUARE} ({plane[0]:g} x {plane[1]:g} mm)"
     elif max(before.shape[1:]) < MIN_SIZE:
         missing["Inserted noise"] = f"slices of {before.shape[1]} x {before.shape[2]} pixels, at least {MIN_SIZE} are needed"
@@ -129,7 +138,7 @@ def measure(subject: Subject) -> Evidence:
                   "roll_off_source": kernel.source, "photons_per_bin": noise.photons.i0,
                   "photons_source": noise.photons.source}
     discs: list[Lesion] = []
-    for diameter in DIAMETERS_MM if square else ():
+    for diameter in DIAMETERS_MM if square and stated else ():
         where = lesions.places(before, soft, pixel_mm, diameter)
         discs += lesions.recover(subject.denoise, before, where, pixel_mm, kernel.roll_off, diameter)
     middle = int(soft.sum(axis=(1, 2)).argmax())
@@ -174,5 +183,5 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _numbers(values: np.ndarray) -> list[float | None]:
+def _numbers(values: Iterable[float]) -> list[float | None]:
     return [float(each) if np.isfinite(each) else None for each in values]

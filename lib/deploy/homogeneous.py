@@ -58,6 +58,11 @@ class Spectrum(NamedTuple):
     mean_before: Estimate  # 1/mm
     mean_after: Estimate
 
+    def unknown(self, reason: str) -> "Spectrum":
+        """The same without numbers, for that reason."""
+        empty = np.full(len(self.frequency), np.nan)
+        return Spectrum(empty, empty, empty, missing(reason), missing(reason))
+
 
 class Squares(NamedTuple):
     """Squares of homogeneous tissue: where their corners are, and their side in pixels."""

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator
@@ -51,7 +52,7 @@ def slices(evidence: Evidence) -> list[Picture]:
     large = float(np.quantile(np.abs(change[inside]), LARGE)) if inside.any() else 0.0
     end = next((each for each in RANGES if each >= large), RANGES[-1])
     low, high = WINDOW
-    of = f"one axial slice, HU window {low:g} to {high:g}, with a scale bar".replace("-", "\N{MINUS SIGN}")
+    of = f"one axial slice, HU window {low:g} to {high:g}, with a scale bar where pixels have a size".replace("-", "\N{MINUS SIGN}")
     grey: dict[str, Any] = {"cmap": "gray", "vmin": low, "vmax": high}
     colour: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -end, "vmax": end}
     return [
@@ -73,7 +74,8 @@ def _box(image: np.ndarray) -> tuple[slice, slice]:
 
 
 def _slice(image: np.ndarray, spacing_mm: tuple[float, float, float], unit: str, **settings: Any) -> str:
-    _, down, across = spacing_mm
+    stated = bool(np.isfinite(spacing_mm[1:]).all())
+    down, across = spacing_mm[1:] if stated else (1.0, 1.0)
     rows, columns = image.shape
     inches, shape = 4.4, rows * down / (columns * across)
     with matplotlib.rc_context(STYLE):
@@ -82,12 +84,8 @@ def _slice(image: np.ndarray, spacing_mm: tuple[float, float, float], unit: str,
         axes = figure.add_axes((0, bottom, 1, 1 - bottom))
         drawn = axes.imshow(image, aspect="auto", interpolation="nearest", **settings)
         axes.set_axis_off()
-        length = next((each for each in BARS_MM if each < 0.4 * columns * across), BARS_MM[-1])
-        left, at = 0.03 * columns, 0.965 * rows
-        for colour, width in (("black", 5), ("white", 2.5)):  # legible on any grey
-            axes.plot([left, left + length / across], [at, at], color=colour, linewidth=width, solid_capstyle="butt")
-        axes.text(left, at - 0.02 * rows, f"{length / 10:g} cm", color="white", va="bottom", fontsize=11,
-                  path_effects=[withStroke(linewidth=2.5, foreground="black")])
+        if stated:
+            _scale_bar(axes, rows, columns, across)
         place = figure.add_axes((0.08, 0.62 * bottom, 0.74, 0.22 * bottom))
         bar = figure.colorbar(drawn, cax=place, orientation="horizontal")
         bar.ax.xaxis.set_major_locator(FixedLocator(np.linspace(settings["vmin"], settings["vmax"], 5)))
@@ -95,6 +93,15 @@ def _slice(image: np.ndarray, spacing_mm: tuple[float, float, float], unit: str,
         bar.outline.set_visible(False)
         figure.text(0.87, 0.64 * bottom, unit, color="white", fontsize=11)
         return _uri(figure, "png")
+
+
+def _scale_bar(axes: Axes, rows: int, columns: int, across_mm: float) -> None:
+    length = next((each for each in BARS_MM if each < 0.4 * columns * across_mm), BARS_MM[-1])
+    left, at = 0.03 * columns, 0.965 * rows
+    for colour, width in (("black", 5), ("white", 2.5)):  # legible on any grey
+        axes.plot([left, left + length / across_mm], [at, at], color=colour, linewidth=width, solid_capstyle="butt")
+    axes.text(left, at - 0.02 * rows, f"{length / 10:g} cm", color="white", va="bottom", fontsize=11,
+              path_effects=[withStroke(linewidth=2.5, foreground="black")])
 
 
 def spectrum(evidence: Evidence) -> Plot | None:

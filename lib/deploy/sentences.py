@@ -75,7 +75,7 @@ def cautions(evidence: Evidence) -> list[str]:
 def within(evidence: Evidence) -> str:
     """What lies outside the range that the network was trained on."""
     reasons = "; ".join(evidence.reasons)
-    begin = f"Outside what the network was trained on: {reasons}." if reasons else (
+    begin = f"Outside what the network was trained on, or not stated: {reasons}." if reasons else (
         "Nothing was found in this series that lies outside what the network was trained on.")
     share = 100 * evidence.share_outside
     return f"{begin} {'None' if share == 0 else f'{share:.2g} %'} of its voxels are outside the trained HU range."

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lib.artifacts.files import write_json, write_text
 from lib.deploy import pictures
-from lib.deploy.evidence import Evidence
+from lib.deploy.evidence import NOT_STATED, Evidence
 from lib.deploy.homogeneous import SQUARE_MM
 from lib.deploy.lesions import CONTRASTS_HU, DIAMETERS_MM
 from lib.deploy.sentences import DOSES, MINUS, SHOWN_HU, cautions, hu, percent, sentences, shown
@@ -61,8 +62,10 @@ def page(evidences: Sequence[Evidence], about: Mapping[str, str]) -> str:
 def _series(evidence: Evidence) -> dict[str, Any]:
     count, rows, columns = evidence.shape
     step, down, across = evidence.spacing_mm
-    what = (f"{counted(count, 'slice')} of {rows} × {columns} pixels measured; {down:.3g} × {across:.3g} mm, "
-            f"{step:.3g} mm between slices" + (f"; {evidence.image_type}" if evidence.image_type else ""))
+    parts = [f"{counted(count, 'slice')} of {rows} × {columns} pixels measured",
+             f"{down:.3g} × {across:.3g} mm" if np.isfinite(down) else NOT_STATED,
+             f"{step:.3g} mm between slices" * bool(np.isfinite(step)), evidence.image_type]
+    what = "; ".join(filter(None, parts))
     return {"label": evidence.label, "what": what, "tiles": _tiles(evidence), "sentences": sentences(evidence),
             "slices": pictures.slices(evidence), "spectrum": pictures.spectrum(evidence),
             "recovery": pictures.recovery(evidence), "outside": list(evidence.reasons), "cautions": cautions(evidence),
