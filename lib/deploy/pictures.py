@@ -52,7 +52,8 @@ def slices(evidence: Evidence) -> list[Picture]:
     large = float(np.quantile(np.abs(change[inside]), LARGE)) if inside.any() else 0.0
     end = next((each for each in RANGES if each >= large), RANGES[-1])
     low, high = WINDOW
-    of = f"one axial slice, HU window {low:g} to {high:g}, with a scale bar where pixels have a size".replace("-", "\N{MINUS SIGN}")
+    bar = ", with a scale bar in cm" if np.isfinite(evidence.spacing_mm[1:]).all() else ""
+    of = f"one axial slice, HU window {low:g} to {high:g}{bar}".replace("-", "\N{MINUS SIGN}")
     grey: dict[str, Any] = {"cmap": "gray", "vmin": low, "vmax": high}
     colour: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -end, "vmax": end}
     return [
