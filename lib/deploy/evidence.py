@@ -22,6 +22,7 @@ from lib.deploy.lesions import DIAMETERS_MM, Lesion
 from lib.simulation.insertion import MIN_SIZE
 
 MOST_SLICES: Final = 8  # that are measured, next to each other
+AT_ONCE: Final = 2 * 512 * 512  # pixels that are denoised in one call
 NOT_SQUARE: Final = "pixels are not square"
 NOT_STATED: Final = "the size of its pixels is not stated"
 AS_IF_MM: Final = 1.0  # of such pixels, for the sides of squares and cells alone
@@ -107,7 +108,8 @@ def measure(subject: Subject) -> Evidence:
     if subject.volume.ndim != 3 or not subject.volume.size:
         raise ValueError(f"volume of shape {subject.volume.shape}: expected (slices, rows, columns)")
     before = _block(np.ascontiguousarray(subject.volume, np.float32))
-    after = _checked(subject.denoise(before), before)
+    denoise = _bounded(subject.denoise)
+    after = _checked(denoise(before), before)
     stated = bool(np.isfinite(subject.spacing_mm[1:]).all())
     plane = subject.spacing_mm[1:] if stated else (AS_IF_MM, AS_IF_MM)
     pixel_mm = plane[0]
@@ -131,7 +133,7 @@ def measure(subject: Subject) -> Evidence:
     else:
         kept = inserted.chosen(before)
         noise = inserted.noise_of_doses(before[kept], pixel_mm, kernel, np.random.default_rng(seed))
-        left = tuple(inserted.left(subject.denoise, before[kept], after[kept], each, dose, soft[kept], plane, DIAMETERS_MM)
+        left = tuple(inserted.left(denoise, before[kept], after[kept], each, dose, soft[kept], plane, DIAMETERS_MM)
                      for dose, each in noise.added.items())
         slices = len(kept)
         source = {"roll_off_half_lp_per_cm": kernel.roll_off.half, "roll_off_power": kernel.roll_off.power,
@@ -140,7 +142,7 @@ def measure(subject: Subject) -> Evidence:
     discs: list[Lesion] = []
     for diameter in DIAMETERS_MM if square and stated else ():
         where = lesions.places(before, soft, pixel_mm, diameter)
-        discs += lesions.recover(subject.denoise, before, where, pixel_mm, kernel.roll_off, diameter)
+        discs += lesions.recover(denoise, before, where, pixel_mm, kernel.roll_off, diameter)
     middle = int(soft.sum(axis=(1, 2)).argmax())
     return Evidence(subject.label, subject.image_type, subject.spacing_mm, before.shape, tuple(subject.reasons),
                     float(subject.share_outside), measured, spectrum, left, slices, source, tuple(discs), missing, seed,
@@ -165,8 +167,17 @@ def _coarse(image: np.ndarray, step: int) -> np.ndarray:
     return image[:rows, :columns].reshape(rows // step, step, columns // step, step).mean(axis=(1, 3), dtype=np.float64)
 
 
+def _bounded(denoise: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """The same in parts, so that memory depends on no number of slices."""
+    def in_parts(stack: np.ndarray) -> np.ndarray:
+        count = max(1, AT_ONCE // stack[0].size)
+        return np.concatenate([np.asarray(denoise(stack[first : first + count]), np.float32)
+                               for first in range(0, len(stack), count)])
+
+    return in_parts
+
+
 def _checked(after: np.ndarray, before: np.ndarray) -> np.ndarray:
-    after = np.asarray(after, np.float32)
     if after.shape != before.shape or not np.isfinite(after).all():
         raise ValueError(f"the denoiser made {after.shape} of {before.shape}, or values that are no numbers")
     return after

@@ -22,7 +22,6 @@ APART: Final = 2.0  # largest diameters between two places, in the image plane, 
 BETWEEN: Final = (0.3, -0.4)  # pixels, of a lesion's centre from a pixel's: its edge lies on no row or column of the grid
 FAR: Final = 0.01  # of the contrast: where a lesion shows less, it is outside,
 GUARD: Final = (5.0, 4)  # mm and pixels from its edge, the larger one: nearer is blur, which the recovery shows
-BATCH: Final = 16  # crops that are denoised at once: bounded memory
 
 
 class Lesion(NamedTuple):
@@ -102,11 +101,11 @@ def recover(denoise: Denoise, volume: np.ndarray, where: np.ndarray, pixel_mm: f
         outside[:BORDER], outside[-BORDER:], outside[:, :BORDER], outside[:, -BORDER:] = [False] * 4
         beyond.append(outside)
     clean, lesion, weight = np.stack(crops).astype(np.float32), np.stack(inserted), np.stack(weights)
-    without = _denoised(denoise, clean)
+    without = np.asarray(denoise(clean), np.float64)
     found = []
     for contrast in CONTRASTS_HU:
         with_lesion = (clean + contrast * lesion).astype(np.float32)
-        change = _denoised(denoise, with_lesion) - without
+        change = np.asarray(denoise(with_lesion), np.float64) - without
         given = with_lesion.astype(np.float64) - clean
         recovery = (weight * change).sum(axis=(1, 2)) / (weight * given).sum(axis=(1, 2))
         rest = [(each - own)[outside] for each, own, outside in zip(change, given, beyond, strict=True)]
@@ -134,8 +133,3 @@ def against_noise(recovery: Estimate, noise_share: Estimate) -> Estimate:
     relative = float(np.hypot(recovery.standard_error / recovery.value, noise_share.standard_error / noise_share.value))
     factor = float(np.exp(stats.t.ppf((1 + LEVEL) / 2, places - 1) * relative))
     return Estimate(value, value / factor, value * factor, value * relative, places)
-
-
-def _denoised(denoise: Denoise, stack: np.ndarray) -> np.ndarray:
-    parts = [np.asarray(denoise(stack[first : first + BATCH]), np.float64) for first in range(0, len(stack), BATCH)]
-    return np.concatenate(parts)

@@ -86,7 +86,7 @@ def _slice(image: np.ndarray, spacing_mm: tuple[float, float, float], unit: str,
         drawn = axes.imshow(image, aspect="auto", interpolation="nearest", **settings)
         axes.set_axis_off()
         if stated:
-            _scale_bar(axes, rows, columns, across)
+            _scale_bar(axes, rows, columns, across, settings["cmap"] == "gray")
         place = figure.add_axes((0.08, 0.62 * bottom, 0.74, 0.22 * bottom))
         bar = figure.colorbar(drawn, cax=place, orientation="horizontal")
         bar.ax.xaxis.set_major_locator(FixedLocator(np.linspace(settings["vmin"], settings["vmax"], 5)))
@@ -96,13 +96,14 @@ def _slice(image: np.ndarray, spacing_mm: tuple[float, float, float], unit: str,
         return _uri(figure, "png")
 
 
-def _scale_bar(axes: Axes, rows: int, columns: int, across_mm: float) -> None:
+def _scale_bar(axes: Axes, rows: int, columns: int, across_mm: float, dark: bool) -> None:
+    ink, page = ("white", "black") if dark else ("black", "white")
     length = next((each for each in BARS_MM if each < 0.4 * columns * across_mm), BARS_MM[-1])
     left, at = 0.03 * columns, 0.965 * rows
-    for colour, width in (("black", 5), ("white", 2.5)):  # legible on any grey
+    for colour, width in ((page, 5), (ink, 2.5)):  # legible on any grey
         axes.plot([left, left + length / across_mm], [at, at], color=colour, linewidth=width, solid_capstyle="butt")
-    axes.text(left, at - 0.02 * rows, f"{length / 10:g} cm", color="white", va="bottom", fontsize=11,
-              path_effects=[withStroke(linewidth=2.5, foreground="black")])
+    axes.text(left, at - 0.02 * rows, f"{length / 10:g} cm", color=ink, va="bottom", fontsize=11,
+              path_effects=[withStroke(linewidth=2.5, foreground=page)])
 
 
 def spectrum(evidence: Evidence) -> Plot | None:

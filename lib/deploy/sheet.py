@@ -89,7 +89,7 @@ def _tiles(evidence: Evidence) -> list[tuple[str, ...]]:
 
 
 def _tissues(evidence: Evidence) -> dict[str, Any]:
-    head = ["Tissue (HU)", "Noise before", "after", "Left", "Bias"]
+    head = ["Tissue (HU)", "Noise before", "Noise after", "SD left", "Bias"]
     rows = []
     for name, each in evidence.tissues.items():
         limits = (f"below {each.high_hu:.0f}" if name == "air" else f"above {each.low_hu:.0f}" if name == "bone" else
