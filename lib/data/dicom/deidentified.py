@@ -1,5 +1,5 @@
-"""A CT header without identity, by what is kept and not by what is taken away: numbers of the acquisition, of the place and of
-the pixels stay, all else goes, with it everything that the Basic Application Level Confidentiality Profile names (PS3.15,
+"""A CT header without identity, by what is kept and not by what is taken away: numbers of the acquisition, of the place and
+of the pixels stay, all else goes, with it everything that the Basic Application Level Confidentiality Profile names (PS3.15,
 Annex E). UIDs and the patient have pseudonyms out of a secret that ends with the run, so that nobody can look them up.
 
 The pixels are as they were: a head can be recognised by its face, and text in an image can be read.
@@ -23,13 +23,13 @@ _KEPT = (
     "BodyPartExamined", "ScanOptions", "SliceThickness", "KVP", "SpacingBetweenSlices", "DataCollectionDiameter",
     "ReconstructionDiameter", "DistanceSourceToDetector", "DistanceSourceToPatient", "GantryDetectorTilt", "TableHeight",
     "RotationDirection", "ExposureTime", "XRayTubeCurrent", "Exposure", "FilterType", "GeneratorPower", "FocalSpots",
-    "ConvolutionKernel", "PatientPosition", "RevolutionTime", "SingleCollimationWidth", "TotalCollimationWidth", "TableSpeed",
-    "TableFeedPerRotation", "SpiralPitchFactor", "ExposureModulationType", "CTDIvol", "SeriesNumber", "AcquisitionNumber",
-    "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "SliceLocation", "SamplesPerPixel",
-    "PhotometricInterpretation", "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "BurnedInAnnotation", "WindowCenter", "WindowWidth",
-    "RescaleIntercept", "RescaleSlope", "RescaleType", "LossyImageCompression", "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
+    "ConvolutionKernel", "PatientPosition", "RevolutionTime", "SingleCollimationWidth", "TotalCollimationWidth",
+    "TableSpeed", "TableFeedPerRotation", "SpiralPitchFactor", "ExposureModulationType", "SeriesNumber",
+    "AcquisitionNumber", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "SliceLocation",
+    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored",
+    "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "BurnedInAnnotation", "WindowCenter",
+    "WindowWidth", "RescaleIntercept", "RescaleSlope", "RescaleType", "LossyImageCompression",
+    "LossyImageCompressionRatio", "LossyImageCompressionMethod",
 )  # fmt: skip
 _UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
 _EMPTY = ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID",
@@ -60,12 +60,15 @@ def deidentified(header: Dataset, pseudonyms: Pseudonyms) -> Dataset:
     for name in _KEPT:
         if name in header:
             ds.add(header[name])
+    if "Laterality" in header and not header.Laterality:
+        ds.Laterality = None
     for name in _UIDS:
         setattr(ds, name, pseudonyms.uid(str(header[name].value)))
     for name in _EMPTY:
         setattr(ds, name, None)
-    ds.PatientID = ds.PatientName = pseudonyms.patient(*(str(header.get(name) or "") for name in (
+    ds.PatientID = pseudonyms.patient(*(str(header.get(name) or "") for name in (
         "PatientID", "IssuerOfPatientID", "PatientName")))  # fmt: skip
+    ds.PatientName = f"Pseudonym^{ds.PatientID}"
     ds.PatientIdentityRemoved, ds.DeidentificationMethod = "YES", list(METHOD)
     profile, code = codes.DCM.BasicApplicationConfidentialityProfile, Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = profile.value, profile.scheme_designator, profile.meaning

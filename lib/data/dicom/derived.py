@@ -35,8 +35,8 @@ _OF_THE_SOURCE = (
     "SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries", "LargestPixelValueInSeries",
     "IconImageSequence", "ModalityLUTSequence", "DigitalSignaturesSequence", "MACParametersSequence",
     "EncryptedAttributesSequence", "DataSetTrailingPadding", "InstanceCreatorUID", "SOPInstanceStatus",
-    "SOPAuthorizationDateTime", "SOPAuthorizationComment", "AuthorizationEquipmentCertificationNumber", "SourceImageSequence",
-    "PixelDataProviderURL",
+    "SOPAuthorizationDateTime", "SOPAuthorizationComment", "AuthorizationEquipmentCertificationNumber",
+    "SourceImageSequence", "PixelDataProviderURL",
 )  # fmt: skip
 # Type 2 of the CT Image IOD's mandatory modules: there, if empty
 _THERE = (
@@ -44,6 +44,9 @@ _THERE = (
     "PatientBirthDate", "PatientSex", "SliceThickness", "KVP", "StudyID", "SeriesNumber", "AcquisitionNumber",
     "InstanceNumber", "PositionReferenceIndicator",
 )  # fmt: skip
+# Parts of which there is one: only of another one the standard wants to hear left, right or, if empty, unknown
+_UNPAIRED = {"ABDOMEN", "BRAIN", "CHEST", "CSPINE", "HEAD", "HEART", "LIVER", "LSPINE", "NECK", "PELVIS", "SKULL", "SPINE",
+             "THORAX", "TSPINE", "WHOLEBODY"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,9 @@ def standard_elements(dataset: Dataset) -> tuple[Dataset, list[str]]:
 
 
 def source_header(elements: Elements, stack: str) -> tuple[Dataset, list[str]]:
-    """:func:`standard_elements` of a CT slice with what every one must have: UIDs that a header lacks are the file's, or made
-    from the file's contents and from ``stack``, a text that all slices of its series have in common."""
+    """:func:`standard_elements` of a CT slice with what every one must have: UIDs that a header lacks are the file's, or
+    made from the file's contents and from ``stack``, a text that all slices of its series have in common. ``elements`` have
+    been read for good then: they are what pydicom makes of them."""
     with warnings.catch_warnings():  # pydicom's of odd values, which stay what they are
         warnings.simplefilter("ignore")
         header, unreadable = standard_elements(elements.dataset)
@@ -106,6 +110,8 @@ def source_header(elements: Elements, stack: str) -> tuple[Dataset, list[str]]:
     for name in _THERE:
         if name not in header:
             setattr(header, name, None)
+    if "ImageLaterality" not in header and "Laterality" not in header and header.get("BodyPartExamined") not in _UNPAIRED:
+        header.Laterality = None
     return header, unreadable
 
 
@@ -150,7 +156,7 @@ def _name(ds: Dataset, derivation: Derivation) -> None:
     ds.SeriesDescription = f"{before} {suffix}".strip()
     ds.SeriesNumber = SERIES_AFTER + int(ds.get("SeriesNumber") or 0)
     ds.DerivationDescription = _first(derivation.text, ds.get("DerivationDescription"))
-    ds.ImageComments = _first(" ".join([NOTICE, derivation.flags]).strip(), ds.get("ImageComments"))
+    ds.ImageComments = _first(f"{NOTICE} {derivation.flags}".strip(), ds.get("ImageComments"))
     moment = derivation.moment.astimezone(_zone(ds.get("TimezoneOffsetFromUTC")))
     ds.InstanceCreationDate, ds.InstanceCreationTime = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
 
