@@ -90,7 +90,7 @@ class Volume:
         share = sum(counts) / math.prod(self.shape)
         found = seen.reasons(Scan(None, None, self.spacing_mm[1:], share))
         if lowest > BODY_HU:
-            found.append(Reason("lowest HU", lowest, (seen.hu[0], BODY_HU)))
+            found.append(Reason("lowest number", lowest, (seen.hu[0], BODY_HU)))
         axes = self.image.affine[:3, :3] / np.linalg.norm(self.image.affine[:3, :3], axis=0)
         if abs(axes[2, 2]) < AXIAL:
             found.append(Reason("plane", "sagittal, coronal or oblique along the third axis", ("axial",)))
@@ -118,8 +118,7 @@ class Volume:
         header["vox_offset"] = header.single_vox_offset
         ending = ENDINGS[self.path.name.lower().endswith(ENDINGS[1])]
         with atomic(folder / f"volume{ending}", durable=False) as temporary, _opened(temporary, ending) as stream:
-            header.write_to(stream)
-            stream.write(b"\0" * (header.single_vox_offset - header.sizeof_hdr))  # no extensions: they can hold names
+            header.write_to(stream)  # without extensions: they can hold names
             for k in tqdm(range(self.shape[0]), desc="denoising", unit="slice", mininterval=1.0):
                 result = self._oriented(model.denoise(self._oriented(self._slice(k))[None])[0], back=True)
                 result = np.rint(result) if kind.kind == "i" else result

@@ -12,7 +12,9 @@ from lib.data.hu import HU_MAX, HU_MIN
 SPACING_MARGIN: Final = 0.1  # of the pixel spacing: no training saw every field of view
 SHARE: Final = 1e-3  # of a series' voxels that may lie outside the HU range: metal, undeclared padding
 THICKNESS_MARGIN: Final = 1e-3  # mm
-UNITS: Final = {"slice thickness": " mm", "pixel spacing": " mm", "voxels outside the HU range": " %", "HU": " HU"}
+UNITS: Final = {
+    "slice thickness": " mm", "pixel spacing": " mm", "voxels outside the HU range": " %", "lowest number": " HU",
+}  # fmt: skip
 
 
 class Reason(NamedTuple):

@@ -53,7 +53,7 @@ _UNPAIRED = {"ABDOMEN", "BRAIN", "CHEST", "CSPINE", "HEAD", "HEART", "LIVER", "L
 class Derivation:
     """What was done to every slice of a series."""
 
-    text: str  # for DerivationDescription, in ASCII
+    text: str  # for DerivationDescription, in ASCII; has NOTICE in it
     flags: str  # what readers must know of the images, '' for nothing
     name: str  # of the method, behind the description of the series
     equipment: str  # the method's name among the contributing equipment
@@ -173,7 +173,7 @@ def _credit(ds: Dataset, source: str, derivation: Derivation) -> None:
     equipment.Manufacturer, equipment.ManufacturerModelName = "Perceptual Influence", derivation.equipment[:_SHORT]
     equipment.SoftwareVersions = derivation.version[:_SHORT]
     equipment.ContributionDateTime = derivation.moment.strftime("%Y%m%d%H%M%S%z")
-    equipment.ContributionDescription = f"{derivation.text} {NOTICE}"[:_LONG]
+    equipment.ContributionDescription = derivation.text[:_LONG]
     equipment.PurposeOfReferenceCodeSequence = Items([_code(codes.DCM.ProcessingEquipment)])
     ds.ContributingEquipmentSequence = Items([*(ds.get("ContributingEquipmentSequence") or []), equipment])
 
