@@ -34,6 +34,8 @@ from lib.report.labels import Labels
 from lib.study.runs import Run
 from tests import trees
 from tests.named_scans import HOSTILE
+from tests.oracle import judge
+from tests.unusual_series import cohort
 from tests.unusual_slices import AIR, AXIAL, Encoding, pixels, write
 
 SEEN = TrainedRange(("B30",), (1.0, 1.0), (0.7, 0.7))
@@ -229,6 +231,32 @@ def test_every_series_has_a_folder_and_what_is_no_ct_is_listed(tmp_path):
     assert list(report.table()["result"]) == ["kept", "denoised"]
 
 
+def test_two_slices_at_one_place_are_left_out_by_number_and_nobodys_name(tmp_path):
+    series(tmp_path / "in", 2, SeriesInstanceUID="1.2.3.9.1", PatientID="4711")
+    for place in range(2):
+        trees.one(tmp_path / "in" / f"b{place}", hu=trees.image(place, *SHAPE), SeriesInstanceUID="1.2.3.9.2",
+                  PatientID="4712")
+    report = run(tmp_path / "in", tmp_path / "out")
+    what = "2 different slices at z = 0 mm in series patient 1 any dose B30 1 mm, so the series is left out"
+    assert [row.state for row in report.series] == ["denoised"] and {each.what for each in report.left_out} == {what}
+
+
+@pytest.mark.parametrize("number", [5, 16, 64])
+def test_unusual_series_come_back_as_they_were(tmp_path, number):
+    """Through a network that changes nothing; what the readers' oracle says of each file holds of what is made of it."""
+    made = cohort(number, tmp_path)
+    sources = {pydicom.dcmread(each.path).SOPInstanceUID: each.path for each in made.slices}
+    report = run(made.root, tmp_path / "out", stand_in(lambda hu: hu), force=True)
+    found = [path for number in range(1, len(report.series) + 1) for path in written(tmp_path / "out", number)]
+    assert len(found) == sum(row.slices for row in report.series) > 3
+    for path in found:
+        ds = pydicom.dcmread(path)
+        original = pydicom.dcmread(source := sources[ds.SourceImageSequence[0].ReferencedSOPInstanceUID])
+        step, difference = float(original.RescaleSlope), np.abs(read_hu(path) - judge(source).hu)
+        assert (difference > step / 2 + 1e-3).sum() <= 1 and difference.max() <= 7 * step  # the one tissue like padding
+        assert [ds.PatientName, ds.PatientID] == [original.PatientName, original.PatientID]
+
+
 def test_evidence_sees_the_middle_of_a_series_and_the_network(tmp_path):
     series(tmp_path / "in", 5, PixelSpacing=[0.71, 0.72])
     seen = []
@@ -348,7 +376,8 @@ def test_a_run_that_was_stopped_leaves_nothing_half_written_and_the_next_ends_al
 def test_pseudonymised_series_hold_nothing_of_a_person(tmp_path):
     secrets = {name: form.format(3) for name, form in HOSTILE.items() if not name.startswith("SOP")}
     people = {"PatientName": "Zyxwell^Hildegund", "PatientComments": "Zyxwell", "PatientAge": "047Y",
-              "PatientWeight": "61.25", "OperatorsName": "Quirkmann", "AcquisitionDateTime": "20191103141516", "DeviceSerialNumber": "SN-60064",
+              "PatientWeight": "61.25", "OperatorsName": "Quirkmann",
+              "AcquisitionDateTime": "20191103141516", "DeviceSerialNumber": "SN-60064",
               "SeriesDate": "20191103", "ContentTime": "141516", "ProtocolName": "Vexley protocol",
               "IssuerOfPatientID": "Umbrov",
               "DerivationDescription": "by Ottokarine", "ImageComments": "of Januszka"}

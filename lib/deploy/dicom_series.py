@@ -22,7 +22,6 @@ from lib.data.dicom.kinds import NotCtImageError
 from lib.data.dicom.parsing import parse
 from lib.data.dicom.series import Series, series_of
 from lib.data.dicom.slice import Decoded, Header, decode, read_bytes, read_hu
-from lib.data.doses import FULL
 from lib.deploy.model import Model
 from lib.deploy.trained_range import Reason, Scan, TrainedRange
 from lib.errors import DicomError
@@ -124,12 +123,14 @@ def save(instance, target: Path, source: Path) -> None:
 def stacks(files: list[Path]) -> tuple[list[Stack], list[Problem]]:
     """The series among some files, and what is none, or is left out, and why. Raises DicomError for a DICOM file that is
     damaged or of a form that CT slices do not have: whether its series is whole without it, nobody knows."""
-    headers, problems, others = {}, [], {}
+    headers, problems, others, people = {}, [], {}, {}
     for path in tqdm(files, desc="headers", unit="file", delay=5):
         found = look(path)
         if isinstance(found, Header):
-            kind = {"dose": FULL, "kernel": found.kernel or "", "thickness_mm": found.thickness_mm or 0.0}
-            headers[path] = replace(found, **kind)
+            patient = f"patient {people.setdefault(found.patient, len(people) + 1)}"
+            kind = {"patient": patient, "dose": "any", "kernel": found.kernel or "",
+                    "thickness_mm": found.thickness_mm or 0.0}  # fmt: skip
+            headers[path] = replace(found, **kind)  # of what series_of compares, nothing may be missing
         elif isinstance(found, NotCtImageError):
             others.setdefault(found.code, []).append(found)
         elif isinstance(found, DicomError):

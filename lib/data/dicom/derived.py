@@ -103,6 +103,10 @@ def source_header(elements: Elements, stack: str) -> tuple[Dataset, list[str]]:
             meta = pydicom.dcmread(io.BytesIO(elements.data), specific_tags=[], stop_before_pixels=True).file_meta
             own = meta.get("MediaStorageSOPInstanceUID") if elements.data[128:132] == b"DICM" else None
             header.SOPInstanceUID = own or new_uid("instance", hashlib.sha256(elements.data).hexdigest())
+    if "SpecificCharacterSet" in header and not header.SpecificCharacterSet:
+        del header.SpecificCharacterSet
+    if "RescaleType" in header and not header.RescaleType:
+        header.RescaleType = "HU"
     header.SOPClassUID, header.Modality = CTImageStorage, "CT"
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         if not header.get(name):
