@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import shutil
 import subprocess
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,12 +22,16 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGExtended12Bit,
     RLELossless,
 )
 
-from lib.data.dicom.slice import read_hu
+from lib.data.dicom.derived import derive, source_header
+from lib.data.dicom.parsing import parse
+from lib.data.dicom.slice import decode, read_hu
 from lib.deploy import model as models
 from lib.deploy import whole
+from lib.deploy.dicom_series import derivation
 from lib.deploy.model import Model
 from lib.deploy.trained_range import Reason, Scan, TrainedRange, trained_range
 from lib.errors import CohortError, DicomError, OutputError, StageError, WeightsError
@@ -155,6 +160,32 @@ def test_the_header_says_what_was_done_by_what_to_which_image(tmp_path):
         assert ds.SeriesDescription.endswith("[denoised E1, seed 5, research only]") and len(ds.SeriesDescription) <= 64
         assert (ds.SeriesNumber, ds.PatientName) == (10007, "Zyxwell^H")
         assert (ds.InstanceCreationDate, ds.InstanceCreationTime) == ("20310203", "003506")
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_lossy_compression_of_the_source_is_not_forgotten(tmp_path, stated):
+    said = {"LossyImageCompression": "01", "LossyImageCompressionRatio": "9"} if stated else {}
+    path = series(tmp_path / "in", 1, **said)[0]
+    elements = parse(path.read_bytes(), path)
+    decoded = decode(elements)
+    elements.syntax = elements.syntax if stated else JPEGExtended12Bit
+    elements.size = elements.pixels.offset + 1000
+    header, lost = source_header(parse(path.read_bytes(), path), "a")
+    ds = derive(header, elements, decoded.stored, derivation(stand_in(), [], MOMENT))
+    assert (ds.LossyImageCompression, ds.LossyImageCompressionRatio, lost) == (
+        ("01", 9, []) if stated else ("01", 3.774, []))  # 37 x 51 x 2 bytes out of 1,000
+
+
+def test_memory_does_not_grow_with_the_series(tmp_path):
+    peaks = []
+    for count in (3, 13):
+        for place in range(count):
+            trees.one(tmp_path / f"{count}" / f"{place}", hu=trees.image(place, 200, 201), z_mm=float(place))
+        tracemalloc.start()
+        run(tmp_path / f"{count}", tmp_path / f"out-{count}", evidence=lambda each: each.volume(2).shape)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 2 * 200 * 201 * 4  # two slices of ten more, float32
 
 
 def test_uids_hang_on_input_and_model(tmp_path):

@@ -123,14 +123,16 @@ def save(instance, target: Path, source: Path) -> None:
 def stacks(files: list[Path]) -> tuple[list[Stack], list[Problem]]:
     """The series among some files, and what is none, or is left out, and why. Raises DicomError for a DICOM file that is
     damaged or of a form that CT slices do not have: whether its series is whole without it, nobody knows."""
-    headers, problems, others, people = {}, [], {}, {}
+    headers: dict[Path, Header] = {}
+    others: dict[str, list[NotCtImageError]] = {}
+    people: dict[str, int] = {}
+    problems: list[Problem] = []
     for path in tqdm(files, desc="headers", unit="file", delay=5):
         found = look(path)
         if isinstance(found, Header):
             patient = f"patient {people.setdefault(found.patient, len(people) + 1)}"
-            kind = {"patient": patient, "dose": "any", "kernel": found.kernel or "",
-                    "thickness_mm": found.thickness_mm or 0.0}  # fmt: skip
-            headers[path] = replace(found, **kind)  # of what series_of compares, nothing may be missing
+            headers[path] = replace(found, patient=patient, dose="any", kernel=found.kernel or "",
+                                    thickness_mm=found.thickness_mm or 0.0)  # series_of compares what may not be missing
         elif isinstance(found, NotCtImageError):
             others.setdefault(found.code, []).append(found)
         elif isinstance(found, DicomError):

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from lib.report.labels import Labels
 from lib.study.paths import Paths
 from lib.study.runs import Run
 from lib.study.sections import UNet
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,23 @@ def load(run: Run, paths: Paths, settings: UNet, labels: Labels) -> Model:
     if known["outputs"].get(weights.name, ["", "", ""])[2] != sha256:
         raise WeightsError("not the weights that its training left", where=weights,
                            remedy=f"train it again: make paper PROFILE={paths.profile}")
-    from lib.denoiser.inference import denoise
-    from lib.stages.evaluate import network
-
     shown = labels.experiments.get(run.experiment)
     provenance = {"profile": paths.profile, "commit": known["commit"], "loss": shown.label if shown else run.experiment,
                   "made_from": labels.provenance}
-    return Model(partial(denoise, network(settings, weights)), str(run), sha256, commit(), provenance)
+    return Model(_network(settings, weights), str(run), sha256, commit(), provenance)
+
+
+def _network(settings: UNet, weights: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """A U-Net that is built when it is first needed: to refuse a series takes no TensorFlow."""
+    @cache
+    def built() -> "keras.Model":
+        from lib.stages.evaluate import network
+
+        return network(settings, weights)
+
+    def denoised(hu: np.ndarray) -> np.ndarray:
+        from lib.denoiser.inference import denoise
+
+        return denoise(built(), hu)
+
+    return denoised

@@ -13,7 +13,7 @@ from typing import IO, Final
 
 import nibabel
 import numpy as np
-from nibabel.spatialimages import HeaderDataError, SpatialImage
+from nibabel.spatialimages import HeaderDataError
 from tqdm import tqdm
 
 from lib.artifacts.files import atomic
@@ -43,12 +43,14 @@ class Volume:
     thickness_mm = None  # of a slice; the distance of slices is another thing
 
     @cached_property
-    def image(self) -> SpatialImage:
+    def image(self) -> nibabel.Nifti1Image:
         """The image as nibabel reads it, whose voxels stay in the file. Raises CohortError for what is no volume."""
         try:
             image = nibabel.load(self.path, keep_file_open=True)
         except (nibabel.filebasedimages.ImageFileError, HeaderDataError, ValueError, EOFError, gzip.BadGzipFile) as error:
             raise self._error(f"no NIfTI file ({' '.join(str(error).split())[:80]})") from None
+        if not isinstance(image, nibabel.Nifti1Image):
+            raise self._error(f"no NIfTI file but {type(image).__name__}")
         sizes = image.shape
         if len(sizes) < 3 or max(sizes[3:], default=1) > 1 or min(sizes) < 1 or image.get_data_dtype().kind not in "iuf":
             raise self._error(f"{image.get_data_dtype()} of shape {tuple(sizes)}, expected a volume of numbers")

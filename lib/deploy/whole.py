@@ -60,8 +60,8 @@ def denoise(
                           remedy="expected axial CT slices in HU as DICOM files, or NIfTI volumes")  # fmt: skip
     refused = [force or not any(reason.refuses for reason in reasons) for _, reasons, _ in judged].count(False)
     if refused == len(judged):
-        label, reasons = label_of(1, judged[0][0]), "; ".join(str(each) for each in judged[0][1] if each.refuses)
-        raise CohortError(f"{label} lies outside of what {model.name} was trained on: {reasons}"
+        label, why = label_of(1, judged[0][0]), "; ".join(str(each) for each in judged[0][1] if each.refuses)
+        raise CohortError(f"{label} lies outside of what {model.name} was trained on: {why}"
                           + f" (and {refused - 1} more series)" * (refused > 1), where=source,
                           remedy="use a network that was trained on such scans, or pass --force, which flags the result")
     pseudonyms, moment = Pseudonyms() if pseudonymise else None, moment or datetime.now(UTC).astimezone()

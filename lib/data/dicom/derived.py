@@ -28,7 +28,8 @@ from lib.data.dicom.elements import Elements, label
 
 NOTICE = "RESEARCH USE ONLY. NOT FOR DIAGNOSIS."
 SERIES_AFTER = 10_000  # what is added to a series number
-LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)  # whatever the header says
+# Transfer syntaxes that are lossy whatever the header says, and the method that the standard names for each
+LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPEGLSNearLossless: "ISO_14495_1"}
 _SHORT, _LONG = 64, 1024  # characters of the VRs LO and ST
 # What is true of the source's own pixels, or of its file, alone
 _OF_THE_SOURCE = (
@@ -133,8 +134,9 @@ def derive(header: Dataset, elements: Elements, stored: np.ndarray, derivation: 
     ds.file_meta = _file_meta(ds.SOPInstanceUID)
     _name(ds, derivation)
     _credit(ds, source, derivation)
-    if elements.syntax in LOSSY:
-        ds.LossyImageCompression = "01"
+    if elements.syntax in LOSSY and ds.get("LossyImageCompression") != "01":
+        ds.LossyImageCompression, ds.LossyImageCompressionMethod = "01", LOSSY[elements.syntax]
+        ds.LossyImageCompressionRatio = f"{stored.nbytes / (elements.size - elements.pixels.offset):.4g}"
     signed = stored.dtype.kind == "i"
     for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         if (value := elements.word(name, signed)) is not None:
