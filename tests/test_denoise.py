@@ -327,6 +327,11 @@ def test_reasons_are_values_in_words(scan, found):
     assert list(map(str, reasons)) == found and [each.refuses for each in reasons] == [scan.kernel is not None] * len(found)
 
 
+def test_a_training_whose_spacing_nobody_knows_refuses_none():
+    reasons = SEEN._replace(pixel_mm=(float("nan"),) * 2).reasons(Scan("B30", 1.0, (5.0, 5.0), 0.0))
+    assert [(str(each), each.refuses) for each in reasons] == [("pixel spacing not stated (trained: not known)", False)]
+
+
 def test_what_lies_outside_is_refused_by_name(tmp_path):
     series(tmp_path / "in", SliceThickness="5", ConvolutionKernel="Br38f")
     with pytest.raises(CohortError, match=r"kernel Br38 \(trained: B30\); slice thickness 5 mm \(trained: 1 mm\).*--force"):

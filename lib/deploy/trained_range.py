@@ -22,7 +22,7 @@ class Reason(NamedTuple):
 
     quantity: str  # 'kernel', 'slice thickness', 'pixel spacing', ...
     found: str | float | None  # None: the series does not say
-    trained: tuple  # kernels, or both ends of a range
+    trained: tuple  # kernels, or both ends of a range; () where nobody knows
 
     @property
     def refuses(self) -> bool:
@@ -33,7 +33,7 @@ class Reason(NamedTuple):
         unit = UNITS.get(self.quantity, "")
         found = "not stated" if self.found is None else f"{_number(self.found)}{unit}"
         if all(isinstance(each, str) for each in self.trained):
-            return f"{self.quantity} {found} (trained: {', '.join(self.trained)})"
+            return f"{self.quantity} {found} (trained: {', '.join(self.trained) or 'not known'})"
         low, high = map(_number, self.trained)
         return f"{self.quantity} {found} (trained: {low if low == high else f'{low} to {high}'}{unit})"
 
@@ -65,7 +65,7 @@ class TrainedRange(NamedTuple):
             found.append(Reason("slice thickness", scan.thickness_mm, self.thickness_mm))
         low, high = self.pixel_mm[0] * (1 - SPACING_MARGIN), self.pixel_mm[1] * (1 + SPACING_MARGIN)
         if scan.spacing_mm is None or math.isnan(low):
-            found.append(Reason("pixel spacing", None, self.pixel_mm))
+            found.append(Reason("pixel spacing", None, () if math.isnan(low) else self.pixel_mm))
         else:
             found += [Reason("pixel spacing", side, self.pixel_mm) for side in dict.fromkeys(scan.spacing_mm)
                       if not low <= side <= high]  # fmt: skip
