@@ -297,6 +297,17 @@ def test_evidence_sees_the_middle_of_a_series_and_the_network(tmp_path):
     assert volume.dtype == np.float32 and np.array_equal(volume, expected) and seen[0].volume().shape == (5, *SHAPE)
     assert seen[0].spacing_mm == (1.0, 0.71, 0.72) and seen[0].share_outside == 0 and seen[0].reasons == ()
     assert np.array_equal(seen[0].denoise(volume), volume - 3)
+    assert seen[0].image_type == "DERIVED/SECONDARY/AXIAL/SIMULATED"
+
+
+def test_what_was_denoised_is_not_denoised_again(tmp_path):
+    series(tmp_path / "in")
+    run(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(CohortError, match="image denoised already"):
+        run(tmp_path / "out" / "series-1", tmp_path / "twice")
+    run(tmp_path / "out" / "series-1", tmp_path / "twice", force=True)
+    ds = pydicom.dcmread(written(tmp_path / "twice")[0])
+    assert list(ds.ImageType).count("DENOISED") == 1 and len(ds.ContributingEquipmentSequence) == 2
 
 
 def test_voxels_that_the_network_cannot_give_back_keep_their_value():

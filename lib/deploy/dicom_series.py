@@ -1,6 +1,7 @@
 """Series of CT slices in a folder, each to a derived series; one slice is in memory at a time."""
 
 import hashlib
+import re
 import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from lib.artifacts.files import atomic
 from lib.data.dicom.deidentified import Pseudonyms, deidentified
-from lib.data.dicom.derived import NOTICE, Derivation, derive, source_header
+from lib.data.dicom.derived import DENOISED, NOTICE, Derivation, derive, source_header
 from lib.data.dicom.discovery import look
 from lib.data.dicom.encoded import encode
 from lib.data.dicom.identity import Problem
@@ -68,6 +69,13 @@ class Stack:
         """A hash of the first file's contents, for what its header does not name."""
         return hashlib.sha256(read_bytes(self.slices[0][1])).hexdigest()
 
+    @cached_property
+    def image_type(self) -> str:
+        """Of the first slice, 'ORIGINAL/PRIMARY/AXIAL'; '' where its header has none."""
+        path = self.slices[0][1]
+        value = parse(read_bytes(path), path).get("ImageType") or ""
+        return re.sub(r"[^A-Z0-9_ /]", "", "/".join(value if isinstance(value, list) else [value]))
+
     def reasons(self, seen: TrainedRange) -> tuple[list[Reason], float]:
         """In what the series lies outside of what was trained on, and the share of its voxels outside the HU range. Decodes
         every slice. Raises DicomError for one that cannot be."""
@@ -78,7 +86,10 @@ class Stack:
             outside += int(np.count_nonzero((inside < seen.hu[0]) | (inside > seen.hu[1])))
             total += inside.size
         share = outside / total if total else 0.0
-        return seen.reasons(Scan(self.kernel, self.thickness_mm, self.header.grid.spacing_mm, share)), share
+        found = seen.reasons(Scan(self.kernel, self.thickness_mm, self.header.grid.spacing_mm, share))
+        if DENOISED in self.image_type.split("/"):
+            found.append(Reason("image", "denoised already", ("not denoised",)))
+        return found, share
 
     def block(self, first: int, count: int) -> np.ndarray:
         """HU of some slices, (slices, rows, columns), float32."""

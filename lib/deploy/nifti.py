@@ -41,6 +41,7 @@ class Volume:
     form = "NIfTI"
     kernel = None
     thickness_mm = None  # of a slice; the distance of slices is another thing
+    image_type = ""
 
     @cached_property
     def image(self) -> nibabel.Nifti1Image:

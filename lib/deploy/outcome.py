@@ -26,10 +26,11 @@ class SeriesUnderTest:
     denoise: Callable[[np.ndarray], np.ndarray]  # HU, (slices, rows, columns), to HU
     reasons: tuple[Reason, ...]  # in what the series lies outside of what was trained on, or does not say
     share_outside: float  # of its voxels: outside the HU range
+    image_type: str  # of the input, 'ORIGINAL/PRIMARY/AXIAL'; '' where it is not known
 
     def volume(self, most: int = BLOCK) -> np.ndarray:
-        """HU of the series before the network: the slices in its middle that lie next to each other, at most so many,
-        (slices, rows, columns), float32."""
+        """HU of the series before the network: slices in its middle that follow each other, at most so many, (slices, rows,
+        columns), float32."""
         slices = self.source.shape[0]
         count = min(most, slices)
         return self.source.block((slices - count) // 2, count)

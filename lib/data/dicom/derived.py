@@ -27,6 +27,7 @@ from pydicom.uid import (
 from lib.data.dicom.elements import Elements, label
 
 NOTICE = "RESEARCH USE ONLY. NOT FOR DIAGNOSIS."
+DENOISED = "DENOISED"  # the last value of ImageType
 SERIES_AFTER = 10_000  # what is added to a series number
 # Transfer syntaxes that are lossy whatever the header says, and the method that the standard names for each
 LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPEGLSNearLossless: "ISO_14495_1"}
@@ -156,7 +157,7 @@ def _file_meta(instance: str) -> FileMetaDataset:
 def _name(ds: Dataset, derivation: Derivation) -> None:
     """What people see of the series and the image."""
     words = [str(each) for each in (ds.get("ImageType") or [])][3:] if not isinstance(ds.get("ImageType"), str) else []
-    ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", *(word for word in words if word != "DENOISED"), "DENOISED"]
+    ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", *(word for word in words if word != DENOISED), DENOISED]
     suffix = f"[{derivation.name}, research only]"[:_SHORT]
     before = str(ds.get("SeriesDescription") or "")[: max(0, _SHORT - 1 - len(suffix))]
     ds.SeriesDescription = f"{before} {suffix}".strip()
