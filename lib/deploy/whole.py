@@ -80,9 +80,8 @@ def denoise(
             if state != "refused":
                 for reason in reasons:
                     log.warning("%s: %s", label, reason)
-                if evidence is not None:
-                    measured.append(evidence(SeriesUnderTest(label, each, each.spacing_mm, model.denoise, tuple(reasons), share,
-                                                             each.image_type)))
+                shown = SeriesUnderTest(label, each, each.spacing_mm, model.denoise, tuple(reasons), share, each.image_type)
+                measured += [evidence(shown)] if evidence is not None else []
             rows.append(Row(label, _folder(number) * (state != "refused"), each.form, *each.shape, each.kernel,
                             each.thickness_mm, share, tuple(reasons), state, seconds))  # fmt: skip
         report = Report(f"{model.name}, SHA-256 {model.sha256}", rows, left_out, measured)
