@@ -410,8 +410,12 @@ def test_a_run_that_was_stopped_leaves_nothing_half_written_and_the_next_ends_al
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "in", tmp_path / "out", stand_in(stops))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".series", "series-1"]
+    (tmp_path / "out" / "evidence.html").write_text("of an earlier run")
+    (tmp_path / "out" / ".partial-series-2").mkdir()  # as after a power cut
+    (tmp_path / "out" / ".partial-series-2" / "image-0001.dcm").write_bytes(b"half")
     report = run(tmp_path / "in", tmp_path / "out")
     assert [row.state for row in report.series] == ["kept", "denoised"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".series", "denoised.json", "series-1", "series-2"]
     for number in (1, 2):
         assert files(tmp_path / "out" / f"series-{number}") == files(tmp_path / "whole" / f"series-{number}")
     trees.edit(tmp_path / "in" / "a" / "Zyxwell 0.dcm", PatientComments="another")

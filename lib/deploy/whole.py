@@ -1,6 +1,7 @@
 """Denoise every CT series below a folder, or a NIfTI volume: what is written, kept, refused, and said of it."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,6 +24,7 @@ from lib.errors import CohortError, OutputError
 log = logging.getLogger(__name__)
 
 SUMMARY: Final = "denoised.json"  # the last file that is written
+SHEET: Final = ("evidence.html", "evidence.json")  # that the caller writes of what `evidence` returned
 STAMPS: Final = ".series"  # what made each series, for the next run
 
 
@@ -67,7 +69,8 @@ def denoise(
     pseudonyms, moment = Pseudonyms() if pseudonymise else None, moment or datetime.now(UTC).astimezone()
     rows, measured = [], []
     with single_writer(output):
-        (output / SUMMARY).unlink(missing_ok=True)
+        for name in (SUMMARY, *SHEET):
+            (output / name).unlink(missing_ok=True)
         _remove_others(output, len(judged))
         for number, (each, reasons, share) in enumerate(judged, start=1):
             label, begin, state = label_of(number, each), time.monotonic(), "refused"
@@ -97,7 +100,7 @@ def check_places(source: Path, output: Path) -> None:
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise OutputError("one of it and the input holds the other", where=output,
                           remedy="write to a folder beside the input")  # fmt: skip
-    check_ours(output, SUMMARY, "the denoiser", r"series-\d+")
+    check_ours(output, SUMMARY, "the denoiser", "|".join([r"series-\d+", *map(re.escape, SHEET)]))
 
 
 def _series(source: Path) -> tuple[list[Stack | Volume], list[Problem]]:
