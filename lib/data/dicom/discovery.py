@@ -127,7 +127,13 @@ def _read_headers(root: Path, workers: Workers) -> tuple[dict[Path, Header], lis
 
 
 def _look(root: Path, path: Path) -> tuple[list[Problem], Header | None] | DicomError | str:
-    """One file: see `identify`, or why it is no readable CT slice, or what kind of clutter it is. Runs in a worker."""
+    """One file: see `identify`, or what `look` says of it. Runs in a worker."""
+    found = look(path)
+    return identify(found, path, root) if isinstance(found, Header) else found
+
+
+def look(path: Path) -> Header | DicomError | str:
+    """One file of any kind: its header, or why it is no readable CT slice, or what kind of clutter it is."""
     name, suffix = path.name, path.suffix.lower()
     if name.startswith("._") or "__MACOSX" in path.parts:
         return "macOS resource fork"
@@ -142,7 +148,7 @@ def _look(root: Path, path: Path) -> tuple[list[Problem], Header | None] | Dicom
             with path.open("rb") as file:
                 dicom = file.read(132)[128:] == b"DICM"
         if dicom or suffix in (".ima", ".dcm"):
-            return identify(read_header(path), path, root)
+            return read_header(path)
     except DicomError as error:
         return error
     if name in (".DS_Store", "Thumbs.db"):

@@ -42,6 +42,11 @@ class Elements:
         self.implicit, self.little_endian = NATIVE.get(syntax, ENCAPSULATED)
         self._dataset = dataset
 
+    @property
+    def dataset(self) -> Dataset:
+        """All that was kept of them, as pydicom parsed it: not checked."""
+        return self._dataset
+
     def __contains__(self, name: str | int) -> bool:
         return _tag(name) in self._dataset
 

@@ -25,7 +25,7 @@ from lib.data.dicom.names import (
 )
 from lib.data.dicom.padding import AIR, padding
 from lib.data.dicom.parsing import LARGEST_FILE, LARGEST_HEADER, parse, too_large
-from lib.data.dicom.pixels import PIXEL_TAGS, check_range, pixel_form, stored_values
+from lib.data.dicom.pixels import PIXEL_TAGS, PixelForm, check_range, pixel_form, stored_values
 from lib.data.patients import pseudonym
 from lib.errors import DicomError
 
@@ -122,7 +122,21 @@ def readable(path: Path) -> Iterator[None]:
 
 def decode_hu(data: bytes, path: Path) -> np.ndarray:
     """As `read_hu`, from the file's bytes; `path` only names the file in messages."""
-    elements = parse(data, path, _HEADER_TAGS)
+    return decode(parse(data, path, _HEADER_TAGS)).hu
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The pixels of one slice, arrays of (rows, columns)."""
+
+    hu: np.ndarray  # int16 if that is lossless, else float32; air where padding is
+    stored: np.ndarray  # the values that stand in the file, int16 or uint16, perhaps read-only
+    outside: np.ndarray | None  # which of them are padding, bool; None for none
+    form: PixelForm
+
+
+def decode(elements: Elements) -> Decoded:
+    """The pixels of a whole file that was parsed. Raises DicomError."""
     check_kind(elements)
     form = pixel_form(elements)
     stored = stored_values(elements, form)
@@ -138,7 +152,7 @@ def decode_hu(data: bytes, path: Path) -> np.ndarray:
         hu = (stored.astype(np.float64) * form.slope + form.intercept).astype(np.float32)
     if outside is not None:
         hu[outside] = AIR
-    return hu
+    return Decoded(hu, stored, outside, form)
 
 
 def _beginning(path: Path) -> Elements:
