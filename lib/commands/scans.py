@@ -30,7 +30,7 @@ def insert(arguments: argparse.Namespace) -> None:
     elif not data.is_dir():
         raise StudyError(f"{data} does not exist", remedy="pass a folder with normal-dose DICOM files")
     sound = {"dose_fraction": lambda value: 0 < value < 1, "seed": lambda value: value >= 0,
-             "i0": lambda value: 0 < value <= LARGEST_I0}  # fmt: skip
+             "i0": lambda value: 0 < value <= LARGEST_I0}
     for name, value in given.items():
         if not sound[name](value):
             expected = {"dose_fraction": "a share of the full dose, for example 0.25", "seed": "0 or more",

@@ -157,7 +157,7 @@ def stacks(files: list[Path]) -> tuple[list[Stack], list[Problem]]:
 def _stack(series: Series, headers: dict[Path, Header]) -> Stack:
     header = headers[series.first]
     return Stack(tuple(series.slices), replace(header, kernel=header.kernel or None,
-                                               thickness_mm=header.thickness_mm or None))  # fmt: skip
+                                               thickness_mm=header.thickness_mm or None))
 
 
 def derivation(model: Model, reasons: list[Reason], moment: datetime) -> Derivation:
@@ -169,9 +169,9 @@ def derivation(model: Model, reasons: list[Reason], moment: datetime) -> Derivat
     made_from = model.provenance.get("made_from", "")
     text = " ".join(filter(None, [
         f"Noise reduction by a U-Net, {model.name}, weights SHA-256 {model.sha256}, code {model.version}.", NOTICE, flags,
-        f"Trained on: {made_from}" * bool(made_from)]))  # fmt: skip
+        f"Trained on: {made_from}" * bool(made_from)]))
     return Derivation(plain(text), plain(flags), f"denoised {plain(model.name)}", f"U-Net {plain(model.name)}",
-                      f"commit {model.version}", (model.sha256, model.version), moment)  # fmt: skip
+                      f"commit {model.version}", (model.sha256, model.version), moment)
 
 
 def plain(text: str) -> str:

@@ -74,7 +74,7 @@ class Volume:
         """A hash of what changes with the file."""
         status = self.path.stat()
         return hashlib.sha256(repr((str(self.path), status.st_size, status.st_mtime_ns)).encode(
-            "utf-8", "surrogateescape")).hexdigest()  # fmt: skip
+            "utf-8", "surrogateescape")).hexdigest()
 
     @cached_property
     def ends(self) -> tuple[float, float]:
@@ -89,7 +89,7 @@ class Volume:
         every slice. Raises CohortError."""
         lowest = self.ends[0]
         counts = [np.count_nonzero((image < seen.hu[0]) | (image > seen.hu[1]))
-                  for image in map(self._slice, range(self.shape[0]))]  # fmt: skip
+                  for image in map(self._slice, range(self.shape[0]))]
         share = sum(counts) / math.prod(self.shape)
         found = seen.reasons(Scan(None, None, self.spacing_mm[1:], share))
         if lowest > BODY_HU:
@@ -112,7 +112,7 @@ class Volume:
         kind = np.dtype("<i2" if whole and limits.min <= self.ends[0] and self.ends[1] <= limits.max else "<f4")
         header = type(self.image.header)(endianness="<")
         for name in ("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x",
-                     "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):  # fmt: skip
+                     "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
             header[name] = self.image.header[name]
         header.set_data_dtype(kind)
         header.set_data_shape(self.image.shape[:3])

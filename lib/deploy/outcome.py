@@ -67,13 +67,13 @@ class Report:
         """A row per series, as people read it."""
         return pd.DataFrame([{
             "series": row.label, "result": row.state, "folder": row.folder, "seconds": round(row.seconds, 1),
-            "outside or not stated": "; ".join(map(str, row.reasons))} for row in self.series])  # fmt: skip
+            "outside or not stated": "; ".join(map(str, row.reasons))} for row in self.series])
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs; without names of files."""
         series = [vars(row) | {"seconds": round(row.seconds, 2), "reasons": [
             {"quantity": each.quantity, "found": each.found, "trained": list(each.trained), "refuses": each.refuses}
-            for each in row.reasons]} for row in self.series]  # fmt: skip
+            for each in row.reasons]} for row in self.series]
         left_out = [{"kind": each.kind, "what": each.what, "count": each.count} for each in self.left_out]
         return {"model": self.model, "notice": NOTICE, "series": series, "left_out": left_out}
 
@@ -83,5 +83,5 @@ def label_of(number: int, source: Stack | Volume) -> str:
     slices = source.shape[0]
     parts = [f"kernel {source.kernel}" if source.kernel else f"{source.form}, no kernel stated",
              f"{source.thickness_mm:g} mm" if source.thickness_mm else "no thickness stated",
-             f"{slices} slice" + "s" * (slices != 1)]  # fmt: skip
+             f"{slices} slice" + "s" * (slices != 1)]
     return f"series {number}: {', '.join(parts)}"

@@ -14,7 +14,7 @@ SHARE: Final = 1e-3  # of a series' voxels that may lie outside the HU range: me
 THICKNESS_MARGIN: Final = 1e-3  # mm
 UNITS: Final = {
     "slice thickness": " mm", "pixel spacing": " mm", "voxels outside the HU range": " %", "lowest number": " HU",
-}  # fmt: skip
+}
 
 
 class Reason(NamedTuple):
@@ -68,7 +68,7 @@ class TrainedRange(NamedTuple):
             found.append(Reason("pixel spacing", None, () if math.isnan(low) else self.pixel_mm))
         else:
             found += [Reason("pixel spacing", side, self.pixel_mm) for side in dict.fromkeys(scan.spacing_mm)
-                      if not low <= side <= high]  # fmt: skip
+                      if not low <= side <= high]
         if scan.share_outside > SHARE:
             found.append(Reason("voxels outside the HU range", 100 * scan.share_outside, (0.0, 100 * SHARE)))
         return found

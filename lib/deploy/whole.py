@@ -59,7 +59,7 @@ def denoise(
     if not judged:
         first = f": {left_out[0].what}" if left_out else ""
         raise CohortError(f"no CT series that could be denoised{first}", where=source,
-                          remedy="expected axial CT slices in HU as DICOM files, or NIfTI volumes")  # fmt: skip
+                          remedy="expected axial CT slices in HU as DICOM files, or NIfTI volumes")
     refused = [force or not any(reason.refuses for reason in reasons) for _, reasons, _ in judged].count(False)
     if refused == len(judged):
         label, why = label_of(1, judged[0][0]), "; ".join(str(each) for each in judged[0][1] if each.refuses)
@@ -86,7 +86,7 @@ def denoise(
                 shown = SeriesUnderTest(label, each, each.spacing_mm, model.denoise, tuple(reasons), share, each.image_type)
                 measured += [evidence(shown)] if evidence is not None else []
             rows.append(Row(label, _folder(number) * (state != "refused"), each.form, *each.shape, each.kernel,
-                            each.thickness_mm, share, tuple(reasons), state, seconds))  # fmt: skip
+                            each.thickness_mm, share, tuple(reasons), state, seconds))
         report = Report(f"{model.name}, SHA-256 {model.sha256}", rows, left_out, measured)
         write_json(output / SUMMARY, report.as_json())
     return report
@@ -99,7 +99,7 @@ def check_places(source: Path, output: Path) -> None:
     inner, outer = output.resolve(), source.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise OutputError("one of it and the input holds the other", where=output,
-                          remedy="write to a folder beside the input")  # fmt: skip
+                          remedy="write to a folder beside the input")
     check_ours(output, SUMMARY, "the denoiser", "|".join([r"series-\d+", *map(re.escape, SHEET)]))
 
 
@@ -108,7 +108,7 @@ def _series(source: Path) -> tuple[list[Stack | Volume], list[Problem]]:
     files = sorted(files_below(source, refused.append)) if source.is_dir() else [source]
     if refused:
         raise CohortError(f"a folder cannot be read ({refused[0].strerror})", where=Path(refused[0].filename or source),
-                          remedy="make it readable, or move it away")  # fmt: skip
+                          remedy="make it readable, or move it away")
     found, left_out = stacks([path for path in files if not is_nifti(path)])
     return [*found, *(Volume(path) for path in files if is_nifti(path))], left_out
 
@@ -121,7 +121,7 @@ def _one(
     folder, stamp = output / _folder(number), output / STAMPS / f"{_folder(number)}.json"
     said = derivation(model, reasons, moment)
     step = Step(f"denoising series {number}", stamp, {"lib.deploy.dicom_series", "lib.deploy.nifti"}, said.text,
-                {"files": source.state})  # fmt: skip
+                {"files": source.state})
     if pseudonyms is None and step.is_current():
         return "kept"
     _remove(output, number)

@@ -30,10 +30,10 @@ _KEPT = (
     "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "BurnedInAnnotation", "WindowCenter",
     "WindowWidth", "RescaleIntercept", "RescaleSlope", "RescaleType", "LossyImageCompression",
     "LossyImageCompressionRatio", "LossyImageCompressionMethod",
-)  # fmt: skip
+)
 _UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
 _EMPTY = ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID",
-          "PositionReferenceIndicator")  # fmt: skip
+          "PositionReferenceIndicator")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def deidentified(header: Dataset, pseudonyms: Pseudonyms) -> Dataset:
     for name in _EMPTY:
         setattr(ds, name, None)
     ds.PatientID = pseudonyms.patient(*(str(header.get(name) or "") for name in (
-        "PatientID", "IssuerOfPatientID", "PatientName")))  # fmt: skip
+        "PatientID", "IssuerOfPatientID", "PatientName")))
     ds.PatientName = f"Pseudonym^{ds.PatientID}"
     ds.PatientIdentityRemoved, ds.DeidentificationMethod = "YES", list(METHOD)
     profile, code = codes.DCM.BasicApplicationConfidentialityProfile, Dataset()

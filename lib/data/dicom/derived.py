@@ -39,16 +39,16 @@ _OF_THE_SOURCE = (
     "EncryptedAttributesSequence", "DataSetTrailingPadding", "InstanceCreatorUID", "SOPInstanceStatus",
     "SOPAuthorizationDateTime", "SOPAuthorizationComment", "AuthorizationEquipmentCertificationNumber",
     "SourceImageSequence", "PixelDataProviderURL",
-)  # fmt: skip
+)
 # Type 2 of the CT Image IOD's mandatory modules: there, if empty
 _THERE = (
     "StudyDate", "StudyTime", "AccessionNumber", "Manufacturer", "ReferringPhysicianName", "PatientName", "PatientID",
     "PatientBirthDate", "PatientSex", "SliceThickness", "KVP", "StudyID", "SeriesNumber", "AcquisitionNumber",
     "InstanceNumber", "PositionReferenceIndicator",
-)  # fmt: skip
+)
 # Parts of which there is one: only of another one the standard wants to hear left, right or, if empty, unknown
 _UNPAIRED = {"ABDOMEN", "BRAIN", "CHEST", "CSPINE", "HEAD", "HEART", "LIVER", "LSPINE", "NECK", "PELVIS", "SKULL", "SPINE",
-             "THORAX", "TSPINE", "WHOLEBODY"}  # fmt: skip
+             "THORAX", "TSPINE", "WHOLEBODY"}
 
 
 @dataclass(frozen=True)

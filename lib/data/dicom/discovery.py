@@ -75,7 +75,7 @@ def discover(folder: Path, *, jobs: int = 1, workers: Workers | None = None) -> 
     found = series_of(headers, problems)
     if not any(each.usable for each in found):
         raise CohortError(f"every series was left out (the last one: {problems[-1].what})", where=problems[-1].file,
-                          remedy=problems[-1].remedy)  # fmt: skip
+                          remedy=problems[-1].remedy)
     keyed, partners = paired(found, collection != "other", problems)
     series = {key: keyed[key].slices for key in sorted(keyed)}
     pairs = {}
@@ -105,7 +105,7 @@ def _read_headers(root: Path, workers: Workers) -> tuple[dict[Path, Header], lis
     refused: list[OSError] = []
     paths = sorted(files_below(root, refused.append))
     problems += [Problem(Path(error.filename or root), "unreadable folder", f"cannot be read ({error.strerror})",
-                         "make it readable, or move it away") for error in refused]  # fmt: skip
+                         "make it readable, or move it away") for error in refused]
     looks = workers.map(partial(_look, root), paths)
     for path, found in tqdm(zip(paths, looks, strict=True), total=len(paths), desc="Headers", unit="file", delay=5):
         if isinstance(found, str):
@@ -122,7 +122,7 @@ def _read_headers(root: Path, workers: Workers) -> tuple[dict[Path, Header], lis
                 texts = {name: sys.intern(value) for name, value in vars(header).items() if isinstance(value, str)}
                 headers[path] = replace(header, **texts)
     problems += [Problem(path, "other image", f"{kind}, no axial CT slice in HU: {ignored[kind]} file(s) skipped",
-                         "nothing to do", ignored[kind]) for kind, path in first.items()]  # fmt: skip
+                         "nothing to do", ignored[kind]) for kind, path in first.items()]
     return headers, _aggregated(problems), dict(sorted(ignored.items()))
 
 
@@ -175,5 +175,5 @@ def _one_collection(headers: dict[Path, Header], root: Path) -> str:
             log.warning("%s is of the collection %s", File(paths[0]), name)
         found = " and ".join(f"{name} ({len(paths)} files)" for name, paths in sorted(examples.items()))
         raise CohortError(f"more than one collection in one folder: {found}", where=root,
-                          remedy="keep each in a folder of its own, pass one as DATA=...")  # fmt: skip
+                          remedy="keep each in a folder of its own, pass one as DATA=...")
     return next(iter(examples))

@@ -19,7 +19,7 @@ from lib.errors import DicomError
 
 # Uncompressed transfer syntaxes: (implicit VR, little endian)
 NATIVE = {uid.ImplicitVRLittleEndian: (True, True), uid.ExplicitVRLittleEndian: (False, True),
-          uid.DeflatedExplicitVRLittleEndian: (False, True), uid.ExplicitVRBigEndian: (False, False)}  # fmt: skip
+          uid.DeflatedExplicitVRLittleEndian: (False, True), uid.ExplicitVRBigEndian: (False, False)}
 ENCAPSULATED = (False, True)  # the same of every compressed one
 DAMAGED, EXPORT = "damaged, copy it again", "damaged, export the file again"
 _BINARY = {"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT", "OB", "OW", "OF", "OD", "OL", "OV", "SQ"}

@@ -87,7 +87,7 @@ def _check_plane(elements: Elements, grid: Grid) -> None:
     raise NotCtImageError(
         f"a {plane} plane, {tilt:.0f} degrees from an axial one, which no gantry tilt in the header explains",
         where=elements.path, remedy="use the axial images", code=f"{plane} plane",
-    )  # fmt: skip
+    )
 
 
 def _millimetres(numbers: tuple[float, float]) -> str:

@@ -20,7 +20,7 @@ _PATIENT_TOKEN = re.compile(r"(?<![A-Za-z0-9])([NCL]\d{3}|SIM\d{2,})(?![A-Za-z0-
 _MAYO_KERNELS = (None, "B30", "D45")
 _CONSTANT = (  # in one SeriesInstanceUID
     "collection", "patient", "dose", "kernel", "thickness_mm", "rescale", "study_uid", "frame_uid",
-)  # fmt: skip
+)
 _LOW_DOSE_FRACTION = {"mayo2016": 0.25, "simulated": 0.25, "tcia": {"C": 0.1, "L": 0.25, "N": 0.25}}
 _DOSE_OF_TOKEN = {**DOSE_OF_WORD, "ldct": LOW, "ndct": FULL}
 _KERNEL_OF_TOKEN = {"sharp": "D45", "d45": "D45", "d45f": "D45", "soft": "B30", "b30": "B30", "b30f": "B30"}
@@ -75,7 +75,7 @@ def identify(header: Header, path: Path, root: Path) -> tuple[list[Problem], Hea
     known = _LOW_DOSE_FRACTION.get(collection)
     low = header.dose_fraction or (known.get(patient[0]) if isinstance(known, dict) else known)
     return problems, replace(header, patient=patient, collection=collection, dose=dose, kernel=kernel, identified=True,
-                             thickness_mm=round(thickness, 3), dose_fraction=1.0 if dose == FULL else low)  # fmt: skip
+                             thickness_mm=round(thickness, 3), dose_fraction=1.0 if dose == FULL else low)
 
 
 def _who(header: Header, path: Path, folders: list[str], named: re.Match | None) -> tuple[str, str, list[Problem]]:

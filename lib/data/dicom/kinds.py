@@ -11,7 +11,7 @@ from lib.errors import DicomError
 
 PROJECTION_TAGS = (0x70291010, 0x70291011, 0x70311001, 0x70331013, 0x70371009)  # private groups of DICOM-CT-PD
 KIND_TAGS = (*PROJECTION_TAGS, *map(tag_for_keyword, (
-    "SOPClassUID", "ImageType", "Modality", "NumberOfFrames", "RescaleType", "ImagePositionPatient")))  # fmt: skip
+    "SOPClassUID", "ImageType", "Modality", "NumberOfFrames", "RescaleType", "ImagePositionPatient")))
 _CLASSES = {SecondaryCaptureImageStorage: "secondary capture", RawDataStorage: "raw data"}
 # Words of ImageType (PS3.3, C.8.2.1.1.1 and C.8.15.3.9, and vendors' own from value 4 on) -> what such pixels are
 _NO_HU = {
@@ -22,7 +22,7 @@ _NO_HU = {
                      "MAT_SPECIFIC", "MAT_REMOVED", "MAT_FRACTIONAL", "MAT_MODIFIED", "MAT_VALUE_BASED"},
     "rendering": {"VRT", "SSD", "RENDERED", "RENDERING", "VOLUME_RENDERED", "SCREEN", "SCREENSAVE", "CURVED"},
     "subtraction image": {"SUBTRACTION", "SUBTRACTED"},
-}  # fmt: skip
+}
 _KIND_OF_WORD = {word: kind for kind, words in _NO_HU.items() for word in words}
 
 
@@ -46,7 +46,7 @@ def check_kind(elements: Elements) -> None:
     for word in _words(elements):
         if kind := _KIND_OF_WORD.get(word):
             _refuse(elements, kind, f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} by its ImageType, no axial slice in HU",
-                    "leave it out")  # fmt: skip
+                    "leave it out")
     if sop_class and sop_class != CTImageStorage:  # an anonymiser may have emptied it
         kind = _CLASSES.get(sop_class, "another SOP class") if isinstance(sop_class, str) else "another SOP class"
         _refuse(elements, kind, f"{kind}, expected CT Image Storage", "use the CT images")

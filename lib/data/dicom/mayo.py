@@ -24,7 +24,7 @@ DOSE_FRACTION = 0.25  # the challenge's; another one is stated in the header
 
 def write_slice(path: Path, hu: np.ndarray, *, patient: str, dose: str, kernel: str, thickness_mm: float, z_mm: float,
                 instance: int, pixel_spacing_mm: float = 0.7, kvp: float = 120.0, collection: str = "simulated",
-                dose_fraction: float = DOSE_FRACTION, number: int = 1, grid: Grid | None = None) -> Path:  # fmt: skip
+                dose_fraction: float = DOSE_FRACTION, number: int = 1, grid: Grid | None = None) -> Path:
     """Write one slice as a CT Image Storage file with Mayo's kind of header. The same call gives the same bytes. Raises
     ValueError (another name of a patient or a dose, HU that are not finite, no image) or OutputError (the disk refuses).
 
@@ -74,7 +74,7 @@ def write_series(root: Path, hu: np.ndarray, z_mm, **series) -> list[Path]:
     folder = Path(root) / mayo_folder(**key)
     instance = {int(index): n for n, index in enumerate(np.argsort(-np.asarray(z_mm, float), kind="stable"), start=1)}
     return [write_slice(folder / mayo_file_name(**key, instance=instance[i]), hu[i], z_mm=float(z), instance=instance[i],
-                        **series) for i, z in enumerate(z_mm)]  # fmt: skip
+                        **series) for i, z in enumerate(z_mm)]
 
 
 def mayo_folder(patient: str, dose: str, kernel: str, thickness_mm: float, number: int = 1) -> Path:

@@ -19,4 +19,4 @@ ANONYMOUS = {
     "", "0", "anon", "anonymised", "anonymized", "anonymous", "anonymous^anonymous", "anonymous patient", "deidentified",
     "de-identified", "hidden", "masked", "n/a", "na", "name", "no name", "noname", "none", "not specified", "null",
     "patient", "patient^anonymous", "redacted", "removed", "test", "unknown", "x", "xxx", "xxxx",
-}  # fmt: skip
+}

@@ -20,7 +20,7 @@ SLOPES = (1e-3, 64.0)  # sane RescaleSlope: 1 nearly always, fractions exist, 10
 PIXEL_TAGS = (
     "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "RescaleIntercept", "RescaleSlope",
-)  # fmt: skip
+)
 
 _DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
 _JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
@@ -119,7 +119,7 @@ def _decompressed(elements: Elements, form: PixelForm) -> np.ndarray:
         decoder = get_decoder(syntax)
     except NotImplementedError:  # of video, of the later parts of JPEG 2000: no package that we know decodes them
         raise elements.error(f"compressed as {syntax.name}, for which there is no decoder",
-                             "export it as Explicit VR Little Endian") from None  # fmt: skip
+                             "export it as Explicit VR Little Endian") from None
     if not decoder.is_available:
         package = "pylibjpeg-openjpeg" if "2000" in syntax.name else "pylibjpeg-libjpeg"
         missing = "; ".join(decoder.missing_dependencies)
@@ -137,7 +137,7 @@ def _decompressed(elements: Elements, form: PixelForm) -> np.ndarray:
                 bits_stored=form.bits_stored, pixel_representation=int(form.signed), samples_per_pixel=1,
                 number_of_frames=1, photometric_interpretation="MONOCHROME2", planar_configuration=0,
                 pixel_keyword="PixelData", correct_unused_bits=False,
-            )  # fmt: skip
+            )
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - pydicom's decoders raise many kinds

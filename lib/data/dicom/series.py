@@ -78,7 +78,7 @@ def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Seri
     found = [Series(kind, uid, *of, grid, [(headers[path].z_mm, path) for path in paths])
              for (kind, *of, uid), members in sorted(named.items())
              for grid, one_grid in _by_grid(kind, members, headers, problems)
-             for paths in _by_acquisition(one_grid, [[path] for path in one_grid], headers)]  # fmt: skip
+             for paths in _by_acquisition(one_grid, [[path] for path in one_grid], headers)]
     kinds: dict[SeriesKind, list[Series]] = defaultdict(list)
     for each in found:
         each.usable = _order(each, problems)
@@ -89,7 +89,7 @@ def series_of(headers: dict[Path, Header], problems: list[Problem]) -> list[Seri
 def overlap(one: Series, other: Series) -> bool:
     """Whether slices of one lie on the other's grid, and at the places of its slices or between them."""
     return (one.slices[0][0] <= other.slices[-1][0] + SAME and other.slices[0][0] <= one.slices[-1][0] + SAME
-            and not difference(one.grid, other.grid))  # fmt: skip
+            and not difference(one.grid, other.grid))
 
 
 def _by_grid(
@@ -178,13 +178,13 @@ def _together(
     alike: list[list[Series]] = []
     for each in found:
         known = next((some for some in alike if (some[0].study_uid, some[0].frame_uid) == (each.study_uid, each.frame_uid)
-                      and not difference(some[0].grid, each.grid)), None)  # fmt: skip
+                      and not difference(some[0].grid, each.grid)), None)
         if known is None:
             alike.append([each])
         else:
             known.append(each)
     phases = [phase for some in alike
-              for phase in _by_acquisition(some, [[path for _, path in each.slices] for each in some], headers)]  # fmt: skip
+              for phase in _by_acquisition(some, [[path for _, path in each.slices] for each in some], headers)]
     joined = sorted((whole for phase in phases for whole in _joined(phase)), key=_place)
     usable = sum(each.usable for each in found)
     if usable > len(joined):

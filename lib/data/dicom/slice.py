@@ -34,7 +34,7 @@ _HEADER_TAGS = [*KIND_TAGS, *map(tag_for_keyword, (
     "Manufacturer", "DerivationDescription", "SeriesDescription", "PatientName", "PatientID", "StudyInstanceUID",
     "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber", "AcquisitionNumber", "ConvolutionKernel", "SliceThickness",
     "ImageOrientationPatient", "GantryDetectorTilt", "PixelSpacing", "PixelPaddingValue", "PixelPaddingRangeLimit",
-    *PIXEL_TAGS))]  # fmt: skip
+    *PIXEL_TAGS))]
 _BEGINNING = 32 * 1024  # bytes; most headers end before
 
 
@@ -85,12 +85,12 @@ def read_header(path: Path) -> Header:
         if not sane:
             raise elements.error(f"{name} is none that a CT slice can have")
     study, frame, series = (str(elements.get(f"{name}UID") or "") for name in (
-        "StudyInstance", "FrameOfReference", "SeriesInstance"))  # fmt: skip
+        "StudyInstance", "FrameOfReference", "SeriesInstance"))
     return Header(
         patient, identified, collection, dose, kernel, thickness, position[2], grid, study, frame, series,
         instance=elements.integer("InstanceNumber"),
         acquisition=elements.integer("AcquisitionNumber"), dose_fraction=fraction, rescale=(form.slope, form.intercept),
-    )  # fmt: skip
+    )
 
 
 def kernel_name(stated: str) -> str | None:
