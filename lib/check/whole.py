@@ -10,7 +10,7 @@ from lib.study.config import Study
 
 
 def check(study: Study, burst: bool = True, scans: bool = True, report: Report | None = None) -> bool:
-    """Say what a run of ``study`` needs and what is there, in ``report``; whether it could start. ``burst``: measure training
+    """In ``report``: what a run of ``study`` needs and what is there; whether it could start. ``burst``: measure training
     steps, and estimate the run's time; ``scans``: look at these, not at the volumes of 01."""
     report, cohort, volumes, parts = report or Report(), study.cohort, study.paths.volumes, None
     if scans:
