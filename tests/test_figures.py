@@ -8,7 +8,7 @@ from PIL import Image
 
 from lib.paper import published
 from lib.perceptual import presets
-from lib.report import curves, exchange, figures, image_quality, image_quality_figures, quality
+from lib.report import curves, exchange, figures, image_quality, image_quality_figures, quality, style
 from lib.report.labels import Labels
 from lib.report.words import slice_name
 from lib.stages.exchange import exchange_table
@@ -26,7 +26,7 @@ def labels(study) -> Labels:
 @pytest.fixture
 def drawn(monkeypatch) -> list:
     """The figures that are saved from now on."""
-    found, save = [], figures.save_figure
+    found, save = [], style.save_figure
     for module in (figures, curves, exchange, image_quality_figures, quality):
         monkeypatch.setattr(module, "save_figure", lambda labels, figure, *rest, **options: found.append(figure)
                             or save(labels, figure, *rest, **options))
@@ -117,9 +117,9 @@ FIGURES = {
 def test_figures_are_readable_and_carry_their_provenance(labels, drawn, name):
     png = FIGURES[name](labels)
     assert png == labels.figures / f"{name}.png"
-    dpi = figures.SLICES_DPI if name in ("fig3", "image_quality") else figures.DPI
+    dpi = style.SLICES_DPI if name in ("fig3", "image_quality") else style.DPI
     with Image.open(png) as image:
-        assert image.info["dpi"] == pytest.approx((dpi, dpi), abs=0.1) and image.width == round(7.2 * dpi)
+        assert image.info["dpi"] == pytest.approx((dpi, dpi), abs=0.1) and image.width == int(180 / 25.4 * dpi)
         assert image.info["Description"] == labels.provenance and np.asarray(image.convert("L")).std() > 5
     pdf = png.with_suffix(".pdf").read_bytes()
     assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf
@@ -127,7 +127,7 @@ def test_figures_are_readable_and_carry_their_provenance(labels, drawn, name):
     whole = drawn[0].get_figure(root=True)
     texts = [each for each in whole.findobj(Text) if each.get_text() and each.get_visible()]
     assert len(texts) > 8 and min(each.get_size() for each in texts) >= 7
-    assert whole.get_size_inches()[0] == 7.2 and whole.get_size_inches()[1] < 10.5
+    assert whole.get_size_inches()[0] == pytest.approx(180 / 25.4) and whole.get_size_inches()[1] <= 247 / 25.4
 
 
 @pytest.mark.parametrize("figure", [residuals, transfer])

@@ -378,7 +378,7 @@ def labels(study, tmp_path) -> Labels:
 def drawn(monkeypatch, labels, found, scores, pixel_mm=PIXEL):
     """The panels of the figure of task transfer."""
     kept = []
-    monkeypatch.setattr(figures, "save_figure", lambda labels, figure, name: kept.append(figure))
+    monkeypatch.setattr(figures, "save_figure", lambda labels, figure, name, **rest: kept.append(figure))
     table = image_quality_table(found, scores, dict.fromkeys(("SIM01", "SIM02", "SIM03"), pixel_mm))
     figures.figure_transfer(labels, found, table, detectability(found))
     return kept[0].axes
