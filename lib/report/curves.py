@@ -65,7 +65,7 @@ def _influence(panel: Axes, labels: Labels, rows: pd.DataFrame, colours: Mapping
     panel.axhline(labels.target_psi, color="0.6", linewidth=0.7, zorder=1)
     for place, (name, row) in enumerate(rows.iterrows()):
         colour = colours[row["context"]]
-        panel.plot(LAMBDAS, psi_algorithm2([row["mse"]], [row["pl"]], LAMBDAS), color=colour, linestyle=_dashes(row["phi"]),
+        panel.plot(LAMBDAS, psi_algorithm2([row["mse"]], [row["pl"]], LAMBDAS), color=colour, linestyle=dashes(row["phi"]),
                    linewidth=width_of(colour))
         if row["lambda_used"] > 0:
             influence = psi_algorithm2([row["mse"]], [row["pl"]], row["lambda_used"])
@@ -76,10 +76,11 @@ def _influence(panel: Axes, labels: Labels, rows: pd.DataFrame, colours: Mapping
 
 def width_of(colour: str) -> float:
     """The width of a context's lines: the first one's shows beside those that cover it."""
-    return 2.6 if colour == CONTEXTS["ImageNet"] else 1.1
+    return 2.3 if colour == CONTEXTS["ImageNet"] else 1.1
 
 
-def _dashes(phi: str) -> str:
+def dashes(phi: str) -> str:
+    """The line style of a layer, by its depth."""
     return DEPTHS.get(phi, OTHER)
 
 
@@ -97,7 +98,7 @@ def _legend(labels: Labels, states: pd.DataFrame, colours: Mapping[str, str]) ->
     handles = [Line2D([], [], color=colours[context], linewidth=3, label=name) for context, name in known.items()]
     handles.append(Line2D([], [], color="0.6", linewidth=0.7, label=f"Ψ = {labels.target_psi:g}"))
     phis = sorted(states["phi"].unique(), key=lambda phi: (phi not in DEPTHS, phi))
-    handles += [Line2D([], [], color="0.2", linestyle=_dashes(phi), label=phi) for phi in phis]
+    handles += [Line2D([], [], color="0.2", linestyle=dashes(phi), label=phi) for phi in phis]
     used = states[states["lambda_used"] > 0].drop_duplicates("experiment")
     handles += [Line2D([], [], color=colours[each["context"]], linestyle="none", marker=labels.experiments[name].marker,
                        markerfacecolor="none", markeredgewidth=1.2, label=f"λ of {name}")
