@@ -170,7 +170,7 @@ def figure_conventions(labels: Labels, factors: pd.DataFrame, patch_size: int) -
         panel.set_title(f"({letter}) {name}, {text}")
     bar = figure.colorbar(drawn, ax=panels, label="factor on λ*", aspect=14)
     bar.ax.yaxis.set_major_locator(FixedLocator([-5, -1, 0, 1, 5]))
-    bar.ax.yaxis.set_major_formatter(FixedFormatter(["1e-5", "0.1", "1", "10", "1e5"]))
+    bar.ax.yaxis.set_major_formatter(FixedFormatter(["1e−5", "0.1", "1", "10", "1e5"]))
     bar.ax.yaxis.set_minor_locator(NullLocator())
     return save_figure(labels, figure, "conventions", palette=False)
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from lib.perceptual import presets
 from lib.perceptual.psi import psi, psi_algorithm2
 from lib.report.labels import FURTHER_COLOURS, Labels
-from lib.report.style import STYLE, legend_columns, new_figure, save_figure
+from lib.report.style import STYLE, legend_below, new_figure, save_figure
 from lib.stages.calibrate import terms
 from lib.stages.influence import authors
 
@@ -56,7 +56,7 @@ def figure2(labels: Labels, states: pd.DataFrame, losses: Mapping[str, pd.DataFr
     for panel in figure.axes[::2]:
         panel.set_ylabel("perceptual influence Ψ(λ, ϕ, c)")
     handles = _legend(labels, states, colours)
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
+    legend_below(figure, handles)
     return save_figure(labels, figure, "fig2")
 
 
@@ -140,5 +140,5 @@ def figure_training(labels: Labels, histories: Mapping[tuple[str, int], pd.DataF
         panel.xaxis.get_major_locator().set_params(integer=True)
     handles = [Line2D([], [], color=each.colour, marker=each.marker, markersize=4, label=each.label) for each in shown]
     handles.append(Line2D([], [], color="0.4", linewidth=0.8, linestyle="--", label=f"Ψ = {labels.target_psi:g}"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
+    legend_below(figure, handles)
     return save_figure(labels, figure, "fig_training")

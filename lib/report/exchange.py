@@ -14,7 +14,7 @@ from lib.report.curves import CONTEXTS, DEPTHS, OTHER, width_of
 from lib.report.influence_tables import spread
 from lib.report.labels import FURTHER_COLOURS, UNLEARNT, Labels
 from lib.report.odds import SPARSE, odds, shares_on
-from lib.report.style import STYLE, legend_columns, new_figure, save_figure
+from lib.report.style import STYLE, legend_below, new_figure, save_figure
 from lib.report.tables import save_table
 from lib.report.words import number
 from lib.stages.exchange import BATCH
@@ -50,7 +50,7 @@ def figure_exchange(labels: Labels, table: pd.DataFrame, histories: Mapping[tupl
     handles += [Line2D([], [], color="0.2", linestyle=line, label=layers) for layers, line in lines.items()]
     handles += [Line2D([], [], color="0.4", linewidth=0.8, linestyle=":", label="Γ = Ψ"),
                 Line2D([], [], color="0.7", linewidth=0.7, label=f"Ψ = {labels.target_psi:g}")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
+    legend_below(figure, handles)
     return save_figure(labels, figure, "exchange")
 
 

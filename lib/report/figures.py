@@ -18,6 +18,7 @@ from lib.report.style import (
     LEVELS,
     SLICES_DPI,
     STYLE,
+    TALLEST,
     WIDTH,
     colour_bar,
     frame,
@@ -31,6 +32,7 @@ from lib.report.style import (
 )
 
 ACROSS: Final = 4  # slices beside each other
+SLICES_TALLEST: Final = TALLEST - 0.7  # inches, of two blocks of slices, without the provenance
 ZOOM: Final = (0.125, 0.2)  # rows and columns of Figure 3's window, share of the slice's
 
 
@@ -57,7 +59,7 @@ def figure1(labels: Labels, ldct_hu: np.ndarray, ndct_hu: np.ndarray, where: str
         shown = picture(zoom, patch, WINDOW, f"{name}, a training patch: {side} × {side} pixels", interpolation="nearest")
         scale_bar(zoom, patch.shape, pixel_mm)
         framed(zoom)
-    figure.suptitle(minus(where))
+    figure.suptitle(f"{minus(where)}; framed: where the NDCT has most structure")
     colour_bar(figure, shown, "CT number (HU)", ax=axes, shrink=0.6, aspect=35)
     return save_figure(labels, figure, "fig1")
 
@@ -85,7 +87,8 @@ def figure3(labels: Labels, examples: Mapping[str, np.ndarray], where: str, pixe
     top, left = structured_window(ndct, shape)
     limits = symmetric_limits(cut.get("ldct", cut[shown[-1]]) - ndct)
     tall, flat, blocks = ndct.shape[0] / ndct.shape[1], shape[0] / shape[1], -(-len(shown) // ACROSS)
-    figure = new_figure(labels, blocks * (WIDTH / ACROSS * (2 * tall + flat) + 0.5) + 0.2)
+    height = blocks * (WIDTH / ACROSS * (2 * tall + flat) + 0.5) + 0.35
+    figure = new_figure(labels, min(height, max(1.0, blocks / 2) * SLICES_TALLEST))  # images become smaller
     panels = figure.subplots(3 * blocks, ACROSS, squeeze=False, height_ratios=[tall, flat, tall] * blocks)
     for each in panels.flat:
         each.set_axis_off()
@@ -105,7 +108,7 @@ def figure3(labels: Labels, examples: Mapping[str, np.ndarray], where: str, pixe
             frame(error, (top, left), shape)
     for height, drawn, label in ((0.75, image, "CT number (HU)"), (0.25, mapped, "image − NDCT (HU)")):
         colour_bar(figure, drawn, label, cax=panels[2, 0].inset_axes([0.08, height, 0.84, 0.08]), orientation="horizontal")
-    figure.suptitle(minus(where))
+    figure.suptitle(f"{minus(where)}\nframed: the window in which the NDCT has most structure, enlarged below")
     return save_figure(labels, figure, name, dpi=SLICES_DPI)
 
 

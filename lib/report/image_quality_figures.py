@@ -22,6 +22,7 @@ from lib.report.style import (
     SLICES_DPI,
     STYLE,
     colour_bar,
+    legend_below,
     minus,
     new_figure,
     picture,
@@ -75,8 +76,8 @@ def figure_noise(labels: Labels, found: Found, residuals: Mapping[str, np.ndarra
     top, left = structured_window(reference_hu, (side, side))
     limits = symmetric_limits(residuals.get("ldct", residuals[names[-1]])[top : top + side, left : left + side])
     rows = -(-len(names) // ACROSS)
-    figure = new_figure(labels, 1.95 * rows + (2.6 if spectra else 0.3))
-    above, below = figure.subfigures(2, 1, height_ratios=(1.95 * rows, 2.4)) if spectra else (figure, None)
+    figure = new_figure(labels, 1.95 * rows + (3.1 if spectra else 0.8))
+    above, below = figure.subfigures(2, 1, height_ratios=(1.95 * rows + 0.5, 2.4)) if spectra else (figure, None)
     panels, power = above.subplots(rows, ACROSS, squeeze=False), None
     for panel in panels.flat:
         panel.set_axis_off()
@@ -86,15 +87,15 @@ def figure_noise(labels: Labels, found: Found, residuals: Mapping[str, np.ndarra
         drawn = picture(panel, shown, limits, f"{name_of(labels, name)}: SD {sd} HU", "difference", LEVELS, "nearest")
         power = _corner(panel, spectra[name]) if name in spectra else power
     scale_bar(panels[0, 0], (side, side), pixel_mm)
-    colour_bar(above, drawn, "residual (HU)", ax=panels, shrink=0.9, aspect=30, pad=0.01)
-    if power is not None:
-        colour_bar(above, power, r"corner: 2-D NPS, log$_{10}$ of its highest", ax=panels, shrink=0.9, aspect=30, pad=0.01,
-                   extend="min")
-    figure.suptitle(minus(where))
+    bars = [(drawn, f"residual: image − {'noise-free slice' if NDCT in residuals else NDCT.upper()} (HU)", "both")]
+    bars += [(power, "in the corner: 2-D NPS by its highest value, log$_{10}$", "min")] if power is not None else []
+    for some, (image, label, extend) in zip(np.array_split(panels[-1], len(bars)), bars, strict=True):
+        colour_bar(above, image, label, extend, ax=list(some), orientation="horizontal", shrink=0.9, aspect=30)
+    above.suptitle(minus(where))
     if below is not None:
         _radial(labels, below.subplots(1, 2), spectra, pixel_mm)
         handles = [Line2D([], [], label=name_of(labels, name), **_style(labels, name)) for name in spectra]
-        below.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
+        legend_below(below, handles, 8)
     return save_figure(labels, figure, "image_quality", dpi=SLICES_DPI)
 
 
@@ -155,7 +156,7 @@ def figure_transfer(labels: Labels, found: Found, table: pd.DataFrame, detected:
         panels[0, 0].set_title("No scan says how large its pixels are: no transfer", y=0.5)
     handles = [Line2D([], [], label=name_of(labels, name), marker=_marker(labels, name) if lesions else "", markersize=5,
                       **_style(labels, name)) for name in names]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
+    legend_below(figure, handles, 8)
     return save_figure(labels, figure, "image_quality_transfer")
 
 
@@ -203,5 +204,5 @@ def _auc(labels: Labels, panel: Axes, table: pd.DataFrame, detected: pd.DataFram
                        markersize=4, capsize=2.5, linewidth=1.0)
     panel.axhline(0.5, color="0.8", linewidth=0.6, zorder=0)
     panel.set_xticks(range(len(detected)), [name_of(labels, name) for name in detected["experiment"]], rotation=40)
-    panel.set(ylabel="AUC", title="lesion detected (dots: patients; bar: bootstrap over pairs)",
+    panel.set(ylabel="AUC", title="lesion detected (dot: patient; bar: bootstrap)",
               ylim=(min(0.45, float(rows.min()) - 0.02), 1.02))

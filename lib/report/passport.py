@@ -35,6 +35,7 @@ LIMITS: Final = (1e-3, 10.0)  # colours of prices
 MEASURED: Final = {f"{ORGAN_SHIFT}, 10 HU": "liver shift, 10 HU"}  # panels whose columns have their size apart
 DRAWN: Final = "random = Glorot's uniform kernels, biases 0, one draw"
 BLOCKS: Final = ("o", "s", "^", "D", "v")  # markers
+SMALLER_DPI: Final = 240  # of the map, whose colours a palette would shift: below 1 MB
 ALIKE: Final = "neighbouring layers are alike, so that the interval is too narrow and p too small"
 
 
@@ -91,7 +92,7 @@ def figure_passport(labels: Labels, table: pd.DataFrame) -> Path:
     ticks = (0.001, 0.01, 0.1, 1, 10)
     bar.ax.xaxis.set_major_locator(FixedLocator(np.log10(ticks)))
     bar.ax.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
-    return save_figure(labels, figure, "passport", palette=False)
+    return save_figure(labels, figure, "passport", SMALLER_DPI, palette=False)
 
 
 def _map(panel: Axes, prices: pd.DataFrame, norm: Normalize) -> None:

@@ -14,15 +14,14 @@ from matplotlib.patches import FancyBboxPatch, Patch
 from lib.perceptual.psi import lambda_star, psi_algorithm2
 from lib.report.curves import CONTEXTS, dashes, width_of
 from lib.report.exchange import share_text
-from lib.report.labels import FURTHER_COLOURS, Labels
-from lib.report.style import MM, STYLE, ink, legend_columns, new_figure, save_figure
+from lib.report.labels import FURTHER_COLOURS, GIVEN, Labels
+from lib.report.style import MM, STYLE, ink, legend_below, minus, new_figure, save_figure
 from lib.report.words import number
 
 STATE: Final = "pilot"  # the network whose losses are shown, as in S1
 TERMS: Final = {"pixel": "#595959", "perceptual": "#009e73"}  # colours of the two terms of the total loss
 PLAIN: Final = "#e8e8e8"  # of what is no loss
 STEP_MM: Final = (180.0, 42.0)  # of the drawing of a training step
-BARS: Final = "E1", "E2", "E3", "E4"  # whose loss is shown in parts, where a study has them
 
 
 def shares(table: pd.DataFrame) -> pd.DataFrame:
@@ -52,13 +51,14 @@ def shares(table: pd.DataFrame) -> pd.DataFrame:
 @mpl.rc_context(STYLE)
 def figure_psi(labels: Labels, table: pd.DataFrame) -> Path:
     """What Psi is: (a) a training step, whose loss has two terms; (b) the terms' shares with lambda 1 and (c) with lambda*,
-    a bar for each of E1 to E4 (a study without them: for each of its losses); (d) Psi along lambda for every layer and
-    context. Of the pilot's losses.
+    a bar for each experiment that is calibrated (where none is: for each with a perceptual term); (d) Psi along lambda for
+    every layer and context. Of the pilot's losses.
 
     ``table``: of :func:`lib.stages.calibrate.calibrate`, with a perceptual loss at least.
     """
     found = shares(table)
-    shown = found.loc[[name for name in found.index if name in BARS] or list(found.index[found["trained"]])]
+    trained = list(found.index[found["trained"]])
+    shown = found.loc[[name for name in trained if not labels.experiments[name].lambda_rule.startswith(GIVEN)] or trained]
     colours = CONTEXTS | dict(zip([each for each in found["context"].unique() if each not in CONTEXTS], FURTHER_COLOURS,
                                   strict=False))
     tall, flat = STEP_MM[1] * MM + 0.1, max(2.1, 0.7 + 0.28 * len(shown))
@@ -68,7 +68,7 @@ def figure_psi(labels: Labels, table: pd.DataFrame) -> Path:
     below.suptitle(f"Below: losses of the {STATE}, a U-Net trained with MSE alone; means over all training pairs")
     before, after, curves = below.subplots(1, 3, width_ratios=(1, 1, 1.5))
     _bars(before, shown["psi_one"], [f"Ψ = {share_text(value)}" for value in shown["psi_one"]])
-    _bars(after, shown["psi_star"], [f"λ* = {number(value).replace('-', '−')}" for value in shown["lambda_star"]])
+    _bars(after, shown["psi_star"], [f"λ* = {minus(number(value))}" for value in shown["lambda_star"]])
     before.set_yticks(range(len(shown)), [labels.experiments[name].short for name in shown.index])
     after.set_yticks([])
     targets = ", ".join(f"{value:g}" for value in dict.fromkeys(shown["target_psi"]))
@@ -79,9 +79,10 @@ def figure_psi(labels: Labels, table: pd.DataFrame) -> Path:
     handles += [Line2D([], [], color=colours[context], linewidth=3, label=labels.experiments[name].context)
                 for name, context in found["context"].drop_duplicates().items()]
     handles += [Line2D([], [], color="0.2", linestyle=dashes(phi), label=phi) for phi in sorted(found["phi"].unique())]
+    handles.append(Line2D([], [], color="0.6", linewidth=0.7, label=f"Ψ = {labels.target_psi:g}"))
     handles += [Line2D([], [], label=f"λ* of {name}", **_marker(labels, name, colours[row["context"]]))
                 for name, row in shown.iterrows()]
-    below.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
+    legend_below(below, handles)
     return save_figure(labels, figure, "fig_psi")
 
 
@@ -109,7 +110,6 @@ def _curves(panel: Axes, labels: Labels, found: pd.DataFrame, shown: Sequence[st
     lowest, highest = np.log10(one["lambda_star"]).agg(["min", "max"])
     lambdas = np.logspace(min(-8, np.floor(lowest) - 1), max(0, np.ceil(highest) + 1), 321)
     panel.axhline(labels.target_psi, color="0.6", linewidth=0.7, zorder=1)
-    panel.text(lambdas[-1], labels.target_psi - 0.03, f"Ψ = {labels.target_psi:g}", ha="right", va="top")
     for _, row in one.iterrows():
         colour = colours[row["context"]]
         panel.plot(lambdas, psi_algorithm2([row["mse"]], [row["pl"]], lambdas), color=colour, linestyle=dashes(row["phi"]),

@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from lib.report.influence_tables import spread
 from lib.report.labels import FURTHER_COLOURS, Labels
 from lib.report.odds import odds, shares_on
-from lib.report.style import STYLE, legend_columns, new_figure, save_figure
+from lib.report.style import STYLE, legend_below, new_figure, save_figure
 from lib.report.tables import save_table
 from lib.report.verdicts import compared, frame, row
 from lib.report.words import number
@@ -66,7 +66,7 @@ def figure_rules(labels: Labels, table: pd.DataFrame, logs: Mapping[tuple[str, s
         panel.set_xlabel("step")
     handles = [Line2D([], [], color=colour, marker=MARKERS[place % len(MARKERS)], markersize=3.5,
                       label=WORDS.get(change, change)) for place, (change, colour) in enumerate(colours.items())]
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
+    legend_below(figure, handles)
     return save_figure(labels, figure, "rules")
 
 

@@ -8,19 +8,21 @@ state.
 import io
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 from matplotlib.typing import ColorType
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -48,8 +50,9 @@ MAPS: Final[dict[str, str]] = {
 }
 """The colour map of each quantity, in every figure: CT numbers, their differences (white is 0), noise power, lambda, a share
 of the gradient, a price and a factor (white is 1). All are told apart by colour-blind readers."""
+LEGEND: Final = 30  # characters of a line in a legend
 SLICES_DPI: Final = 180  # of a figure of many slices, which keeps it below 1 MB
-LEVELS: Final = 48  # of its colours: 8 HU, far below the noise
+LEVELS: Final = 49  # of its colours: 8 HU, far below the noise; an odd number: the middle one is white
 BAR_MM: Final = (100, 50, 20, 10)  # lengths of a scale bar
 FRAME: Final = "#f0e442"  # of a window that is shown larger: Okabe-Ito's yellow, in no colour map of an image
 OUTLINE: Final = [withStroke(linewidth=2.0, foreground="black")]  # of lines on any background
@@ -69,8 +72,8 @@ def ink(background: ColorType) -> str:
 
 
 def minus(text: str) -> str:
-    """A text with a minus sign where a hyphen stands before a digit, outside of a word: 'z = −61.3 mm', not 'VGG-16'."""
-    return re.sub(r"(?<![\w-])-(?=[.\d])", "−", text)
+    """A text with the minus signs of its numbers, where hyphens stand: 'z = −61.3 mm', '1e−5'; 'VGG-16' keeps its own."""
+    return re.sub(r"(?<![\w-])-(?=[.\d])|(?<=\de)-(?=\d)", "−", text)
 
 
 def new_figure(labels: Labels, height: float) -> SubFigure:
@@ -84,16 +87,22 @@ def new_figure(labels: Labels, height: float) -> SubFigure:
 
 
 def in_footer(text: str) -> str:
-    """A text in lines that fit below a figure."""
-    return textwrap.fill(text, int(WIDTH * 72 / (FOOTER * 0.54)))
+    """A text in as few lines as fit below a figure, of about equal length."""
+    most = int(WIDTH * 72 / (FOOTER * 0.54))
+    lines = len(textwrap.wrap(text, most))
+    return next(filled for width in range(len(text) // lines, most + 1)
+                if (filled := textwrap.fill(text, width)).count("\n") < lines)
 
 
 def save_figure(labels: Labels, figure: SubFigure, name: str, dpi: int = DPI, palette: bool = True) -> Path:
     """Write a figure (of :func:`new_figure`) as PNG and PDF; the same bytes for the same input. Returns the PNG's path.
 
-    ``palette`` : whether the PNG has 256 colours, a third of the size; false where colours of a map are to be compared
+    ``palette`` : whether the PNG has 256 colours, a third of the size; false where colours of a map are to be compared.
+    Raises ValueError: a text is smaller than one can read in print.
     """
     whole, png = figure.get_figure(root=True), labels.figures / f"{name}.png"
+    if small := [each.get_text() for each in whole.findobj(Text) if each.get_visible() and each.get_size() < FOOTER]:
+        raise ValueError(f"{name}: text of less than {FOOTER:g} points: {', '.join(small)}")
     write_png(png, whole, labels.provenance, dpi, palette)
     whole.set_layout_engine("none")  # both look the same: another drawing would move the constrained layout a little
     with atomic(png.with_suffix(".pdf")) as temporary:
@@ -157,7 +166,9 @@ def scale_bar(axes: Axes, shape: tuple[int, int], pixel_mm: float) -> None:
         axes.text(x, y - 0.02 * shape[0], f"{fitting[0]} mm", color="white", va="bottom", path_effects=OUTLINE)
 
 
-def legend_columns(handles: list[Line2D]) -> int:
-    """Columns of a legend that fit the page, in points: long names need room."""
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    return int(np.clip(WIDTH * 72 // (40 + 4.4 * longest), 1, 4))
+def legend_below(figure: SubFigure, handles: Sequence[Artist], most: int = 4) -> None:
+    """A legend below a figure in as many columns as fit the page, at most ``most``; long names take two lines."""
+    texts = [textwrap.fill(str(handle.get_label()), LEGEND, break_long_words=False) for handle in handles]
+    longest = max(len(line) for text in texts for line in text.splitlines())
+    columns = int(np.clip(WIDTH * 72 // (38 + 4.4 * longest), 1, most))
+    figure.legend(handles, texts, loc="outside lower center", ncols=columns)

@@ -12,7 +12,7 @@ from lib.metrics.patients import differences, holm
 from lib.metrics.power import power_table
 from lib.report.influence_tables import spread
 from lib.report.labels import Labels
-from lib.report.style import STYLE, legend_columns, minus, new_figure, save_figure
+from lib.report.style import STYLE, legend_below, minus, new_figure, save_figure
 from lib.report.tables import save_table
 from lib.report.verdicts import Compared, compared, equal, frame, row, weakest_compared
 from lib.report.words import number
@@ -68,7 +68,7 @@ def figure_target(labels: Labels, table: pd.DataFrame, ldct: pd.DataFrame) -> Pa
     handles = [Line2D([], [], color=each.colour, marker=each.marker, markersize=3.5, label=each.label)
                for each in map(labels.experiments.get, dict.fromkeys(table["configuration"]))]
     handles += [Line2D([], [], color="0.4", linewidth=0.8, linestyle=":", label="LDCT")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
+    legend_below(figure, handles)
     return save_figure(labels, figure, "psi_target_sweep")
 
 
