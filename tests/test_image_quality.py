@@ -415,7 +415,7 @@ def test_organs_too_small_for_a_texture_leave_the_figure(labels, monkeypatch):
     for key, one in found.items():
         found[key] = one._replace(lesions=one.lesions._replace(texture=np.full(3, np.nan)))
     panels = drawn(monkeypatch, labels, found, scores)
-    assert panels[3].get_title() == "lesion detected (dots: patients; bar: bootstrap over pairs)"
+    assert panels[3].get_title() == "lesion detected (dot: patient; bar: bootstrap of pairs)"
 
 
 def test_without_a_truth_the_claims_say_what_is_missing():

@@ -76,8 +76,8 @@ def figure_noise(labels: Labels, found: Found, residuals: Mapping[str, np.ndarra
     top, left = structured_window(reference_hu, (side, side))
     limits = symmetric_limits(residuals.get("ldct", residuals[names[-1]])[top : top + side, left : left + side])
     rows = -(-len(names) // ACROSS)
-    figure = new_figure(labels, 1.95 * rows + (3.1 if spectra else 0.8))
-    above, below = figure.subfigures(2, 1, height_ratios=(1.95 * rows + 0.5, 2.4)) if spectra else (figure, None)
+    figure = new_figure(labels, 2.05 * rows + (3.1 if spectra else 0.8))
+    above, below = figure.subfigures(2, 1, height_ratios=(2.05 * rows + 0.5, 2.4)) if spectra else (figure, None)
     panels, power = above.subplots(rows, ACROSS, squeeze=False), None
     for panel in panels.flat:
         panel.set_axis_off()
@@ -204,5 +204,5 @@ def _auc(labels: Labels, panel: Axes, table: pd.DataFrame, detected: pd.DataFram
                        markersize=4, capsize=2.5, linewidth=1.0)
     panel.axhline(0.5, color="0.8", linewidth=0.6, zorder=0)
     panel.set_xticks(range(len(detected)), [name_of(labels, name) for name in detected["experiment"]], rotation=40)
-    panel.set(ylabel="AUC", title="lesion detected (dot: patient; bar: bootstrap)",
+    panel.set(ylabel="AUC", title="lesion detected (dot: patient; bar: bootstrap of pairs)",
               ylim=(min(0.45, float(rows.min()) - 0.02), 1.02))

@@ -92,7 +92,7 @@ def figure_passport(labels: Labels, table: pd.DataFrame) -> Path:
     ticks = (0.001, 0.01, 0.1, 1, 10)
     bar.ax.xaxis.set_major_locator(FixedLocator(np.log10(ticks)))
     bar.ax.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
-    return save_figure(labels, figure, "passport", SMALLER_DPI, palette=False)
+    return save_figure(labels, figure, "passport", dpi=SMALLER_DPI, palette=False)
 
 
 def _map(panel: Axes, prices: pd.DataFrame, norm: Normalize) -> None:

@@ -61,7 +61,7 @@ def figure_psi(labels: Labels, table: pd.DataFrame) -> Path:
     shown = found.loc[[name for name in trained if not labels.experiments[name].lambda_rule.startswith(GIVEN)] or trained]
     colours = CONTEXTS | dict(zip([each for each in found["context"].unique() if each not in CONTEXTS], FURTHER_COLOURS,
                                   strict=False))
-    tall, flat = STEP_MM[1] * MM + 0.1, max(2.1, 0.7 + 0.28 * len(shown))
+    tall, flat = STEP_MM[1] * MM + 0.1, max(2.3, 0.7 + 0.28 * len(shown))
     figure = new_figure(labels, tall + flat + 0.75)
     above, below = figure.subfigures(2, 1, height_ratios=(tall, flat + 0.75))
     _step(above.subplots(), ", ".join(dict.fromkeys(labels.experiments[name].pixel for name in shown.index)))

@@ -89,9 +89,9 @@ def new_figure(labels: Labels, height: float) -> SubFigure:
 def in_footer(text: str) -> str:
     """A text in as few lines as fit below a figure, of about equal length."""
     most = int(WIDTH * 72 / (FOOTER * 0.54))
-    lines = len(textwrap.wrap(text, most))
+    lines = len(textwrap.wrap(text, most, break_on_hyphens=False))
     return next(filled for width in range(len(text) // lines, most + 1)
-                if (filled := textwrap.fill(text, width)).count("\n") < lines)
+                if (filled := textwrap.fill(text, width, break_on_hyphens=False)).count("\n") < lines)
 
 
 def save_figure(labels: Labels, figure: SubFigure, name: str, dpi: int = DPI, palette: bool = True) -> Path:
