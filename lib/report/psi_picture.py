@@ -19,7 +19,7 @@ from lib.report.style import MM, STYLE, ink, legend_below, minus, new_figure, sa
 from lib.report.words import number
 
 STATE: Final = "pilot"  # the network whose losses are shown, as in S1
-TERMS: Final = {"pixel": "#595959", "perceptual": "#009e73"}  # colours of the two terms of the total loss
+TERMS: Final = {"pixel": "#404040", "perceptual": "#5fcbaa"}  # colours of the two terms of the total loss: apart in lightness, too
 PLAIN: Final = "#e8e8e8"  # of what is no loss
 STEP_MM: Final = (180.0, 42.0)  # of the drawing of a training step
 
@@ -147,7 +147,7 @@ def _step(panel: Axes, pixel: str) -> None:
     _arrow(panel, (148, upper), (148, middle + 3.2))
     panel.plot([167, 167, 37], [middle + 4.5, 39, 39], color="0.2", linewidth=0.8, linestyle="--")
     _arrow(panel, (37, 39), (37, upper + 4.5), "--")
-    panel.text(102, 38.4, "the gradient of the total loss moves θ; the encoder stays as it is", ha="center", va="top")
+    panel.text(102, 37.9, "the gradient of the total loss moves θ; the encoder stays as it is", ha="center", va="top")
     named = "MSE" if pixel == "MSE" else "pixel"
     share = rf"$Ψ = \frac{{λ\,\mathrm{{PL}}}}{{\mathrm{{{named}}} + λ\,\mathrm{{PL}}}}$"
     panel.text(167, 6, share, ha="center", va="center", size=11)
