@@ -19,7 +19,7 @@ from lib.report.style import MM, STYLE, ink, legend_below, minus, new_figure, sa
 from lib.report.words import number
 
 STATE: Final = "pilot"  # the network whose losses are shown, as in S1
-TERMS: Final = {"pixel": "#404040", "perceptual": "#5fcbaa"}  # colours of the two terms of the total loss: apart in lightness, too
+TERMS: Final = {"pixel": "#404040", "perceptual": "#5fcbaa"}  # of the total loss; apart in lightness, too
 PLAIN: Final = "#e8e8e8"  # of what is no loss
 STEP_MM: Final = (180.0, 42.0)  # of the drawing of a training step
 
