@@ -1,17 +1,24 @@
 """Figures: readable at the width of a page, small, the same twice, and showing the numbers that they are given."""
 
+import re
+
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.text import Text
 from PIL import Image
 
+from lib import REPOSITORY
 from lib.paper import published
 from lib.perceptual import presets
-from lib.report import curves, exchange, figures, image_quality, image_quality_figures, quality
+from lib.report import captions, curves, exchange, figures, image_quality, image_quality_figures, psi_picture, quality, style
 from lib.report.labels import Labels
 from lib.report.words import slice_name
 from lib.stages.exchange import exchange_table
+from lib.study.config import load_study
+from lib.workflow.supplement import supplement
 from tests.test_image_quality import PIXEL, measured
 from tests.test_supplement import made_up
 
@@ -26,8 +33,8 @@ def labels(study) -> Labels:
 @pytest.fixture
 def drawn(monkeypatch) -> list:
     """The figures that are saved from now on."""
-    found, save = [], figures.save_figure
-    for module in (figures, curves, exchange, image_quality_figures, quality):
+    found, save = [], style.save_figure
+    for module in (figures, curves, exchange, image_quality_figures, psi_picture, quality):
         monkeypatch.setattr(module, "save_figure", lambda labels, figure, *rest, **options: found.append(figure)
                             or save(labels, figure, *rest, **options))
     return found
@@ -49,6 +56,7 @@ def three_states() -> pd.DataFrame:
         phi = "block5_conv3" if name in DEEP else "block4_conv3" if name == "ImageNet middle" else "block3_conv2"
         for state, seeds in (("untrained", (5,)), ("pilot", (5,)), ("own", (5, 6) if name in presets.paper() else ())):
             rows += [{"experiment": name, "seed": seed, "state": state, "phi": phi, "mse": 1e-4, "pl": pl,
+                      "target_psi": 0.95,
                       "context": "Medical" if name in ("E3", "E4") else "ImageNet",
                       "lambda_used": published.LAMBDAS.get(name, np.nan)} for seed in seeds]
     return pd.DataFrame(rows)
@@ -105,6 +113,7 @@ FIGURES = {
     "fig1": lambda labels: figures.figure1(labels, slices()["ldct"], slices()["ndct"], "SIM04", 0.7),
     "fig2": lambda labels: curves.figure2(labels, three_states(), pair_losses()),
     "fig3": lambda labels: figures.figure3(labels, slices(), "SIM04", 0.7),
+    "fig_psi": lambda labels: psi_picture.figure_psi(labels, three_states()),
     "fig_training": lambda labels: curves.figure_training(labels, histories()),
     "fig_ssim": lambda labels: quality.figure_ssim(labels, scores()),
     "exchange": lambda labels: exchange.figure_exchange(labels, exchanged(), histories()),
@@ -113,21 +122,35 @@ FIGURES = {
 }
 
 
+def check_colour_bars(figure) -> None:
+    """Each map of numbers has a colour bar; CT numbers and their differences are in HU, these white at 0."""
+    maps = [image for axes in figure.findobj(Axes) for image in axes.images]
+    known = {(image.cmap.name, image.get_clim()): image.colorbar.ax for image in maps if image.colorbar}
+    assert {(image.cmap.name, image.get_clim()) for image in maps} == set(known)
+    for (name, (low, high)), bar in known.items():
+        if name.startswith(style.MAPS["power"]):
+            continue
+        assert "(HU)" in bar.get_xlabel() + bar.get_ylabel()
+        if name.startswith(style.MAPS["difference"]):
+            assert low == -high and min(mpl.colormaps["RdBu_r"].resampled(style.LEVELS)(0.5)[:3]) > 0.96
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_readable_and_carry_their_provenance(labels, drawn, name):
     png = FIGURES[name](labels)
     assert png == labels.figures / f"{name}.png"
-    dpi = figures.SLICES_DPI if name in ("fig3", "image_quality") else figures.DPI
+    dpi = style.SLICES_DPI if name in ("fig3", "image_quality") else style.DPI
     with Image.open(png) as image:
-        assert image.info["dpi"] == pytest.approx((dpi, dpi), abs=0.1) and image.width == round(7.2 * dpi)
+        assert image.info["dpi"] == pytest.approx((dpi, dpi), abs=0.1) and image.width == int(180 / 25.4 * dpi)
         assert image.info["Description"] == labels.provenance and np.asarray(image.convert("L")).std() > 5
     pdf = png.with_suffix(".pdf").read_bytes()
     assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf
     assert sorted(path.name for path in png.parent.iterdir()) == [f"{name}.pdf", f"{name}.png"]
     whole = drawn[0].get_figure(root=True)
+    check_colour_bars(whole)
     texts = [each for each in whole.findobj(Text) if each.get_text() and each.get_visible()]
     assert len(texts) > 8 and min(each.get_size() for each in texts) >= 7
-    assert whole.get_size_inches()[0] == 7.2 and whole.get_size_inches()[1] < 10.5
+    assert whole.get_size_inches()[0] == pytest.approx(180 / 25.4) and whole.get_size_inches()[1] <= 247 / 25.4
 
 
 @pytest.mark.parametrize("figure", [residuals, transfer])
@@ -241,3 +264,75 @@ def test_regions_are_means_and_the_noise_of_a_perfect_image(labels):
 def test_a_slice_has_a_name():
     assert slice_name({"patient": "SIM09", "kernel": "B30", "thickness_mm": 1.0, "z_mm": -61.3}) == (
         "SIM09, B30, 1 mm, z = -61.3 mm")
+
+
+def test_the_picture_of_psi_has_the_shares_of_the_losses(labels, drawn):
+    """MSE 1e-4 and lambda* 1e-6 or 1e-2 at .95: with lambda 1 Psi is PL / (MSE + PL), 19e6 to 1 and 1900 to 1."""
+    table = three_states()
+    more = table[table["state"] == "pilot"].assign(seed=6, mse=3e-4)  # another seed: its MSE is three times as large
+    found = psi_picture.shares(pd.concat([table, more], ignore_index=True))
+    assert found.loc["E1", "lambda_star"] == pytest.approx(2e-6) and found.loc["E4", "lambda_star"] == pytest.approx(2e-2)
+    assert found.loc["E1", "psi_one"] == pytest.approx(9.5e6 / (1 + 9.5e6), rel=1e-12)
+    assert found.loc["E4", "psi_one"] == pytest.approx(950 / 951) and found["psi_star"].tolist() == pytest.approx([0.95] * 6)
+    assert found["trained"].tolist() == [True] * 5 + [False] * (len(found) - 5)
+    FIGURES["fig_psi"](labels)
+    step, before, after, curve = drawn[0].findobj(Axes)
+    assert "perceptual\nloss PL" in [text.get_text() for text in step.texts]
+    for panel, shares in ((before, (19e6, 1900, 19e6, 1900)), (after, [19] * 4)):
+        pixel, perceptual = (bars.patches for bars in panel.containers)
+        assert [bar.get_width() for bar in perceptual] == pytest.approx([share / (1 + share) for share in shares])
+        assert [bar.get_x() for bar in perceptual] == pytest.approx([bar.get_width() for bar in pixel])
+    assert [tick.get_text() for tick in before.get_yticklabels()] == list(published.CALIBRATED)
+    marks = [line for line in curve.lines if len(line.get_xdata()) == 1]
+    assert [float(mark.get_xdata()[0]) for mark in marks] == pytest.approx([1e-6, 1e-2] * 2)
+    assert {float(mark.get_ydata()[0]) for mark in marks} == {0.95}
+
+
+def test_every_figure_of_every_stage_has_a_caption_and_no_caption_is_of_none():
+    """Also of 06, which needs real scans."""
+    study = load_study("demo")
+    real = study.paths.real_data / "volumes" / "manifest.csv"
+    real.parent.mkdir(parents=True)
+    real.touch()
+    promised = {path.relative_to(study.paths.figures) for wave in supplement(study) for stage in wave
+                for path in stage.outputs if path.suffix == ".png"}
+    assert {str(path.with_suffix("")) for path in promised} == set(captions.FIGURES) and len(promised) == 19
+    for path in promised:
+        title, alt = captions.caption_of(study.paths.figures / path)
+        assert title.endswith(".") and title.count(". ") == 0 and len(alt) > 150 and alt.endswith(".")
+
+
+def test_each_quantity_has_one_colour_map_and_nobody_else_chooses_one():
+    assert len(set(style.MAPS.values())) == len(style.MAPS)
+    for path in (REPOSITORY / "lib" / "report").glob("*.py"):
+        assert path.name == "style.py" or not re.search(r"colormaps|cmap=[\"']", path.read_text(encoding="utf-8")), path
+
+
+def test_small_text_is_refused(labels):
+    figure = style.new_figure(labels, 1.0)
+    figure.text(0.5, 0.5, "too small", size=6.9)
+    with pytest.raises(ValueError, match="less than 7 points: too small"):
+        style.save_figure(labels, figure, "small")
+    assert not list(labels.figures.glob("small*"))
+
+
+def test_ink_has_the_better_contrast_and_numbers_have_their_minus():
+    assert [style.ink(colour) for colour in ("white", "#d55e00", "#56b4e9", "#00224e", "#000000")] == [
+        "black", "black", "black", "white", "white"]
+    assert style.minus("VGG-16, z = -61.3 mm, 4.1e-7, [-160, 240], LIDC-IDRI-0001") == (
+        "VGG-16, z = −61.3 mm, 4.1e−7, [−160, 240], LIDC-IDRI-0001")
+
+
+@pytest.mark.parametrize("words", [1, 40, 90])
+def test_a_footer_has_lines_of_about_equal_length(words):
+    lines = style.in_footer(" ".join(["provenance"] * words)).splitlines()
+    assert len(lines[-1]) > 0.4 * max(map(len, lines)) and len(lines) == -(-words // 12)
+
+
+def test_the_smoke_figures_fit_a_page_and_are_below_a_megabyte(smoke_study):
+    files = list(smoke_study.paths.figures.rglob("*.png"))
+    assert {captions.caption_of(path) for path in files} == set(captions.FIGURES.values()) - {captions.FIGURES["fig3_real"]}
+    for path in files:
+        with Image.open(path) as image:
+            width, height = (25.4 * pixels / dpi for pixels, dpi in zip(image.size, image.info["dpi"], strict=True))
+        assert width == pytest.approx(180, abs=0.2) and height < 247.5 and path.stat().st_size < 1e6, path

@@ -378,7 +378,7 @@ def labels(study, tmp_path) -> Labels:
 def drawn(monkeypatch, labels, found, scores, pixel_mm=PIXEL):
     """The panels of the figure of task transfer."""
     kept = []
-    monkeypatch.setattr(figures, "save_figure", lambda labels, figure, name: kept.append(figure))
+    monkeypatch.setattr(figures, "save_figure", lambda labels, figure, name, **rest: kept.append(figure))
     table = image_quality_table(found, scores, dict.fromkeys(("SIM01", "SIM02", "SIM03"), pixel_mm))
     figures.figure_transfer(labels, found, table, detectability(found))
     return kept[0].axes
@@ -415,7 +415,7 @@ def test_organs_too_small_for_a_texture_leave_the_figure(labels, monkeypatch):
     for key, one in found.items():
         found[key] = one._replace(lesions=one.lesions._replace(texture=np.full(3, np.nan)))
     panels = drawn(monkeypatch, labels, found, scores)
-    assert panels[3].get_title() == "lesion detected (dots: patients; bar: bootstrap over pairs)"
+    assert panels[3].get_title() == "lesion detected (dot: patient; bar: bootstrap of pairs)"
 
 
 def test_without_a_truth_the_claims_say_what_is_missing():

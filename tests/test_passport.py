@@ -221,7 +221,7 @@ def test_the_layer_whose_interval_reaches_highest_decides(study, tmp_path):
 
 def test_the_figures_show_every_number(study, tmp_path, monkeypatch):
     labels, drawn = Labels.of(study).beside(tmp_path), {}
-    monkeypatch.setattr(report, "save_figure", lambda labels, figure, name: drawn.update({name: figure}))
+    monkeypatch.setattr(report, "save_figure", lambda labels, figure, name, **rest: drawn.update({name: figure}))
     table = passport.prices(made_up(), 0.95)
     report.figure_passport(labels, table)
     shown = [text.get_text() for panel in drawn["passport"].axes for text in panel.texts]
@@ -236,7 +236,7 @@ def test_the_figures_show_every_number(study, tmp_path, monkeypatch):
 def test_a_layer_that_sees_nothing_has_a_price_of_zero(study, tmp_path, monkeypatch):
     """Its cell has the number, and the colour of the lowest price; log10 of 0 would be a warning."""
     labels, drawn = Labels.of(study).beside(tmp_path), {}
-    monkeypatch.setattr(report, "save_figure", lambda labels, figure, name: drawn.update({name: figure}))
+    monkeypatch.setattr(report, "save_figure", lambda labels, figure, name, **rest: drawn.update({name: figure}))
     table = passport.prices(made_up(), 0.95)
     table.loc[(table["layer"] == LAYERS[0]) & (table["degradation"] == "shift"), "price"] = 0.0
     report.figure_passport(labels, table)

@@ -10,7 +10,7 @@ import pytest
 
 from lib.paper import published
 from lib.perceptual import presets
-from lib.report import claims, curves, figures, influence_tables, quality, tables, words
+from lib.report import claims, curves, figures, influence_tables, psi_picture, quality, tables, words
 from lib.report.labels import Labels
 from lib.report.words import number
 from lib.stages.statistics import table3, table4
@@ -201,7 +201,8 @@ def test_any_experiments_give_every_figure_table_and_answer(study, names):
     images = dict.fromkeys(("ndct", "ldct", *names), np.eye(32, dtype=np.float32))
     histories = {(name, 5): fake_histories()["E1", 5] for name in names}
     for png in (curves.figure2(labels, calibration, losses), figures.figure3(labels, images, "SIM04", 0.7),
-                curves.figure_training(labels, histories), quality.figure_ssim(labels, metrics)):
+                curves.figure_training(labels, histories), quality.figure_ssim(labels, metrics),
+                psi_picture.figure_psi(labels, calibration)):
         assert png.is_file()
     tables.table2(labels, calibration)
     influence_tables.calibration_table(labels, calibration)

@@ -142,7 +142,7 @@ def test_losses_that_differ_in_their_distance_have_a_line_each(study, tmp_path, 
     """E1 and one's own at E1's layer: two rates, two lines in each panel, beside the diagonal and the target."""
     drawn, labels = {}, Labels.of(study).beside(tmp_path)
     labels = replace(labels, experiments=labels.experiments | {"mine": replace(labels.experiments["E1"], label="mine: l1")})
-    monkeypatch.setattr(exchange, "save_figure", lambda labels, figure, name: drawn.update({name: figure}))
+    monkeypatch.setattr(exchange, "save_figure", lambda labels, figure, name, **rest: drawn.update({name: figure}))
     exchange.figure_exchange(labels, exchange_table(made_up({"E1": 4.0, "mine": 20.0}), {}), {})
     for panel, slopes in zip(drawn["exchange"].axes[:2], ((4, 20), (16, 400)), strict=True):
         found = [line.get_ydata()[0] / line.get_xdata()[0] for line in panel.lines if line.get_marker() == "o"]

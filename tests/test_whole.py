@@ -22,7 +22,7 @@ from tests.conftest import SECOND
 
 TABLES = ("table1", "table2", "table3", "table4", "calibration", "self_consistency", "training", "encoder_comparison",
           "probe", "regions")
-FIGURES = {"fig1": 300, "fig2": 300, "fig3": 180, "fig_training": 300, "fig_ssim": 300}  # dots per inch
+FIGURES = {"fig1": 300, "fig_psi": 300, "fig2": 300, "fig3": 180, "fig_training": 300, "fig_ssim": 300}  # dots per inch
 
 
 def test_two_runs_give_identical_weights_and_tables(smoke, second):

@@ -8,8 +8,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from lib.report.figures import STYLE, new_figure, save_figure
 from lib.report.labels import Labels
+from lib.report.style import STYLE, ink, new_figure, save_figure
 from lib.report.tables import save_table
 from lib.report.verdicts import COLUMNS
 from lib.report.words import listed, number
@@ -65,15 +65,16 @@ def _title(questions: Sequence[str], steps: int) -> str:
 def figure_claims(labels: Labels, claims: pd.DataFrame) -> Path:
     """How many claims of each question stand, are undecided, fall: a bar for each question; ``claims`` as one reads them."""
     counts = claims.groupby("Question", sort=False)["Verdict"].value_counts().unstack(fill_value=0)
-    counts = counts.reindex(columns=list(COLOURS), fill_value=0).iloc[::-1]
+    order = sorted(counts.index, key=lambda question: ANALYSES.index(question) if question in ANALYSES else -1)
+    counts = counts.reindex(order[::-1], columns=list(COLOURS), fill_value=0)
     figure = new_figure(labels, 0.9 + 0.24 * len(counts))
     panel, start = figure.subplots(), np.zeros(len(counts))
     for verdict, colour in COLOURS.items():
         bars = panel.barh(counts.index, counts[verdict], left=start, color=colour, label=verdict)
         panel.bar_label(bars, [str(count) if count else "" for count in counts[verdict]], label_type="center",
-                        color="white" if verdict == "falls" else "black")
+                        color=ink(colour))
         start += counts[verdict]
-    panel.set_xlabel("claims")
+    panel.set_xlabel("number of claims")
     figure.legend(loc="outside lower center", ncols=len(COLOURS))
     return save_figure(labels, figure, "claims")
 

@@ -18,8 +18,8 @@ from lib.networks import carried
 from lib.report.contexts import context_names, without_folders
 from lib.report.exchange import share_text
 from lib.report.exchange_claims import bounds_of_logs
-from lib.report.figures import STYLE, new_figure, save_figure
 from lib.report.labels import Labels
+from lib.report.style import STYLE, Quantity, colours, ink, new_figure, save_figure
 from lib.report.tables import save_table
 from lib.report.words import number
 from lib.stages.atlas import KEY, LITERATURE
@@ -49,10 +49,10 @@ def figure_atlas(labels: Labels, table: pd.DataFrame) -> Path:
     panels, names = figure.subplots(4, 1, sharex=True), context_names(labels, contexts)
     lambdas, odds = (_grids(table, values) for values in (np.log10(table["lambda_exact"]), _log_odds(table["gamma_output"])))
     target = f"{labels.target_psi:g}"
-    maps = [_heat(panel, grid, names, Normalize(*_limits(lambdas)), "viridis", "{:z.1f}".format)
+    maps = [_heat(panel, grid, names, Normalize(*_limits(lambdas)), "lambda", "{:z.1f}".format)
             for panel, grid in zip(panels, lambdas.values(), strict=False)]
     low, high = _limits(odds)  # of Gamma as 1 / (1 - Gamma), whose logarithm tells .99 from .999
-    maps += [_heat(panel, 1 + 10.0**grid, names, LogNorm(1 + 10**low, 1 + 10**high), "cividis",
+    maps += [_heat(panel, 1 + 10.0**grid, names, LogNorm(1 + 10**low, 1 + 10**high), "gamma",
                    lambda value: _four_digits(1 - 1 / value)) for panel, grid in zip(panels[2:], odds.values(), strict=True)]
     titles = [f"{what}, {text}" for what in (rf"log$_{{10}}$ λ* for Ψ = {target}", f"Γ at the output where Ψ = {target}")
               for text in STATES.values()]
@@ -64,7 +64,7 @@ def figure_atlas(labels: Labels, table: pd.DataFrame) -> Path:
     bar.ax.yaxis.set_major_locator(FixedLocator([1 / (1 - tick) for tick in shown]))
     bar.ax.yaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in shown]))
     bar.ax.yaxis.set_minor_locator(NullLocator())
-    return save_figure(labels, figure, "psi_atlas")
+    return save_figure(labels, figure, "psi_atlas", palette=False)
 
 
 def _log_odds(values: pd.Series) -> pd.Series:
@@ -89,16 +89,16 @@ def _limits(grids: Mapping[str, pd.DataFrame]) -> tuple[float, float]:
             max(float(np.nanmax(grid.to_numpy())) for grid in grids.values()))
 
 
-def _heat(panel: Axes, grid: pd.DataFrame, names: Mapping[str, str], norm: Normalize, colours: str,
+def _heat(panel: Axes, grid: pd.DataFrame, names: Mapping[str, str], norm: Normalize, quantity: Quantity,
           text: Callable[[float], str]) -> AxesImage:
-    """A heat map with its numbers in the cells, in black or white as the colour is light or dark."""
+    """A heat map with its numbers in the cells."""
     values = grid.to_numpy(float)
-    drawn = panel.imshow(np.ma.masked_invalid(values), cmap=colours, norm=norm, aspect="auto", interpolation="nearest")
+    drawn = panel.imshow(np.ma.masked_invalid(values), cmap=colours(quantity), norm=norm, aspect="auto",
+                         interpolation="nearest")
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            light = float(np.dot(drawn.cmap(float(norm(value)))[:3], (0.299, 0.587, 0.114))) > 0.55
             panel.text(column, row, text(value).replace("-", "−"), ha="center", va="center", size=7,
-                       color="black" if light else "white")
+                       color=ink(drawn.cmap(float(norm(value)))))
     panel.set_xticks(range(grid.shape[1]), [str(each).replace("_", "\n") for each in grid.columns], size=7)
     panel.set_yticks(range(grid.shape[0]), [textwrap.fill(names[str(each)], 24) for each in grid.index], size=7)
     panel.tick_params(length=0)
@@ -164,15 +164,15 @@ def figure_conventions(labels: Labels, factors: pd.DataFrame, patch_size: int) -
     (name,) = context_names(labels, factors["context"].unique()).values()
     for panel, letter, (state, text) in zip(panels, "ab", STATES.items(), strict=True):
         grid = 10 ** logs.loc[state].unstack("layer").loc[list(CONVENTIONS), layers]
-        drawn = _heat(panel, np.log10(grid), names, SymLogNorm(0.3, vmin=-5, vmax=5), "PuOr",
+        drawn = _heat(panel, np.log10(grid), names, SymLogNorm(0.3, vmin=-5, vmax=5), "factor",
                       lambda value: number(float(f"{10**value:.2g}")))
         panel.set_yticks(range(len(grid)), names.values())
         panel.set_title(f"({letter}) {name}, {text}")
     bar = figure.colorbar(drawn, ax=panels, label="factor on λ*", aspect=14)
     bar.ax.yaxis.set_major_locator(FixedLocator([-5, -1, 0, 1, 5]))
-    bar.ax.yaxis.set_major_formatter(FixedFormatter(["1e-5", "0.1", "1", "10", "1e5"]))
+    bar.ax.yaxis.set_major_formatter(FixedFormatter(["1e−5", "0.1", "1", "10", "1e5"]))
     bar.ax.yaxis.set_minor_locator(NullLocator())
-    return save_figure(labels, figure, "conventions")
+    return save_figure(labels, figure, "conventions", palette=False)
 
 
 def _named(patch_size: int) -> dict[str, str]:

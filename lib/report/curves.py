@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from lib.perceptual import presets
 from lib.perceptual.psi import psi, psi_algorithm2
-from lib.report.figures import STYLE, legend_columns, new_figure, save_figure
 from lib.report.labels import FURTHER_COLOURS, Labels
+from lib.report.style import STYLE, legend_below, new_figure, save_figure
 from lib.stages.calibrate import terms
 from lib.stages.influence import authors
 
@@ -31,7 +31,8 @@ STATES: Final = {
 @mpl.rc_context(STYLE)
 def figure2(labels: Labels, states: pd.DataFrame, losses: Mapping[str, pd.DataFrame]) -> Path:
     """Figure 2: Psi by Algorithm 2 as a function of lambda, a panel per state of the network and one of the authors'
-    published losses; colour is the context, line style the depth, a hollow marker the lambda used in training.
+    published losses; colour is the context, line style the depth, a hollow marker the lambda used in training. Lines of
+    one context are wider than the next one's, so that equal curves are both seen.
 
     Parameters
     ----------
@@ -51,10 +52,11 @@ def figure2(labels: Labels, states: pd.DataFrame, losses: Mapping[str, pd.DataFr
         if gap := _largest_gap(losses.get(state), rows.index):
             panel.text(0.985, 0.03, f"Eq. 5 differs\nby {gap:.3f} at most", transform=panel.transAxes, ha="right")
     for panel in figure.axes[2:]:
-        panel.set_xlabel("λ")
-    figure.supylabel("perceptual influence Ψ(λ, ϕ, c)")
+        panel.set_xlabel("weight λ of the perceptual loss")
+    for panel in figure.axes[::2]:
+        panel.set_ylabel("perceptual influence Ψ(λ, ϕ, c)")
     handles = _legend(labels, states, colours)
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
+    legend_below(figure, handles)
     return save_figure(labels, figure, "fig2")
 
 
@@ -63,7 +65,8 @@ def _influence(panel: Axes, labels: Labels, rows: pd.DataFrame, colours: Mapping
     panel.axhline(labels.target_psi, color="0.6", linewidth=0.7, zorder=1)
     for place, (name, row) in enumerate(rows.iterrows()):
         colour = colours[row["context"]]
-        panel.plot(LAMBDAS, psi_algorithm2([row["mse"]], [row["pl"]], LAMBDAS), color=colour, linestyle=_dashes(row["phi"]))
+        panel.plot(LAMBDAS, psi_algorithm2([row["mse"]], [row["pl"]], LAMBDAS), color=colour, linestyle=dashes(row["phi"]),
+                   linewidth=width_of(colour))
         if row["lambda_used"] > 0:
             influence = psi_algorithm2([row["mse"]], [row["pl"]], row["lambda_used"])
             panel.plot(row["lambda_used"], influence, labels.experiments[name].marker, color=colour, markerfacecolor="none",
@@ -71,7 +74,13 @@ def _influence(panel: Axes, labels: Labels, rows: pd.DataFrame, colours: Mapping
     panel.set(xscale="log", xlim=(LAMBDAS[0], LAMBDAS[-1]), ylim=(-0.02, 1.06), xticks=np.logspace(-8, 0, 5))
 
 
-def _dashes(phi: str) -> str:
+def width_of(colour: str) -> float:
+    """The width of a context's lines: the first one's shows beside those that cover it."""
+    return 2.3 if colour == CONTEXTS["ImageNet"] else 1.1
+
+
+def dashes(phi: str) -> str:
+    """The line style of a layer, by its depth."""
     return DEPTHS.get(phi, OTHER)
 
 
@@ -89,7 +98,7 @@ def _legend(labels: Labels, states: pd.DataFrame, colours: Mapping[str, str]) ->
     handles = [Line2D([], [], color=colours[context], linewidth=3, label=name) for context, name in known.items()]
     handles.append(Line2D([], [], color="0.6", linewidth=0.7, label=f"Ψ = {labels.target_psi:g}"))
     phis = sorted(states["phi"].unique(), key=lambda phi: (phi not in DEPTHS, phi))
-    handles += [Line2D([], [], color="0.2", linestyle=_dashes(phi), label=phi) for phi in phis]
+    handles += [Line2D([], [], color="0.2", linestyle=dashes(phi), label=phi) for phi in phis]
     used = states[states["lambda_used"] > 0].drop_duplicates("experiment")
     handles += [Line2D([], [], color=colours[each["context"]], linestyle="none", marker=labels.experiments[name].marker,
                        markerfacecolor="none", markeredgewidth=1.2, label=f"λ of {name}")
@@ -120,7 +129,7 @@ def figure_training(labels: Labels, histories: Mapping[tuple[str, int], pd.DataF
                                             psi_ * numbers[f"{prefix}total"], psi_), strict=True):
                 panel.plot(history["epoch"], values, color=labels.experiments[name].colour, linewidth=1.0, alpha=0.8,
                            marker=labels.experiments[name].marker, markersize=2.5)
-        line[0].set_ylabel(subset)
+        line[0].set_ylabel(f"{subset} loss")
         line[0].set_yscale("log")
         line[3].axhline(labels.target_psi, color="0.4", linewidth=0.8, linestyle="--")
     pixel = ", ".join(dict.fromkeys(each.pixel for each in shown))
@@ -131,5 +140,5 @@ def figure_training(labels: Labels, histories: Mapping[tuple[str, int], pd.DataF
         panel.xaxis.get_major_locator().set_params(integer=True)
     handles = [Line2D([], [], color=each.colour, marker=each.marker, markersize=4, label=each.label) for each in shown]
     handles.append(Line2D([], [], color="0.4", linewidth=0.8, linestyle="--", label=f"Ψ = {labels.target_psi:g}"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
+    legend_below(figure, handles)
     return save_figure(labels, figure, "fig_training")

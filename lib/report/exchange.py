@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from lib.report.curves import CONTEXTS, DEPTHS, OTHER
-from lib.report.figures import STYLE, legend_columns, new_figure, save_figure
+from lib.report.curves import CONTEXTS, DEPTHS, OTHER, width_of
 from lib.report.influence_tables import spread
 from lib.report.labels import FURTHER_COLOURS, UNLEARNT, Labels
 from lib.report.odds import SPARSE, odds, shares_on
+from lib.report.style import STYLE, legend_below, new_figure, save_figure
 from lib.report.tables import save_table
 from lib.report.words import number
 from lib.stages.exchange import BATCH
@@ -50,7 +50,7 @@ def figure_exchange(labels: Labels, table: pd.DataFrame, histories: Mapping[tupl
     handles += [Line2D([], [], color="0.2", linestyle=line, label=layers) for layers, line in lines.items()]
     handles += [Line2D([], [], color="0.4", linewidth=0.8, linestyle=":", label="Γ = Ψ"),
                 Line2D([], [], color="0.7", linewidth=0.7, label=f"Ψ = {labels.target_psi:g}")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
+    legend_below(figure, handles)
     return save_figure(labels, figure, "exchange")
 
 
@@ -90,7 +90,7 @@ def _shares(panel: Axes, rate: Iterable[tuple[_Loss, float]], target: float) -> 
     panel.plot(ends, ends, color="0.4", linewidth=0.8, linestyle=":")
     panel.axvline(odds(target), color="0.7", linewidth=0.7)
     for loss, value in rate:
-        panel.plot(ends, value * ends, color=loss.colour, linestyle=loss.line)
+        panel.plot(ends, value * ends, color=loss.colour, linestyle=loss.line, linewidth=width_of(loss.colour))
         panel.plot(odds(target), value * odds(target), "o", color=loss.colour, markersize=3.5)
     panel.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     for axis in (panel.xaxis, panel.yaxis):

@@ -8,15 +8,28 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from scipy import fft
 
 from lib.metrics import noise_power
 from lib.metrics.regions import structured_window
 from lib.metrics.task_transfer import FREQUENCIES, nyquist
-from lib.report.figures import LEVELS, SLICES_DPI, STYLE, new_figure, picture, save_figure, symmetric_limits
 from lib.report.image_quality import Found, name_of
 from lib.report.labels import Labels
+from lib.report.style import (
+    LEVELS,
+    SLICES_DPI,
+    STYLE,
+    colour_bar,
+    legend_below,
+    minus,
+    new_figure,
+    picture,
+    save_figure,
+    scale_bar,
+    symmetric_limits,
+)
 from lib.report.words import number
 from lib.stages.image_quality import LESION_HU, NDCT, residual_sd
 from lib.stages.scenes import LESION_MM, SERIES
@@ -28,9 +41,13 @@ FLOOR: Final = 1e-3  # of the shown 2-D spectra, relative to the highest
 
 
 def _style(labels: Labels, name: str) -> dict:
-    """Colour, width and line of an experiment's curve: solid for networks, dashed for what no network made."""
+    """Colour and line of an experiment's curve: solid for networks, dashed for what no network made."""
     colour = TARGET[0] if name == NDCT else labels.experiments[name].colour
     return {"color": colour, "linestyle": "--" if name in (NDCT, "ldct") else "-"}
+
+
+def _marker(labels: Labels, name: str) -> str:
+    return TARGET[1] if name == NDCT else labels.experiments[name].marker
 
 
 def _mean_power(found: Found, name: str) -> np.ndarray:
@@ -41,7 +58,8 @@ def _mean_power(found: Found, name: str) -> np.ndarray:
 def figure_noise(labels: Labels, found: Found, residuals: Mapping[str, np.ndarray], reference_hu: np.ndarray, where: str,
                  pixel_mm: float) -> Path:
     """What is left of the noise: the residual of one slice after each network, in the window with most structure, the 2-D
-    noise power spectrum in its corner; below the radial spectra, and the same relative to their own integral (texture).
+    noise power spectrum in its corner, on one logarithmic scale; below the radial spectra, and the same relative to their
+    own integral (texture).
 
     Parameters
     ----------
@@ -58,32 +76,34 @@ def figure_noise(labels: Labels, found: Found, residuals: Mapping[str, np.ndarra
     top, left = structured_window(reference_hu, (side, side))
     limits = symmetric_limits(residuals.get("ldct", residuals[names[-1]])[top : top + side, left : left + side])
     rows = -(-len(names) // ACROSS)
-    figure = new_figure(labels, 1.95 * rows + (2.6 if spectra else 0.3))
-    above, below = figure.subfigures(2, 1, height_ratios=(1.95 * rows, 2.4)) if spectra else (figure, None)
-    panels, signed = above.subplots(rows, ACROSS, squeeze=False), mpl.colormaps["RdBu_r"].resampled(LEVELS)
+    figure = new_figure(labels, 2.05 * rows + (3.1 if spectra else 0.8))
+    above, below = figure.subfigures(2, 1, height_ratios=(2.05 * rows + 0.5, 2.4)) if spectra else (figure, None)
+    panels, power = above.subplots(rows, ACROSS, squeeze=False), None
     for panel in panels.flat:
         panel.set_axis_off()
     for panel, name in zip(panels.flat, names, strict=False):
         shown = residuals[name][top : top + side, left : left + side]
         sd = number(float(f"{residual_sd(residuals[name], reference_hu):.2g}"))
-        drawn = picture(panel, shown, limits, f"{name_of(labels, name)}: SD {sd} HU", signed, "nearest")
-        if name in spectra:
-            _corner(panel, spectra[name])
-    above.colorbar(drawn, ax=panels, shrink=0.7, aspect=30, label="residual (HU)", extend="both")
-    figure.suptitle(where)
+        drawn = picture(panel, shown, limits, f"{name_of(labels, name)}: SD {sd} HU", "difference", LEVELS, "nearest")
+        power = _corner(panel, spectra[name]) if name in spectra else power
+    scale_bar(panels[0, 0], (side, side), pixel_mm)
+    bars = [(drawn, f"residual: image − {'noise-free slice' if NDCT in residuals else NDCT.upper()} (HU)", "both")]
+    bars += [(power, "in the corner: 2-D NPS by its highest value, log$_{10}$", "min")] if power is not None else []
+    for some, (image, label, extend) in zip(np.array_split(panels[-1], len(bars)), bars, strict=True):
+        colour_bar(above, image, label, extend, ax=list(some), orientation="horizontal", shrink=0.9, aspect=30)
+    above.suptitle(minus(where))
     if below is not None:
         _radial(labels, below.subplots(1, 2), spectra, pixel_mm)
         handles = [Line2D([], [], label=name_of(labels, name), **_style(labels, name)) for name in spectra]
-        below.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
+        legend_below(below, handles, 8)
     return save_figure(labels, figure, "image_quality", dpi=SLICES_DPI)
 
 
-def _corner(panel: Axes, power: np.ndarray) -> None:
+def _corner(panel: Axes, power: np.ndarray) -> AxesImage:
     """A 2-D spectrum, its logarithm relative to its own highest value, zero frequency in the middle."""
     inset = panel.inset_axes([0.70, 0.70, 0.30, 0.30])
     shown = np.log10(np.maximum(fft.fftshift(power) / power.max(), FLOOR))
-    picture(inset, shown, (np.log10(FLOOR), 0.0), cmap=mpl.colormaps["gray"].resampled(LEVELS),
-            interpolation="nearest")
+    return picture(inset, shown, (np.log10(FLOOR), 0.0), "", "power", LEVELS, "nearest")
 
 
 def _radial(labels: Labels, panels: Iterable[Axes], spectra: Mapping[str, np.ndarray], pixel_mm: float) -> None:
@@ -134,8 +154,9 @@ def figure_transfer(labels: Labels, found: Found, table: pd.DataFrame, detected:
     if not np.isfinite(highest):
         panels[0, 0].set_axis_off()
         panels[0, 0].set_title("No scan says how large its pixels are: no transfer", y=0.5)
-    handles = [Line2D([], [], label=name_of(labels, name), **_style(labels, name)) for name in names]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
+    handles = [Line2D([], [], label=name_of(labels, name), marker=_marker(labels, name) if lesions else "", markersize=5,
+                      **_style(labels, name)) for name in names]
+    legend_below(figure, handles, 8)
     return save_figure(labels, figure, "image_quality_transfer")
 
 
@@ -157,9 +178,9 @@ def _kept(labels: Labels, panel: Axes, table: pd.DataFrame, names: list[str]) ->
     rows = table[table["auc"].notna()]
     for name in names:
         some, colour = rows[rows["experiment"] == name], _style(labels, name)["color"]
-        marker = TARGET[1] if name == NDCT else labels.experiments[name].marker
         panel.plot(100 * some["noise_left"], 100 * some["texture"], ".", color=colour, markersize=2.5, alpha=0.5)
-        panel.plot(100 * some["noise_left"].mean(), 100 * some["texture"].mean(), marker, color=colour, markersize=5.5)
+        panel.plot(100 * some["noise_left"].mean(), 100 * some["texture"].mean(), _marker(labels, name), color=colour,
+                   markersize=5.5)
     (left, right), (bottom, top) = (_around(100 * rows[column]) for column in ("noise_left", "texture"))
     panel.set(xlabel="noise left (% of LDCT's SD)", ylabel="texture left (% of its amplitude)", xlim=(left, right),
               ylim=(bottom, top), title="noise and the organ's texture (line: Gaussian filters)")
@@ -183,5 +204,5 @@ def _auc(labels: Labels, panel: Axes, table: pd.DataFrame, detected: pd.DataFram
                        markersize=4, capsize=2.5, linewidth=1.0)
     panel.axhline(0.5, color="0.8", linewidth=0.6, zorder=0)
     panel.set_xticks(range(len(detected)), [name_of(labels, name) for name in detected["experiment"]], rotation=40)
-    panel.set(ylabel="AUC", title="lesion detected (dots: patients; bar: bootstrap over pairs)",
+    panel.set(ylabel="AUC", title="lesion detected (dot: patient; bar: bootstrap of pairs)",
               ylim=(min(0.45, float(rows.min()) - 0.02), 1.02))

@@ -35,6 +35,7 @@ FURTHER_COLOURS: Final = ("#009e73", "#332288", "#882255", "#999933", "#44aa99",
 FURTHER_MARKERS: Final = ("*", "p", "<", "h", ">", "d", "H")
 PLAIN: Final = {"ldct": ("LDCT input", "LDCT"), "mse": ("MSE only (λ = 0)", "MSE"),
                 "pilot": ("pilot: MSE only (λ = 0)", "pilot")}  # label, short
+GIVEN: Final = "given"  # how a lambda is chosen that is not calibrated
 UNLEARNT: Final = " (learnt nothing measurable)"  # the Medical encoder at an experiment's layers, by its linear probe
 COLLECTIONS: Final = {
     "mayo2016": "Mayo 2016 challenge scans", "inserted": "scans of DATA, low dose INSERTED by simulation",
@@ -148,7 +149,7 @@ def rule_label(rule: LambdaRule) -> str:
     """How a lambda is chosen: 'given', 'published', 'pilot U-Net, decade'."""
     moving = "" if rule.moves == Fixed() else f", then {moving_label(rule.moves)}"
     if not rule.calibrated:
-        return f"given{moving}"
+        return GIVEN + moving
     if rule.state == "published":
         return ("published" if rule.rounding == "decade" else "published losses, exact") + moving
     return f"{rule.state} U-Net, {rule.rounding}{moving}"

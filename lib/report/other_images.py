@@ -12,9 +12,9 @@ import skimage
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from lib.report.figures import STYLE, new_figure, picture, save_figure
 from lib.report.influence_tables import spread
 from lib.report.labels import Labels
+from lib.report.style import STYLE, new_figure, picture, save_figure
 from lib.report.tables import save_table
 from lib.report.verdicts import compared, frame, row
 from lib.report.words import number

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm
+from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from lib.metrics.degradations import AS_IT_IS, BLUR, CHECKERBOARD, LESION, ORGAN_SHIFT, PERIODS, SHIFT, WHITE_NOISE
 from lib.metrics.rank_correlation import RankCorrelation, rank_correlation
 from lib.report.contexts import context_names
-from lib.report.figures import STYLE, new_figure, save_figure
 from lib.report.labels import FURTHER_COLOURS, Labels
+from lib.report.style import STYLE, colours, ink, new_figure, save_figure
 from lib.report.tables import save_table
 from lib.report.words import number
 from lib.stages.passport import MSE, PIXEL, RANDOM
@@ -35,6 +35,7 @@ LIMITS: Final = (1e-3, 10.0)  # colours of prices
 MEASURED: Final = {f"{ORGAN_SHIFT}, 10 HU": "liver shift, 10 HU"}  # panels whose columns have their size apart
 DRAWN: Final = "random = Glorot's uniform kernels, biases 0, one draw"
 BLOCKS: Final = ("o", "s", "^", "D", "v")  # markers
+SMALLER_DPI: Final = 240  # of the map, whose colours a palette would shift: below 1 MB
 ALIKE: Final = "neighbouring layers are alike, so that the interval is too narrow and p too small"
 
 
@@ -72,9 +73,9 @@ def figure_passport(labels: Labels, table: pd.DataFrame) -> Path:
     counts = [len(wide.loc[name]) for name in names]
     figure = new_figure(labels, 1.5 + 0.155 * sum(counts) + 0.2 * len(counts))
     axes = figure.subplots(len(names), 1, squeeze=False, height_ratios=counts)[:, 0]
-    norm, colours = TwoSlopeNorm(0.0, *np.log10(LIMITS)), mpl.colormaps["RdBu_r"]
+    norm = TwoSlopeNorm(0.0, *np.log10(LIMITS))
     for panel, (name, title) in zip(axes, names.items(), strict=True):
-        _map(panel, wide.loc[name], norm, colours)
+        _map(panel, wide.loc[name], norm)
         panel.set(xticks=[])
         panel.set_title(title, loc="left", y=1.0, pad=3)
     equal = len(wide.columns) - sum("," in name for name in wide)
@@ -86,26 +87,26 @@ def figure_passport(labels: Labels, table: pd.DataFrame) -> Path:
         axes[-1].text(start + width / 2, counts[-1], words, ha="center", va="center")
     for panel in axes:
         panel.axvline(equal - 0.5, color="black", linewidth=1.5)
-    bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, orientation="horizontal", aspect=60, pad=0.02,
+    bar = figure.colorbar(ScalarMappable(norm, colours("price")), ax=axes, orientation="horizontal", aspect=60, pad=0.02,
                           extend="both", label="price: perceptual term by that of low-dose noise of the same MSE")
     ticks = (0.001, 0.01, 0.1, 1, 10)
     bar.ax.xaxis.set_major_locator(FixedLocator(np.log10(ticks)))
     bar.ax.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
-    return save_figure(labels, figure, "passport")
+    return save_figure(labels, figure, "passport", dpi=SMALLER_DPI, palette=False)
 
 
-def _map(panel: Axes, prices: pd.DataFrame, norm: Normalize, colours: Colormap) -> None:
+def _map(panel: Axes, prices: pd.DataFrame, norm: Normalize) -> None:
     """``norm``: of log10 of a price."""
     values = prices.to_numpy(float)
     seen = np.log10(np.clip(values, *LIMITS))  # a layer may not see a thing at all
-    panel.imshow(seen, norm=norm, cmap=colours, aspect="auto", interpolation="nearest")
+    drawn = panel.imshow(seen, norm=norm, cmap=colours("price"), aspect="auto", interpolation="nearest")
     panel.set_yticks(range(len(prices)), prices.index)
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
     for (line, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            dark = abs(float(norm(seen[line, column])) - 0.5) > 0.33
-            panel.text(column, line, _short(value), size=7, ha="center", va="center", color="white" if dark else "black")
+            panel.text(column, line, _short(value), size=7, ha="center", va="center",
+                       color=ink(drawn.cmap(float(norm(seen[line, column])))))
 
 
 def _short(value: float) -> str:

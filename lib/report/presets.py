@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from lib.perceptual import TARGET_PSI
-from lib.report.figures import STYLE, new_figure, save_figure
 from lib.report.labels import Labels
 from lib.report.odds import odds, shares_on
 from lib.report.preset_claims import BETTER
+from lib.report.style import STYLE, legend_below, minus, new_figure, save_figure
 from lib.report.tables import save_table
 from lib.report.words import counted, listed, number
 from lib.study.preset_grid import CONTROL, PAPERS
@@ -53,7 +53,7 @@ def figure_presets(labels: Labels, table: pd.DataFrame, margin: float) -> Path:
     axes[2].set_title("SSIM − that of\nMSE alone")
     papers = shown["reference"].str.startswith(PAPERS)
     names = shown["reference"].where(~papers, shown["preset"] + ", this paper") + _stars(shown)
-    axes[0].set_yticks(shown.index, names + ", λ " + shown["lambda_used"].map(number))
+    axes[0].set_yticks(shown.index, names + ", λ " + shown["lambda_used"].map(number).map(minus))
     axes[0].set_ylim(len(shown) - 0.5, -0.5)
     for panel in axes:
         panel.grid(axis="y", color="0.93", linewidth=0.6)
@@ -70,7 +70,7 @@ def figure_presets(labels: Labels, table: pd.DataFrame, margin: float) -> Path:
     if (shown["encoder_here"] != "").any():
         handles.append(Line2D([], [], marker="$*$", linestyle="", color="0.25",
                               label="another network: confidence in the loss, not in its numbers"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    legend_below(figure, handles)
     return save_figure(labels, figure, "presets")
 
 
@@ -95,8 +95,8 @@ def _shares(panel: Axes, table: pd.DataFrame, share: str) -> None:
     panel.set(xscale="log", xlim=(min(ends[0], 0.2), max(ends[1], 100)))
     for place, ((start, end), sound, colour) in enumerate(zip(both, inside.all(axis=1), _colours(table), strict=True)):
         if sound:
-            panel.plot(odds([start, end]), [place, place], color=colour, linewidth=1.2)
-            panel.plot(odds(start), place, "o", color=colour, markerfacecolor="white", markersize=4.5)
+            panel.plot(odds([start, end]), [place, place], color="0.6", linewidth=1.0)
+            panel.plot(odds(start), place, "o", color="0.4", markerfacecolor="white", markersize=4.5)
             panel.plot(odds(end), place, "o", color=colour, markersize=4.5, markeredgecolor="0.25", markeredgewidth=0.4)
         else:
             panel.plot(0.97, place, ">", color=colour, markersize=5, markeredgecolor="0.25", markeredgewidth=0.4,

@@ -7,8 +7,8 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lib.report.figures import STYLE, new_figure, save_figure
 from lib.report.labels import Labels
+from lib.report.style import STYLE, new_figure, save_figure
 from lib.report.tables import save_table
 from lib.report.words import counted
 
@@ -24,7 +24,7 @@ def figure_ssim(labels: Labels, metrics: pd.DataFrame) -> Path:
     names = [name for name in labels.experiments if name in set(metrics["experiment"])]
     rows = -(-len(groups) // 2)
     figure = new_figure(labels, 0.5 + 2.3 * rows)
-    axes = figure.subplots(rows, min(2, len(groups)), sharex=True, sharey=True, squeeze=False)
+    axes = figure.subplots(rows, min(2, len(groups)), sharex=True, sharey="row", squeeze=False)
     for panel, ((kernel, thickness), series) in zip(axes.flat, groups, strict=False):
         _patients(panel, labels, series, names)
         count = series.drop_duplicates(["patient", "index"])["patient"].value_counts()

@@ -1,5 +1,6 @@
 """S2: what a lambda that moves does, beside one that stays: figure, table and claims."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -11,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from lib.report.figures import STYLE, legend_columns, new_figure, save_figure
 from lib.report.influence_tables import spread
 from lib.report.labels import FURTHER_COLOURS, Labels
 from lib.report.odds import odds, shares_on
+from lib.report.style import STYLE, legend_below, new_figure, save_figure
 from lib.report.tables import save_table
 from lib.report.verdicts import compared, frame, row
 from lib.report.words import number
@@ -23,6 +24,7 @@ FIXED: Final = "0.95"  # what the others are compared with: the target, and no r
 WORDS: Final = {FIXED: "fixed, from the pilot", "untrained": "fixed, from the untrained network", "psi-held": "Ψ held",
                 "gamma-held": "Γ held", "ramp": "ramp", "epoch-ratio": "follows the epoch's losses (after Marcos 2022)"}
 ASKED: Final = {"ssim": "SSIM", "psnr": "PSNR"}
+MARKERS: Final = "osD^vP*"
 
 
 def _colours(changes: Sequence[str]) -> dict[str, str]:
@@ -51,17 +53,20 @@ def figure_rules(labels: Labels, table: pd.DataFrame, logs: Mapping[tuple[str, s
             if name == loss:
                 fixed = logs[loss, FIXED, seed]["lambda"].iloc[0]
                 for panel, values in zip(line, (log["lambda"] / fixed, odds(log["psi"]), odds(log["gamma"])), strict=False):
-                    panel.plot(log["step"], values, color=colours[change], linewidth=0.9)
+                    marker = MARKERS[list(colours).index(change) % len(MARKERS)]
+                    panel.plot(log["step"], values, color=colours[change], linewidth=0.9, marker=marker, markersize=3.5,
+                               markevery=[-1], clip_on=False)
         _limits(line)
-        line[0].set_ylabel(loss)
+        line[0].set_ylabel(textwrap.fill(labels.experiments[loss].label, 24))
         _scores(line[3], table[table["configuration"] == loss], colours, margin)
     for panel, title in zip(axes[0], ("λ / fixed λ", "Ψ, epoch so far", "Γ at the output, epoch so far",
-                                            "SSIM - that of the fixed λ"), strict=True):
+                                            "SSIM − fixed λ's"), strict=True):
         panel.set_title(title)
     for panel in axes[-1, :3]:
         panel.set_xlabel("step")
-    handles = [Line2D([], [], color=colour, label=WORDS.get(change, change)) for change, colour in colours.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
+    handles = [Line2D([], [], color=colour, marker=MARKERS[place % len(MARKERS)], markersize=3.5,
+                      label=WORDS.get(change, change)) for place, (change, colour) in enumerate(colours.items())]
+    legend_below(figure, handles)
     return save_figure(labels, figure, "rules")
 
 
@@ -85,7 +90,7 @@ def _scores(panel: Axes, table: pd.DataFrame, colours: Mapping[str, str], margin
     for place, (change, colour) in enumerate(colours.items()):
         if change in scores and FIXED in scores:
             values = scores[change] - scores[FIXED]
-            panel.plot([place] * len(values), values, "o", color=colour, markersize=3.5)
+            panel.plot([place] * len(values), values, MARKERS[place % len(MARKERS)], color=colour, markersize=3.5)
             panel.hlines(values.mean(), place - 0.3, place + 0.3, color=colour, linewidth=1.2)
     panel.set(xticks=[], ylim=(min(panel.get_ylim()[0], -2 * margin), max(panel.get_ylim()[1], 2 * margin)))
 

@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 
 from lib.metrics.patients import differences, holm
 from lib.metrics.power import power_table
-from lib.report.figures import STYLE, legend_columns, new_figure, save_figure
 from lib.report.influence_tables import spread
 from lib.report.labels import Labels
+from lib.report.style import STYLE, legend_below, minus, new_figure, save_figure
 from lib.report.tables import save_table
 from lib.report.verdicts import Compared, compared, equal, frame, row, weakest_compared
 from lib.report.words import number
@@ -53,22 +53,22 @@ def figure_target(labels: Labels, table: pd.DataFrame, ldct: pd.DataFrame) -> Pa
         for loss, some in table.groupby("configuration", sort=False):
             style = labels.experiments[loss]
             places = [targets.index(each) for each in some["target"]]
-            panel.plot(places, some[name], "o", color=style.colour, markersize=3)
+            panel.plot(places, some[name], style.marker, color=style.colour, markersize=3.5)
             means = some.groupby("target")[name].mean()
             panel.plot([targets.index(each) for each in means.index], means, color=style.colour)
         if name in ldct and ldct[name].notna().any():
             panel.axhline(ldct[name].mean(), color="0.4", linewidth=0.8, linestyle=":")
         if aimed in targets:
             panel.axvline(targets.index(aimed), color="0.85", linewidth=3, zorder=0)
-        panel.set_title(title)
+        panel.set_title(minus(title))
         panel.ticklabel_format(axis="y", useOffset=False)
     for panel in axes[-1]:
         panel.set_xticks(range(len(targets)), [f"{target:g}" for target in targets], rotation=90)
         panel.set_xlabel("target Ψ")
-    handles = [Line2D([], [], color=labels.experiments[loss].colour, marker="o", markersize=3,
-                      label=labels.experiments[loss].label) for loss in dict.fromkeys(table["configuration"])]
+    handles = [Line2D([], [], color=each.colour, marker=each.marker, markersize=3.5, label=each.label)
+               for each in map(labels.experiments.get, dict.fromkeys(table["configuration"]))]
     handles += [Line2D([], [], color="0.4", linewidth=0.8, linestyle=":", label="LDCT")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(handles))
+    legend_below(figure, handles)
     return save_figure(labels, figure, "psi_target_sweep")
 
 

@@ -81,6 +81,7 @@ def stages(study: Study) -> list[list[Stage]]:
         [new.notebook("02_calibrate_psi", [*NETWORK, "calibration", *EXPERIMENTS],
                       [paths.manifest, *map(paths.weights, study.pilots()), *brought],
                       [paths.calibrated, *new.table("table1"), *new.table("table2"),
+                       *(new.figure("fig_psi") if study.calibrated else []),
                        *(new.table("probe") if study.uses("Medical") else [])])],
         [new.notebook(f"03_train_{run.file}", NETWORK,
                       [paths.manifest, paths.calibrated, *new.start(run), *brought, *new.encoder(run)],
