@@ -1,0 +1,142 @@
+"""``make report``: a site that opens from disk and a PDF, out of a finished run."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from lib.artifacts.files import cannot_write, check_ours, single_writer
+from lib.errors import StageError
+from lib.report.words import counted
+from lib.site import api, build, chapters, notebooks, pages, paper, reproduction
+from lib.site.blocks import numbered
+from lib.site.gathered import Gathered, gather
+from lib.study.config import Study
+from lib.workflow.stages import Stage, stages
+from lib.workflow.supplement import supplement
+
+log = logging.getLogger(__name__)
+
+SITE: Final = "site"
+WORK: Final = ".report"  # beside it, while it is made
+MARK: Final = "_static/site.css"  # by which a site is known as ours
+TITLE: Final = "Perceptual Influence, rerun"
+
+
+def report(study: Study) -> Path:
+    """Write ``site/index.html`` and ``site/paper.pdf`` below the study's root; returns the first.
+
+    Raises
+    ------
+    StageError
+        The run is not finished, or a page cannot be made; a site that was there stays as it was.
+    OutputError
+        ``site`` holds files of somebody else, or cannot be written.
+    """
+    run, root = finished(study), study.paths.root
+    check_ours(root / SITE, MARK, "make report")
+    with _workshop(root) as work:
+        make(run, work, list(api.ROOMS))
+        swap(work / SITE, root / SITE)
+    return root / SITE / "index.html"
+
+
+def finished(study: Study) -> Gathered:
+    """The run of a study, as far as it is shown. Raises StageError if it is not finished; one that is out of date is shown,
+    with a warning here and on its pages."""
+    papers = [stage for wave in stages(study) for stage in wave]
+    beyond = {stage.name: stage for wave in supplement(study) for stage in wave} if study.calibrated else {}
+    if lacking := [stage.name for stage in papers if not _made(stage)]:
+        more = f" and {counted(len(lacking) - 1, 'more stage')}" if len(lacking) > 1 else ""
+        raise StageError(f"the {study.profile} run is not finished: {lacking[0]}{more} did not run or lost results",
+                         remedy=f"make paper PROFILE={study.profile}")
+    names = {stage.name for stage in papers}
+    shown = [*papers, *(stage for name, stage in beyond.items() if name not in names and _made(stage))]
+    stale = [stage.name for stage in shown if not stage.is_current()]
+    if stale:
+        log.warning("%s out of date (%s): the report shows them as they are, and says so", counted(len(stale), "stage"),
+                    ", ".join(stale[:5]) + ", ..." * (len(stale) > 5))
+    executed = [stage.executed for stage in shown if stage.executed and stage.executed.is_file()]
+    return gather(study.profile, study.simulated, study.paths.figures, executed, [stage.stamp for stage in shown], stale)
+
+
+def _made(stage: Stage) -> bool:
+    return stage.read() is not None and all(path.is_file() for path in stage.outputs)
+
+
+def make(run: Gathered, work: Path, rooms: Sequence[str]) -> None:
+    """Write the site of a run to ``work/site``, pages of the interface for the ``rooms`` of lib."""
+    source, out = work / "source", work / SITE
+    source.mkdir(parents=True)
+    made = numbered([*chapters.chapters(run), reproduction.reproduction(run)])
+    site = [*made, reproduction.cite(run)]
+    front = chapters.front(run, site)
+    for chapter in (front, *site):
+        pages.write_chapter(chapter, source)
+
+    titles = notebooks.copy_notebooks(run.notebooks, notebooks.known_pictures(run.figures), source / notebooks.PAGES)
+    if titles:
+        pages.contents("The executed notebooks", "As they ran, with all that they showed. Progress bars are left out.",
+                       list(titles), source / notebooks.PAGES / "index.md")
+    if rooms:
+        pages.contents("The interface", "From the docstrings of `lib`, room by room.",
+                       api.write_pages(source / api.PAGES, rooms), source / api.PAGES / "index.md")
+    by_part = [[each.name for each in site if each.name.startswith("supplement/")],
+               [each.name for each in site if not each.name.startswith("supplement/")]]
+    behind = {"claims", "reproduction", "cite"}
+    pages.append_tree(source / "index.md", [
+        ("The paper", [name for name in by_part[1] if name not in behind]),
+        ("Verdicts", [name for name in by_part[1] if name == "claims"]),
+        ("Beyond the paper", by_part[0]),
+        ("How it was made", [*(name for name in by_part[1] if name in behind - {"claims"}),
+                             *([f"{notebooks.PAGES}/index"] if titles else []), *([f"{api.PAGES}/index"] if rooms else [])])])
+    build.write_configuration(source, build.configuration(TITLE, " · ".join(label(run)), run.commit))
+    build.run_sphinx(source, out)
+    paper.write_paper(run, made, work / "print", out / "paper.pdf")
+
+
+def label(run: Gathered) -> list[str]:
+    """What a run is, in few words, for the top of every page."""
+    marked = [part.split(" = ")[0] + " stands in for the paper's encoder" for part in run.words if "* = " in part]
+    first = ["simulated scans" if run.simulated else "", *marked, f"commit {run.commit}",
+             "OUT OF DATE" if run.stale else ""]
+    return [f"{run.profile} profile", *filter(None, first)]
+
+
+@contextmanager
+def _workshop(root: Path) -> Iterator[Path]:
+    """A folder beside the site for what is being made; one that a killed report left is emptied first."""
+    work = root / WORK
+    with single_writer(work):
+        _empty(work)
+        try:
+            yield work
+        except OSError as error:
+            raise cannot_write(root / SITE, error) from error
+        finally:
+            _empty(work)
+    if work.is_dir() and not any(work.iterdir()):
+        work.rmdir()
+
+
+def _empty(work: Path) -> None:
+    for each in work.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each)
+
+
+def swap(new: Path, site: Path) -> None:
+    """Put a whole new folder in the place of an old one, which goes only when the new one is there."""
+    old = new.with_name("old")
+    if site.exists():
+        os.replace(site, old)
+    try:
+        os.replace(new, site)
+    except OSError:
+        if old.exists():
+            os.replace(old, site)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
