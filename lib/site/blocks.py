@@ -74,13 +74,13 @@ def bullets(lines: Iterable[str]) -> Prose:
 
 def numbered(chapters: Sequence[Chapter]) -> list[Chapter]:
     """The chapters with labels on their pictures and tables: the paper's numbers for what the paper has, the following ones
-    for the rest, and 'S1.1' in the supplement."""
+    for the rest, and 'S1.1' in the supplement. Chapters that are not printed have none."""
     counters = {"Figure": 3, "Table": 4}  # the paper's last
 
     def labelled(chapter: Chapter) -> Iterator[Block]:
         section, own = chapter.name.rpartition("/")[2], {"Figure": 0, "Table": 0}
         for block in chapter.blocks:
-            if isinstance(block, Prose):
+            if isinstance(block, Prose) or not chapter.printed:
                 yield block
                 continue
             kind = "Figure" if isinstance(block, Picture) else "Table"

@@ -27,7 +27,7 @@ QUIET: Final = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "PYTH
 def configuration(title: str, label: str, release: str) -> dict[str, Any]:
     """Sphinx's configuration; ``label`` stands at the top of every page: what this run is, plain text."""
     return {
-        "project": title, "author": "", "copyright": label, "release": release, "language": "en",
+        "project": title, "author": "", "html_show_copyright": False, "release": release, "language": "en",
         "extensions": ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "lib.site.api"],
         "nb_execution_mode": "off", "nb_merge_streams": True, "nb_output_stderr": "remove",
         "myst_enable_extensions": ["dollarmath"], "myst_heading_anchors": 2, "myst_dmath_double_inline": True,
@@ -35,9 +35,8 @@ def configuration(title: str, label: str, release: str) -> dict[str, Any]:
         "napoleon_google_docstring": False, "napoleon_use_param": False, "napoleon_use_rtype": False,
         "napoleon_use_ivar": True, "maximum_signature_line_length": 88,
         "mathjax_path": f"mathjax/{MATHJAX}",
-        "mathjax4_config": {"options": {"enableMenu": False, "enableExplorer": False, "enableSpeech": False,
-                                        "enableBraille": False, "enableEnrichment": False, "enableComplexity": False,
-                                        "enableAssistiveMml": True},
+        "mathjax4_config": {"options": {"enableMenu": False, "enableExplorer": False, "enableEnrichment": False,
+                                        "enableComplexity": False, "enableAssistiveMml": True},
                             "output": {"displayOverflow": "scroll"}},
         "html_theme": "furo", "html_title": title, "html_static_path": ["_static"], "html_css_files": ["site.css"],
         "html_js_files": [("site.js", {"defer": "defer"})], "html_show_sphinx": False, "html_copy_source": False,

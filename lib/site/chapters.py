@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from lib.report.claims import QUESTIONS, SIMULATED_NOTE
 from lib.report.verdicts import LEVEL
 from lib.site.abstract import PAPER, SECTIONS, abstract, counts
-from lib.site.blocks import Block, Chapter, Prose, Table, bullets, numbered, plain
+from lib.site.blocks import Block, Chapter, Picture, Prose, Table, bullets, plain
 from lib.site.gathered import Gathered
 from lib.site.methods import methods
 from lib.site.tables import claims_table
@@ -33,6 +33,13 @@ SHOWN: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "reader": ((), ("regions",)),
 }
 """Figures and tables of each question."""
+SAID: Final = {
+    "methods": "losses, perceptual influence, calibration, cohort, scores, all settings beside the paper's",
+    "claims": "all of them in tables, one after the other, with the rule for a verdict",
+    "reproduction": "commits, versions, hardware, times, seeds; what is simulated",
+    "notebooks/index": "every cell with what it showed", "api/index": "modules, from their docstrings",
+}
+"""What stands behind the links of the first page."""
 SUPPLEMENT: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "S1": (("exchange",), ("exchange",)), "S2": (("rules",), ("rules",)), "S3": (("presets",), ("presets",)),
     "S4": (("psi_atlas", "conventions"), ("psi_atlas", "conventions")),
@@ -50,14 +57,13 @@ RULE: Final = (f"A claim says that something is above zero: a difference in the 
 
 
 def chapters(run: Gathered) -> list[Chapter]:
-    """All chapters that are made from tables and figures, in their order, with numbers."""
-    found = [methods(run), *(question(run, name) for name in ASKED if name in set(run.claims["question"])),
-             every_claim(run), *real_anatomy(run), *supplement(run)]
-    return numbered(found)
+    """All chapters that are made from tables and figures, in their order."""
+    return [methods(run), *(question(run, name) for name in ASKED if name in set(run.claims["question"])),
+            *real_anatomy(run), every_claim(run), *supplement(run)]
 
 
-def front(run: Gathered, rest: list[Chapter]) -> Chapter:
-    """The first page: the abstract, the verdicts in numbers, and where to go on."""
+def front(run: Gathered, rest: Sequence[tuple[str, str]]) -> Chapter:
+    """The first page: the abstract, the verdicts in numbers, and where to go on: ``rest`` are titles and names of pages."""
     rows = [(f"{TITLES.get(name, name)}", *(str(int((part["verdict"] == verdict).sum()))
                                             for verdict in ("stands", "undecided", "falls")))
             for name, part in run.claims.groupby("question", sort=False)]
@@ -65,12 +71,13 @@ def front(run: Gathered, rest: list[Chapter]) -> Chapter:
                                              for verdict in ("stands", "undecided", "falls")))
              for name in SECTIONS if (claims := run.supplement_claims(name)) is not None]
     glance = Table("glance", "Claims by question", ("Question", "stand", "undecided", "fall"), tuple(rows))
-    links = [f"[{plain(each.title)}]({each.name}.md)" for each in rest]
+    links = [f"[{plain(title)}]({name}.md)" + (f": {SAID[name]}" if name in SAID else "") for title, name in rest]
+    lead: list[Picture] = run.picture("fig_psi") or run.picture("fig2")
     return Chapter("index", "Perceptual Influence: a paper that reruns itself", (
         Prose(f"What became of *{PAPER}* (Viana, Alves Pereira, Ren, Cavalcanti, Sijbers) when it was run from DICOM files to "
               "the last p-value. The same as one document: <a href=\"paper.pdf\">paper.pdf</a>."),
         labelled(run), Prose("## Abstract"), *map(Prose, abstract(run)),
-        Prose("## At a glance"), glance, *run.picture("fig_psi"), Prose("## Where to go on"), bullets(links)), printed=False)
+        Prose("## At a glance"), glance, *lead, Prose("## Where to go on"), bullets(links)), printed=False)
 
 
 def labelled(run: Gathered) -> Prose:

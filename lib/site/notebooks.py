@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -38,6 +39,8 @@ def copy_notebooks(notebooks: Iterable[Path], known: Mapping[str, str], folder: 
             if cell.cell_type != "code":
                 continue
             cell.outputs = [each for each in cell.outputs if each.get("name") != "stderr"]
+            for each in cell.outputs:
+                _box_tables(each.get("data", {}), f"Table that cell {number} of {path.stem} shows: {heading}")
             if alt := _alternative(cell.outputs, known, f"Picture that cell {number} of {path.stem} drew: {heading}"):
                 cell.metadata["mystnb"] = {"image": {"alt": alt}}
         book.metadata.pop("papermill", None)
@@ -46,6 +49,13 @@ def copy_notebooks(notebooks: Iterable[Path], known: Mapping[str, str], folder: 
         _first_heading(book, titles[path.stem])
         (folder / path.name).write_text(nbformat.writes(book), encoding="utf-8")
     return titles
+
+
+def _box_tables(data: dict, name: str) -> None:
+    """A wide table scrolls in its own box, which has a name and can be focused."""
+    if "<table" in data.get("text/html", ""):
+        label = html.escape(name, quote=True)
+        data["text/html"] = f'<div class="wide" role="region" tabindex="0" aria-label="{label}">{data["text/html"]}</div>'
 
 
 def _title(book: nbformat.NotebookNode, stem: str) -> str:

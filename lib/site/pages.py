@@ -13,13 +13,14 @@ from lib.site.tables import as_html
 PICTURES = "_static/figures"
 
 
-def write_chapter(chapter: Chapter, source: Path) -> None:
-    """The chapter's page and its pictures, below ``source``."""
+def write_chapter(chapter: Chapter, source: Path, provenance: str) -> None:
+    """The chapter's page and its pictures, below ``source``, with the run's provenance line at its end."""
     path = source / f"{chapter.name}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
     depth = len(Path(chapter.name).parts) - 1
     body = "\n\n".join(_block(block, source, "../" * depth) for block in chapter.blocks)
-    path.write_text(f"# {plain(chapter.title)}\n\n{body}\n", encoding="utf-8")
+    below = f'<p class="provenance">{html.escape(provenance)}</p>'
+    path.write_text(f"# {plain(chapter.title)}\n\n{body}\n\n{below}\n", encoding="utf-8")
 
 
 def _block(block: Block, source: Path, up: str) -> str:

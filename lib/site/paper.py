@@ -19,7 +19,8 @@ from lib.site.gathered import Gathered, commit_date
 from lib.site.reproduction import citation
 from lib.site.tables import VERDICTS
 
-ACROSS: Final = 118  # characters of the smallest text that fit between the margins
+ACROSS: Final = 148  # characters of the smallest text that fit between the margins
+LONGEST: Final = 60  # rows: a longer table is on the site alone
 LEAST, MOST = 6, 26  # characters of a column: longer cells wrap
 COLOURS: Final = {"stands": "#0b5394", "falls": "#a33c00", "undecided": "#5b6067"}
 READER: Final = "markdown-smart-citations"
@@ -77,6 +78,8 @@ def _section(chapter: Chapter, folder: Path) -> str:
 def _block(block: Block, folder: Path) -> str:
     if isinstance(block, Prose):
         return block.text
+    if isinstance(block, Table) and len(block.rows) > LONGEST:
+        return f"**{block.label}.** {plain(block.title)}: {len(block.rows)} rows, on the site alone."
     code = typst_table(block) if isinstance(block, Table) else _picture(block, folder)
     return f"```{{=typst}}\n{code}\n```"
 

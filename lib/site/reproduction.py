@@ -27,7 +27,7 @@ def reproduction(run: Gathered) -> Chapter:
         blocks.append(Prose(f"**Out of date.** Code, settings or inputs have changed since these stages ran: "
                             f"{plain(listed(list(run.stale)))}. What they wrote is shown as it is."))
     blocks += [
-        Prose("## Code"), Prose(f"The stages ran at {counted(len(dated), 'commit')}: {listed(dated)}." if dated else
+        Prose("## Code"), Prose(f"The stages ran at commit {listed(dated)}." if dated else
                                 f"Commit {plain(run.commit)}; the run left no stamps of its stages."),
         Prose("## Again"), Prose(f"```\nmake paper PROFILE={run.profile}\nmake report PROFILE={run.profile}\n```"),
         Prose("A second `make paper` does only what is out of date. Last digits depend on the processor and its number of "
@@ -57,7 +57,7 @@ def _machine(stamps: Sequence[Mapping[str, Any]]) -> list[Block]:
 
 
 def _times(stamps: Sequence[Mapping[str, Any]]) -> Table:
-    rows = [(str(stamp["step"]), duration(stamp["seconds"]), f"{stamp['peak_memory_mib']:,}") for stamp in stamps]
+    rows = [(str(stamp["step"]), duration(stamp["seconds"]), f"{stamp['peak_memory_mib']:,}" if stamp["peak_memory_mib"] else "–") for stamp in stamps]
     rows.append(("all", duration(sum(stamp["seconds"] for stamp in stamps)), "–"))
     return Table("times", "Time and memory of each stage; several may have run at once, and what a stage found done before is "
                  "not in its time", ("Stage", "Time", "Peak memory (MiB)"), tuple(rows))

@@ -14,6 +14,7 @@ from lib.site.blocks import Table
 
 VERDICTS: Final = ("stands", "falls", "undecided")
 _CELLS, _ESCAPED = re.compile(r"(?<!\\)\|"), re.compile(r"\\([|*_<])")
+NONE: Final = "–"
 LONG: Final = 28  # characters: a column with longer cells wraps
 
 
@@ -40,15 +41,21 @@ def claims_table(claims: pd.DataFrame, name: str, title: str) -> Table:
     missing = set(COLUMNS) - set(claims)
     if missing:
         raise ValueError(f"claims: no column {listed(sorted(missing))}")
-    rows = tuple((str(each["claim"]), _estimate(each), _unit(each["unit"]), _value(each, "paper"), str(each["verdict"]),
-                  _rests_on(each), _note(each)) for each in claims.to_dict("records"))
-    return Table(name, title, ("Claim", "This run [95 %]", "Unit", "Paper", "Verdict", "Rests on", "Note"), rows)
+    shown = pd.DataFrame([
+        {"Claim": str(each["claim"]), "Verdict": str(each["verdict"]), "This run [95 %]": _estimate(each),
+         "Paper": _value(each, "paper"), "Unit": _unit(each["unit"]), "Rests on": _rests_on(each), "Note": _note(each)}
+        for each in claims.to_dict("records")])
+    if len(shown) > 1 and shown["Rests on"].nunique() == 1 and shown["Rests on"].iloc[0] != NONE:
+        title += f"; each rests on {shown['Rests on'].iloc[0]}"
+        shown = shown.drop(columns="Rests on")
+    shown = shown.drop(columns=[column for column in ("Paper", "Rests on", "Note") if set(shown.get(column, [1])) <= {NONE}])
+    return Table(name, title, tuple(shown.columns), tuple(shown.itertuples(index=False, name=None)))
 
 
 def _value(claim: dict, field: str) -> str:
     value = claim[field]
     if pd.isna(value):
-        return "–"
+        return NONE
     shown = FORMATS[claim["unit"]].format(value) if claim["unit"] in FORMATS else number(value)
     return shown.replace("-", "−") if shown.startswith("-") else shown
 
@@ -59,12 +66,12 @@ def _estimate(claim: dict) -> str:
 
 
 def _unit(unit: object) -> str:
-    return "–" if pd.isna(unit) else f"{unit}, dB" if SUFFIXES.get(str(unit), "").strip() == "dB" else str(unit)
+    return NONE if pd.isna(unit) else f"{unit}, dB" if SUFFIXES.get(str(unit), "").strip() == "dB" else str(unit)
 
 
 def _rests_on(claim: dict) -> str:
     known = [counted(int(claim[f"{name}s"]), name) for name in ("patient", "seed") if not pd.isna(claim[f"{name}s"])]
-    return listed(known) or "–"
+    return listed(known) or NONE
 
 
 def _note(claim: dict) -> str:
@@ -72,7 +79,7 @@ def _note(claim: dict) -> str:
         claim["verdict"] == "undecided" and not pd.isna(claim["estimate"]) and claim["leaning"] != "undecided")
     parts += [f"sign-flip p {number(claim['p_patients'])}"] * (not pd.isna(claim["p_patients"]))
     parts += [str(claim["note"])] * (not pd.isna(claim["note"]) and claim["note"] != "")
-    return "; ".join(parts) or "–"
+    return "; ".join(parts) or NONE
 
 
 def chip(verdict: str) -> str:

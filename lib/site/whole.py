@@ -71,31 +71,32 @@ def make(run: Gathered, work: Path, rooms: Sequence[str]) -> None:
     """Write the site of a run to ``work/site``, pages of the interface for the ``rooms`` of lib."""
     source, out = work / "source", work / SITE
     source.mkdir(parents=True)
-    made = numbered([*chapters.chapters(run), reproduction.reproduction(run)])
-    site = [*made, reproduction.cite(run)]
-    front = chapters.front(run, site)
-    for chapter in (front, *site):
-        pages.write_chapter(chapter, source)
-
+    made = numbered([*chapters.chapters(run), reproduction.reproduction(run), reproduction.cite(run)])
     titles = notebooks.copy_notebooks(run.notebooks, notebooks.known_pictures(run.figures), source / notebooks.PAGES)
+    further = []
     if titles:
+        further.append(("The executed notebooks", f"{notebooks.PAGES}/index"))
         pages.contents("The executed notebooks", "As they ran, with all that they showed. Progress bars are left out.",
                        list(titles), source / notebooks.PAGES / "index.md")
     if rooms:
+        further.append(("The interface", f"{api.PAGES}/index"))
         pages.contents("The interface", "From the docstrings of `lib`, room by room.",
                        api.write_pages(source / api.PAGES, rooms), source / api.PAGES / "index.md")
-    by_part = [[each.name for each in site if each.name.startswith("supplement/")],
-               [each.name for each in site if not each.name.startswith("supplement/")]]
-    behind = {"claims", "reproduction", "cite"}
-    pages.append_tree(source / "index.md", [
-        ("The paper", [name for name in by_part[1] if name not in behind]),
-        ("Verdicts", [name for name in by_part[1] if name == "claims"]),
-        ("Beyond the paper", by_part[0]),
-        ("How it was made", [*(name for name in by_part[1] if name in behind - {"claims"}),
-                             *([f"{notebooks.PAGES}/index"] if titles else []), *([f"{api.PAGES}/index"] if rooms else [])])])
+    front = chapters.front(run, [*((each.title, each.name) for each in made), *further])
+    for chapter in (front, *made):
+        pages.write_chapter(chapter, source, run.provenance)
+    pages.append_tree(source / "index.md", _parts([each.name for each in made], [name for _, name in further]))
     build.write_configuration(source, build.configuration(TITLE, " · ".join(label(run)), run.commit))
     build.run_sphinx(source, out)
     paper.write_paper(run, made, work / "print", out / "paper.pdf")
+
+
+def _parts(names: Sequence[str], further: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The navigation: its parts with their pages."""
+    last = ["reproduction", "cite"]
+    beyond = [name for name in names if name.startswith("supplement/")]
+    return [("The paper", [name for name in names if name not in {*beyond, *last, "claims"}]), ("Verdicts", ["claims"]),
+            ("Beyond the paper", beyond), ("How it was made", ["reproduction", *further, "cite"])]
 
 
 def label(run: Gathered) -> list[str]:
