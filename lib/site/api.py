@@ -21,6 +21,8 @@ ROOMS: Final = {
 PAGES: Final = "api"
 _LITERAL: Final = re.compile(r"(``.+?``|:\w+:`[^`]+`|`[^`]+`)", re.DOTALL)
 _EMPHASIS: Final = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]+?)(?<=[^\s*])\*(?![\w*])")
+_ONE_LINE: Final = re.compile(r"^([A-Z]\w*(?:Error|Warning|Exception|Interrupt)) ?: (.+)$", re.MULTILINE)
+_ARRAY_LIKE: Final = re.compile(r"~?[\w.]*_Buffer \| .*?_NestedSequence\[complex \| bytes \| str\]")
 _MARK: Final = re.compile("\0(.*?)\0", re.DOTALL)
 
 
@@ -53,13 +55,15 @@ def write_pages(folder: Path, rooms: Sequence[str]) -> list[str]:
 
 
 def docstring_as_text(text: str) -> str:
-    r"""A docstring for reStructuredText: bars and single asterisks mean themselves, but for *emphasis* and literals.
+    r"""A docstring for reStructuredText: bars and single asterisks mean themselves, but for *emphasis*, literals and lists; an
+    error of one line, 'ValueError : why', takes two, as napoleon expects it.
 
     >>> docstring_as_text("|g_a| at λ*, in *one* state of ``a|b``")
     '\\|g_a\\| at λ\\*, in *one* state of ``a|b``'
     """
-    parts = _LITERAL.split(text)
-    return "".join(part if place % 2 else _escaped(part) for place, part in enumerate(parts))
+    text = _ONE_LINE.sub(r"\1\n    \2", text)
+    parts = _LITERAL.split(re.sub(r"^(\s*)\* ", "\\1\1 ", text, flags=re.MULTILINE))
+    return "".join(part if place % 2 else _escaped(part) for place, part in enumerate(parts)).replace("\1", "*")
 
 
 def _escaped(text: str) -> str:
@@ -69,9 +73,16 @@ def _escaped(text: str) -> str:
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Sphinx's hook (its conf.py imports this name)."""
-    def process(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    """What Sphinx calls of an extension."""
+    def text(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
         lines[:] = docstring_as_text("\n".join(lines)).split("\n")
 
-    app.connect("autodoc-process-docstring", process, priority=400)  # before napoleon's
+    def signature(_app: Any, what: str, _name: str, shown: Any, _options: Any, arguments: str | None,
+                  returned: str | None) -> tuple[str | None, str | None]:
+        if what == "class" and hasattr(shown, "model_fields"):
+            return "", None  # every field with its checks: the text below says what a reader needs
+        return _ARRAY_LIKE.sub("ArrayLike", arguments) if arguments else arguments, returned
+
+    app.connect("autodoc-process-docstring", text, priority=400)  # before napoleon's
+    app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True}

@@ -81,11 +81,11 @@ def front(run: Gathered, rest: Sequence[tuple[str, str]]) -> Chapter:
 
 
 def labelled(run: Gathered) -> Prose:
-    """What this run is, for the head of a page: profile, simulated scans, stand-ins."""
+    """What this run is, for the head of the first page: profile, simulated scans, stand-ins."""
     lines = [plain(each) for each in run.words]
     stale = [f"**Out of date:** code, settings or inputs of {len(run.stale)} stages have changed since they ran "
              f"({plain(', '.join(run.stale))})"] if run.stale else []
-    return Prose("**What this run is**\n\n" + "\n".join(f"- {line}" for line in [*lines, *stale]))
+    return Prose("```{admonition} What this run is\n" + "\n".join(f"- {line}" for line in [*lines, *stale]) + "\n```")
 
 
 def question(run: Gathered, name: str) -> Chapter:

@@ -2,7 +2,7 @@
 
 import html
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -43,10 +43,11 @@ def _picture(block: Picture, source: Path, up: str) -> str:
             f"<figcaption>{label}{html.escape(block.title)}</figcaption>\n</figure>")
 
 
-def contents(title: str, text: str, pages: Sequence[str], path: Path) -> None:
-    """A page that lists others: ``pages`` are names beside it."""
-    listed = "\n".join(pages)
-    path.write_text(f"# {plain(title)}\n\n{text}\n\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n", encoding="utf-8")
+def contents(title: str, text: str, pages: Mapping[str, str], path: Path) -> None:
+    """A page that lists others: ``pages`` are names beside it, each with its link in Markdown and what stands behind that."""
+    listed, links = "\n".join(pages), "\n".join(f"- {link}" for link in pages.values())
+    path.write_text(f"# {plain(title)}\n\n{text}\n\n{links}\n\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n",
+                    encoding="utf-8")
 
 
 def append_tree(path: Path, trees: Sequence[tuple[str, Sequence[str]]]) -> None:

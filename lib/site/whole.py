@@ -12,7 +12,7 @@ from lib.artifacts.files import cannot_write, check_ours, single_writer
 from lib.errors import StageError
 from lib.report.words import counted
 from lib.site import api, build, chapters, notebooks, pages, paper, reproduction
-from lib.site.blocks import numbered
+from lib.site.blocks import numbered, plain
 from lib.site.gathered import Gathered, gather
 from lib.study.config import Study
 from lib.workflow.stages import Stage, stages
@@ -77,11 +77,14 @@ def make(run: Gathered, work: Path, rooms: Sequence[str]) -> None:
     if titles:
         further.append(("The executed notebooks", f"{notebooks.PAGES}/index"))
         pages.contents("The executed notebooks", "As they ran, with all that they showed. Progress bars are left out.",
-                       list(titles), source / notebooks.PAGES / "index.md")
+                       {name: f"[{plain(title)}]({name}.ipynb)" for name, title in titles.items()},
+                       source / notebooks.PAGES / "index.md")
     if rooms:
         further.append(("The interface", f"{api.PAGES}/index"))
-        pages.contents("The interface", "From the docstrings of `lib`, room by room.",
-                       api.write_pages(source / api.PAGES, rooms), source / api.PAGES / "index.md")
+        pages.contents("The interface", "From the docstrings of `lib`, room by room.", {
+            name: f"[lib.{room}]({name}.rst): {plain(api.ROOMS[room])}"
+            for room, name in zip(rooms, api.write_pages(source / api.PAGES, rooms), strict=True)},
+            source / api.PAGES / "index.md")
     front = chapters.front(run, [*((each.title, each.name) for each in made), *further])
     for chapter in (front, *made):
         pages.write_chapter(chapter, source, run.provenance)
