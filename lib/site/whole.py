@@ -26,8 +26,9 @@ MARK: Final = "_static/site.css"  # by which a site is known as ours
 TITLE: Final = "Perceptual Influence, rerun"
 
 
-def report(study: Study) -> Path:
-    """Write ``site/index.html`` and ``site/paper.pdf`` below the study's root; returns the first.
+def report(study: Study, rooms: Sequence[str] = tuple(api.ROOMS)) -> Path:
+    """Write ``site/index.html`` and ``site/paper.pdf`` below the study's root; returns the first. ``rooms`` of lib have
+    pages of their interface.
 
     Raises
     ------
@@ -36,10 +37,11 @@ def report(study: Study) -> Path:
     OutputError
         ``site`` holds files of somebody else, or cannot be written.
     """
-    run, root = finished(study), study.paths.root
+    root = study.paths.root
     check_ours(root / SITE, MARK, "make report")
+    run = finished(study)
     with _workshop(root) as work:
-        make(run, work, list(api.ROOMS))
+        make(run, work, rooms)
         swap(work / SITE, root / SITE)
     return root / SITE / "index.html"
 
