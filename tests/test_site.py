@@ -138,6 +138,7 @@ def test_docstrings_are_pages_without_a_warning():
         path = REPOSITORY / Path(*name.split("."))
         for text in docstrings(path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py"):
             prepared = str(NumpyDocstring(api.docstring_as_text(text), settings, what="function"))
+            prepared = re.sub(r"^:(ivar|vartype) \w+:", r":\1:", prepared, flags=re.MULTILINE)  # Sphinx's own fields
             stream = io.StringIO()
             docutils.core.publish_doctree(prepared, settings_overrides={"warning_stream": stream, "report_level": 2})
             assert not stream.getvalue(), f"{name}: {stream.getvalue()}\n{text}"
@@ -291,7 +292,7 @@ def test_every_page_is_whole_on_a_phone(site, browser):
         assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE, path.name
         assert page.evaluate(CUT) == [], path.name
         for source, width, alt in page.evaluate(LOADED):
-            assert width > 0 and len(alt) > 20, (path.name, source)
+            assert width > 0 and len(alt) > 20, (path.name, source, alt)
             pictures += 1
         links[path] = page.eval_on_selector_all("a[href]", "all => all.map((each) => each.href)")
         ids[path] = set(page.eval_on_selector_all("[id]", "all => all.map((each) => each.id)"))
@@ -339,10 +340,10 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(site, browser):
     for _ in range(60):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("""() => { const at = document.activeElement, style = getComputedStyle(at);
-            return [at.innerText.trim(), at.className, style.outlineStyle !== "none" || style.boxShadow !== "none"]; }"""))
+            return [at.innerText.trim(), at.className, style.outlineStyle !== "none" || at === document.body]; }"""))
     assert reached[0][0].lower() == "skip to content"
     assert "Methods" in [text for text, *_ in reached] and "wide" in [name for _, name, _ in reached]
-    assert all(seen for text, _, seen in reached if text)
+    assert [name for _, name, seen in reached if not seen] == []
     watched.close()
     phone = Watched(browser, PHONE)
     page = phone.open(site / "rq2.html")
@@ -391,7 +392,7 @@ def test_the_pdf_has_the_numbers(site, run):
     assert "SIMULATED cohort" in first and run.commit in first
     for _, row in run.scores.iterrows():
         assert f"{row['ssim_mean']:.3f} ({row['ssim_sd']:.3f})" in text and f"{row['psnr_mean']:.2f}" in text
-    assert all(letter in text for letter in "Ψλϕ−≥±→")
+    assert all(letter in text for letter in "Ψλϕ−±Γ")
     document.close()
 
 

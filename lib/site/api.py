@@ -21,7 +21,7 @@ ROOMS: Final = {
 PAGES: Final = "api"
 _LITERAL: Final = re.compile(r"(``.+?``|:\w+:`[^`]+`|`[^`]+`)", re.DOTALL)
 _EMPHASIS: Final = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]+?)(?<=[^\s*])\*(?![\w*])")
-_ONE_LINE: Final = re.compile(r"^([A-Z]\w*(?:Error|Warning|Exception|Interrupt)) ?: (.+)$", re.MULTILINE)
+_ONE_LINE: Final = re.compile(r"^([A-Z]\w*(?:Error|Warning|Exception|Interrupt)) : (.+)$", re.MULTILINE)
 _ARRAY_LIKE: Final = re.compile(r"~?[\w.]*_Buffer \| .*?_NestedSequence\[complex \| bytes \| str\]")
 _MARK: Final = re.compile("\0(.*?)\0", re.DOTALL)
 

@@ -39,7 +39,7 @@ def configuration(title: str, label: str, release: str) -> dict[str, Any]:
                                         "enableComplexity": False, "enableAssistiveMml": True},
                             "output": {"displayOverflow": "scroll"}},
         "html_theme": "furo", "html_title": title, "html_static_path": ["_static"], "html_css_files": ["site.css"],
-        "html_js_files": [("site.js", {"defer": "defer"})], "html_show_sphinx": False, "html_copy_source": False,
+        "html_js_files": [("site.js", {"defer": "defer"})], "html_show_sphinx": False, "html_copy_source": False, "html_domain_indices": False,
         "html_show_sourcelink": False, "html_show_search_summary": False, "html_last_updated_fmt": None,
         "smartquotes": False, "exclude_patterns": [],
         "html_theme_options": {"announcement": label, "light_css_variables": LIGHT, "dark_css_variables": DARK,
