@@ -115,8 +115,10 @@ def test_a_wide_table_is_printed_in_parts_that_fit():
     parts = paper.split_columns(table)
     assert len(parts) > 1 and all(part[0] == 0 for part in parts)
     assert [place for part in parts for place in part[1:]] == list(range(1, 23))
-    assert all(len(part) * (len("0.944 (0.043)") + 3) <= paper.ACROSS for part in parts)
+    assert all(len(part) * (len("0.944 (0.043)") + paper.SPACE) <= paper.ACROSS for part in parts)
     assert paper.split_columns(Table("t", "x", ("a", "b"), (("c" * 500, "d" * 500),))) == [[0, 1]]
+    rows = tuple(("E1", state, *["0.944 (0.043)"] * 9) for state in ("untrained", "pilot"))
+    assert [part[:2] for part in paper.split_columns(Table("t", "x", tuple("abcdefghijk"), rows))] == [[0, 1]] * 2
 
 
 def test_times_in_words():

@@ -19,9 +19,10 @@ from lib.site.gathered import Gathered, commit_date
 from lib.site.reproduction import citation
 from lib.site.tables import VERDICTS
 
-ACROSS: Final = 148  # characters of the smallest text that fit between the margins
+ACROSS: Final = 128  # characters of the smallest text that fit between the margins
 LONGEST: Final = 60  # rows: a longer table is on the site alone
-LEAST, MOST = 6, 26  # characters of a column: longer cells wrap
+LEAST, MOST, SPACE = 6, 26, 4  # characters of a column, and beside it
+WRAPPED: Final = 20  # of one whose cells are longer than that, at least
 COLOURS: Final = {"stands": "#0b5394", "falls": "#a33c00", "undecided": "#5b6067"}
 READER: Final = "markdown-smart-citations"
 
@@ -72,7 +73,7 @@ def _front(run: Gathered) -> str:
 
 
 def _section(chapter: Chapter, folder: Path) -> str:
-    return f"# {plain(chapter.title)}\n\n" + "\n\n".join(_block(block, folder) for block in chapter.blocks)
+    return f"```{{=typst}}\n#place.flush()\n```\n\n# {plain(chapter.title)}\n\n" + "\n\n".join(_block(block, folder) for block in chapter.blocks)
 
 
 def _block(block: Block, folder: Path) -> str:
@@ -94,12 +95,12 @@ def _picture(block: Picture, folder: Path) -> str:
 
 
 def typst_table(table: Table) -> str:
-    """A table that fits the page: one of many columns becomes several below each other, each with the first column."""
+    """A table that fits the page: one of many columns becomes several below each other, each with the columns by which rows are known."""
     parts = split_columns(table)
     code = []
     for number, places in enumerate(parts):
         title = table.title if not number else "(continued: further columns)"
-        columns = ", ".join("1fr" if _width(table, place) >= MOST else "auto" for place in places)
+        columns = ", ".join(_column(table, place) for place in places)
         head = ", ".join(_literal(_breakable(table.columns[place])) for place in places)
         rows = ",\n".join(", ".join(_cell(row[place]) for place in places) for row in table.rows)
         below = table.provenance if number == len(parts) - 1 else ""
@@ -108,22 +109,40 @@ def typst_table(table: Table) -> str:
 
 
 def split_columns(table: Table) -> list[list[int]]:
-    """Places of the columns of each part: as many as fit, the first one in every part."""
-    parts, used = [[0]], _width(table, 0)
-    for place in range(1, len(table.columns)):
+    """Places of the columns of each part: as many as fit. The first ones, by which rows are known, are in every part."""
+    known = list(range(_known_by(table)))
+    begin = sum(_width(table, place) for place in known)
+    parts, used = [[*known]], begin
+    for place in range(len(known), len(table.columns)):
         width = _width(table, place)
-        if used + width > ACROSS and len(parts[-1]) > 1:
-            parts.append([0])
-            used = _width(table, 0)
+        if used + width > ACROSS and len(parts[-1]) > len(known):
+            parts.append([*known])
+            used = begin
         parts[-1].append(place)
         used += width
     return parts
 
 
+def _known_by(table: Table) -> int:
+    """How many of the first columns tell every row from every other: three at most, one if they do not."""
+    return next((count for count in (1, 2, 3) if len({row[:count] for row in table.rows}) == len(table.rows)), 1)
+
+
 def _width(table: Table, place: int) -> int:
-    """Characters of a column, with the space beside it: its longest cell, and its heading's longest word."""
-    longest = max([LEAST, *(len(row[place]) for row in table.rows), *map(len, table.columns[place].split())])
-    return min(longest, MOST) + 3
+    """Characters of a column, with the space beside it."""
+    longest = _longest(table, place)
+    return (longest if longest <= MOST else WRAPPED) + SPACE
+
+
+def _longest(table: Table, place: int) -> int:
+    """Characters of a column's longest cell, or of its heading's longest word."""
+    return max([LEAST, *(len(row[place]) for row in table.rows), *map(len, table.columns[place].split())])
+
+
+def _column(table: Table, place: int) -> str:
+    """A column's width as typst takes it: as wide as its cells, or a share of what is left, the more the longer they are."""
+    longest = _longest(table, place)
+    return "auto" if longest <= MOST else f"{min(longest, 3 * MOST)}fr"
 
 
 def _breakable(text: str) -> str:

@@ -100,9 +100,9 @@ def as_html(table: Table) -> str:
         (f'<th scope="row"{_class(wide)}>{html.escape(cell)}</th>' if place == 0 else f"<td{_class(wide)}>{chip(cell)}</td>")
         for place, (cell, wide) in enumerate(zip(row, wraps, strict=True))) + "</tr>" for row in table.rows)
     below = f'\n<p class="provenance">{html.escape(table.provenance)}</p>' if table.provenance else ""
-    return (f'<div class="wide" role="region" tabindex="0" aria-label="{name}">\n<table class="data">\n'
-            f"<caption>{label}{html.escape(table.title)}</caption>\n<thead><tr>{head}</tr></thead>\n"
-            f"<tbody>\n{body}\n</tbody>\n</table>\n</div>{below}")
+    return (f'<figure class="table">\n<figcaption>{label}{html.escape(table.title)}</figcaption>\n'
+            f'<div class="wide" role="region" tabindex="0" aria-label="{name}">\n<table class="data">\n'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>{below}\n</figure>")
 
 
 def _class(wide: bool) -> str:
