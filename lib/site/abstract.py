@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from lib.paper import published
+from lib.perceptual.psi import TARGET_PSI
 from lib.report.claims import QUESTIONS, SIMULATED_NOTE
 from lib.report.verdicts import LEVEL
 from lib.report.words import counted, listed, number
@@ -29,10 +30,10 @@ def _done(run: Gathered) -> str:
     patients = run.claims["patients"].max()
     tested = f"{counted(slices, 'slice')}" + (f" of {counted(int(patients), 'patient')}" if not pd.isna(patients) else "")
     scans = "simulated scans" if run.simulated else "scans"
-    return (f"This is a run of a reproduction of *{PAPER}*, profile **{plain(run.profile)}**, on {scans}. The paper's idea is "
-            "perceptual influence Ψ, the share of the perceptual term in the loss that a network is trained with: λ, the "
-            "weight of that term, is to be chosen so that Ψ is the same, about 0.95, for every encoder and layer, which makes "
-            f"comparisons fair. Here a U-Net was trained with {counted(len(trained), 'loss function')} "
+    return (f"This is a run of a reproduction of *{PAPER}*, profile **{plain(run.profile)}**, on {scans}. The paper's idea "
+            "is perceptual influence Ψ, the share of the perceptual term in the loss that a network is trained with: λ, the "
+            f"weight of that term, is to be chosen so that Ψ is the same, about {TARGET_PSI:g}, for every encoder and "
+            "layer, which makes comparisons fair. Here a U-Net was trained with {counted(len(trained), 'loss function')} "
             f"({listed([plain(name) for name in trained['experiment']])}), from "
             f"{counted(seeds, 'seed')} each, and tested on {tested}.")
 
@@ -63,9 +64,9 @@ def _best(scores: pd.DataFrame) -> str:
     rank = f" and ranks {row['rank']:.0f} of the paper's {int(scores['rank'].notna().sum())}" if row["rank"] == row[
         "rank"] else ""
     of = published.TABLE_3[str(row["experiment"])]
-    return (f"{plain(row['experiment'])}, the paper's best, reaches SSIM {row['ssim_mean']:.3f} (SD {row['ssim_sd']:.3f}) and "
-            f"PSNR {row['psnr_mean']:.2f} dB here{rank}, beside {of.ssim_mean:.3f} ({of.ssim_sd:.3f}) and "
-            f"{of.psnr_mean:.2f} dB in the paper, on other scans.")
+    return (f"{plain(row['experiment'])}, the paper's best, reaches SSIM {row['ssim_mean']:.3f} (SD "
+            f"{row['ssim_sd']:.3f}) and PSNR {row['psnr_mean']:.2f} dB here{rank}, beside {of.ssim_mean:.3f} "
+            f"({of.ssim_sd:.3f}) and {of.psnr_mean:.2f} dB in the paper, on other scans.")
 
 
 def _further(run: Gathered) -> Iterable[str]:

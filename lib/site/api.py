@@ -32,7 +32,8 @@ def modules(rooms: Sequence[str]) -> list[str]:
     for room in rooms:
         for path in sorted((REPOSITORY / "lib" / room).rglob("*.py")):
             if path.stem != "__main__" and path.read_text(encoding="utf-8").lstrip().startswith(('"""', 'r"""')):
-                found.append(".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"))
+                name = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+                found.append(name.removesuffix(".__init__"))
     return found
 
 
@@ -55,8 +56,8 @@ def write_pages(folder: Path, rooms: Sequence[str]) -> list[str]:
 
 
 def docstring_as_text(text: str) -> str:
-    r"""A docstring for reStructuredText: bars and single asterisks mean themselves, but for *emphasis*, literals and lists; an
-    error of one line, 'ValueError : why', takes two, as napoleon expects it.
+    r"""A docstring for reStructuredText: bars and single asterisks mean themselves, but for *emphasis*, literals and lists;
+    an error of one line, 'ValueError : why', takes two, as napoleon expects it.
 
     >>> docstring_as_text("|g_a| at λ*, in *one* state of ``a|b``")
     '\\|g_a\\| at λ\\*, in *one* state of ``a|b``'

@@ -49,11 +49,11 @@ SUPPLEMENT: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "S8": (("other_images",), ("other_images",)),
 }
 """Figures and tables of each analysis beyond the paper."""
-RULE: Final = (f"A claim says that something is above zero: a difference in the direction of better, or a distance to a bound. "
-               f"It **stands** if its whole interval ({100 * LEVEL:g} %, over patients and seeds) is above zero, it **falls** if "
-               "the whole interval is below the margin under which two experiments count as equal, and it is **undecided** in "
-               "between, and wherever there are too few patients or seeds for an interval. A claim of several comparisons is "
-               "as its weakest. Each interval covers by itself: counts of verdicts are no test.")
+RULE: Final = ("A claim says that something is above zero: a difference in the direction of better, or a distance to a "
+               f"bound. It **stands** if its whole interval ({100 * LEVEL:g} %, over patients and seeds) is above zero, it "
+               "**falls** if the whole interval is below the margin under which two experiments count as equal, and it is "
+               "**undecided** in between, and wherever there are too few patients or seeds for an interval. A claim of "
+               "several comparisons is as its weakest. Each interval covers by itself: counts of verdicts are no test.")
 
 
 def chapters(run: Gathered) -> list[Chapter]:
@@ -74,8 +74,8 @@ def front(run: Gathered, rest: Sequence[tuple[str, str]]) -> Chapter:
     links = [f"[{plain(title)}]({name}.md)" + (f": {SAID[name]}" if name in SAID else "") for title, name in rest]
     lead: list[Picture] = run.picture("fig_psi") or run.picture("fig2")
     return Chapter("index", "Perceptual Influence: a paper that reruns itself", (
-        Prose(f"What became of *{PAPER}* (Viana, Alves Pereira, Ren, Cavalcanti, Sijbers) when it was run from DICOM files to "
-              "the last p-value. The same as one document: <a href=\"paper.pdf\">paper.pdf</a>."),
+        Prose(f"What became of *{PAPER}* (Viana, Alves Pereira, Ren, Cavalcanti, Sijbers) when it was run from DICOM files "
+              "to the last p-value. The same as one document: <a href=\"paper.pdf\">paper.pdf</a>."),
         labelled(run), Prose("## Abstract"), *map(Prose, abstract(run)),
         Prose("## At a glance"), glance, *lead, Prose("## Where to go on"), bullets(links)), printed=False)
 
@@ -118,8 +118,8 @@ def every_claim(run: Gathered) -> Chapter:
 def real_anatomy(run: Gathered) -> list[Chapter]:
     """The networks on scans of real people, where they were tested there."""
     shown = [*run.table("table3_real"), *run.picture("fig3_real")]
-    text = ("Do networks that learnt from this run's scans work on other people? Anatomy and normal dose are those of public "
-            "scans of real people; the low dose is inserted by simulation. One or two patients decide nothing.")
+    text = ("Do networks that learnt from this run's scans work on other people? Anatomy and normal dose are those of "
+            "public scans of real people; the low dose is inserted by simulation. One or two patients decide nothing.")
     return [Chapter("real", "On real anatomy", (Prose(text), *shown))] if shown else []
 
 

@@ -86,7 +86,7 @@ def gather(profile: str, simulated: bool, figures: Path, notebooks: Iterable[Pat
     """
     for name in ("claims.csv", "claims.md", "table3.csv"):
         if not (figures / name).is_file():
-            raise StageError(f"{profile} has no {name}", where=figures, remedy=f"finish the run: make paper PROFILE={profile}")
+            raise StageError(f"{profile} has no {name}", where=figures, remedy=f"make paper PROFILE={profile} finishes it")
     claims = pd.read_csv(figures / "claims.csv")
     provenance = str(claims["provenance"].iloc[0]) if len(claims) else str(
         pd.read_csv(figures / "table3.csv")["provenance"].iloc[0])

@@ -8,9 +8,10 @@ from lib.site.gathered import Gathered
 
 TASK = r"""
 A U-Net $f_\theta$ (Ronneberger et al. 2015) maps a low-dose slice $\mathbf{x}$ (LDCT) to an estimate
-$\hat{\mathbf{y}} = f_\theta(\mathbf{x})$ of the slice $\mathbf{y}$ at normal dose (NDCT). It has four levels, two $3 \times 3$
-convolutions with ReLU in each block, max pooling on the way down, skips by concatenation and a sigmoid at the end. CT numbers
-become $[0, 1]$ by $(\mathrm{HU} + 1024) / 4096$. It learns from pairs of patches, and is tested on whole slices.
+$\hat{\mathbf{y}} = f_\theta(\mathbf{x})$ of the slice $\mathbf{y}$ at normal dose (NDCT). It has four levels, two
+$3 \times 3$ convolutions with ReLU in each block, max pooling on the way down, skips by concatenation and a sigmoid at the
+end. CT numbers become $[0, 1]$ by $(\mathrm{HU} + 1024) / 4096$. It learns from pairs of patches, and is tested on
+whole slices.
 """
 
 LOSSES = r"""
@@ -34,9 +35,10 @@ what the authors' code computes, and what is computed here. The encoder sees the
 INFLUENCE = r"""
 **Perceptual influence** (Eq. 5) is the mean over $N$ training pairs of the share of the perceptual term in the total:
 
-$$\Psi(\lambda, \phi, c) = \frac{1}{N} \sum_{i=1}^{N} \frac{\lambda \, \ell_{\mathrm{PL}}^{c, \phi}(f_\theta(\mathbf{x}^{(i)}),
-\mathbf{y}^{(i)})}{\ell_{\mathrm{MSE}}(f_\theta(\mathbf{x}^{(i)}), \mathbf{y}^{(i)}) + \lambda \,
-\ell_{\mathrm{PL}}^{c, \phi}(f_\theta(\mathbf{x}^{(i)}), \mathbf{y}^{(i)})} .$$
+$$\Psi(\lambda, \phi, c) = \frac{1}{N} \sum_{i=1}^{N}
+\frac{\lambda \, \ell_{\mathrm{PL}}^{c, \phi}(f_\theta(\mathbf{x}^{(i)}), \mathbf{y}^{(i)})}
+{\ell_{\mathrm{MSE}}(f_\theta(\mathbf{x}^{(i)}), \mathbf{y}^{(i)})
++ \lambda \, \ell_{\mathrm{PL}}^{c, \phi}(f_\theta(\mathbf{x}^{(i)}), \mathbf{y}^{(i)})} .$$
 
 **Algorithm 2** sums both losses over the pairs first, and takes the ratio of the sums. That is another number, unless every
 pair has the same ratio; tables here say which of the two they hold:
@@ -50,8 +52,8 @@ $$\lambda^{*} = \frac{\Psi^{*}}{1 - \Psi^{*}} \, \frac{S_{\mathrm{MSE}}}{S_{\mat
 """
 
 STATES = """
-Ψ depends on the network whose outputs are compared. Three states of it are measured: an **untrained** one, as Algorithm 2 has
-it; a **pilot**, trained with the MSE alone; and each experiment's **own** network after its training, which is what the
+Ψ depends on the network whose outputs are compared. Three states of it are measured: an **untrained** one, as Algorithm 2
+has it; a **pilot**, trained with the MSE alone; and each experiment's **own** network after its training, which is what the
 authors drew as their Figure 2. λ\\* differs between them by orders of magnitude.
 """
 
@@ -71,8 +73,8 @@ silent, the last rows say what is done here.
 def methods(run: Gathered) -> Chapter:
     """The chapter, with what this run used."""
     factor = TARGET_PSI / (1 - TARGET_PSI)
-    at_target = (f"At Ψ = {TARGET_PSI:g}, the paper's target, the first factor is {factor:.3g}. The paper rounds λ\\* to a power "
-                 "of ten.")
+    at_target = (f"At Ψ = {TARGET_PSI:g}, the paper's target, the first factor is {factor:.3g}. The paper rounds λ\\* to a "
+                 "power of ten.")
     blocks: list[Block] = [
         Prose("## The task"), Prose(TASK.strip()), *run.picture("fig1"),
         Prose("## The loss"), Prose(LOSSES.strip()),
@@ -88,16 +90,17 @@ def methods(run: Gathered) -> Chapter:
 
 def _experiments() -> str:
     return ("E1 and E2 take features of an encoder trained on ImageNet, at a shallow layer (block3\\_conv2) and at the last "
-            "convolution; E3 and E4 the same of a Medical encoder. The *baseline* is what the literature does most: ImageNet, "
-            "the last convolution, λ = 0.1, uncalibrated. The control *mse* has λ = 0. An asterisk (ImageNet\\*, Medical\\*) "
-            "marks an encoder that stands in for the paper's, as every table says below it. λ of each experiment here:")
+            "convolution; E3 and E4 the same of a Medical encoder. The *baseline* is what the literature does most: "
+            "ImageNet, the last convolution, λ = 0.1, uncalibrated. The control *mse* has λ = 0. An asterisk (ImageNet\\*, "
+            "Medical\\*) marks an encoder that stands in for the paper's, as every table says below it. λ of each "
+            "experiment here:")
 
 
 def _cohort(run: Gathered) -> str:
-    papers = (f"The paper uses ten patients of the 2016 Mayo challenge, {published.PAIRS:,} pairs of slices: two kernels, two "
-              "slice thicknesses; seven patients train, one validates, two test.")
-    here = ("This run's scans are **simulated**: random bodies, projected, with photon noise at both doses and reconstructed "
-            "with two kernels in two slice thicknesses, in the form of that cohort." if run.simulated else
+    papers = (f"The paper uses ten patients of the 2016 Mayo challenge, {published.PAIRS:,} pairs of slices: two kernels, "
+              "two slice thicknesses; seven patients train, one validates, two test.")
+    here = ("This run's scans are **simulated**: random bodies, projected, with photon noise at both doses and "
+            "reconstructed with two kernels in two slice thicknesses, in the form of that cohort." if run.simulated else
             f"This run's scans: {plain(run.words[1] if len(run.words) > 1 else 'see below')}.")
     return f"{papers} {here} The scores below are of {int(run.scores['slices'].max()):,} test slices."
 

@@ -17,14 +17,15 @@ PAGES = "notebooks"  # the folder of the pages
 
 def known_pictures(figures: Path) -> dict[str, str]:
     """Alternative texts by SHA-256 of a figure's PNG."""
-    return {file_sha256(path): caption.alt for name, caption in FIGURES.items() if (path := figures / f"{name}.png").is_file()}
+    return {file_sha256(path): caption.alt for name, caption in FIGURES.items()
+            if (path := figures / f"{name}.png").is_file()}
 
 
 def copy_notebooks(notebooks: Iterable[Path], known: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Write each notebook into ``folder`` for the site; returns titles by name.
 
-    Progress bars (what went to standard error) are left out. A picture that is a figure of the run has that figure's
-    alternative text, another says whose output it is.
+    Progress bars (what went to standard error) are left out. A picture keeps its alternative text; without one, a figure of
+    the run has that figure's, another says whose output it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     titles = {}
@@ -73,6 +74,7 @@ def _first_heading(book: nbformat.NotebookNode, title: str) -> None:
 
 def _alternative(outputs: Iterable[nbformat.NotebookNode], known: Mapping[str, str], otherwise: str) -> str:
     """For the pictures of a cell; empty where there are none."""
-    images = [each.data["image/png"] for each in outputs if "image/png" in each.get("data", {})]
-    texts = [known.get(hashlib.sha256(base64.b64decode(each)).hexdigest(), otherwise) for each in images]
+    images = [each for each in outputs if "image/png" in each.get("data", {})]
+    texts = [each.metadata.get("image/png", {}).get("alt") or known.get(
+        hashlib.sha256(base64.b64decode(each.data["image/png"])).hexdigest(), otherwise) for each in images]
     return " ".join(dict.fromkeys(texts))

@@ -44,7 +44,7 @@ def _picture(block: Picture, source: Path, up: str) -> str:
 
 
 def contents(title: str, text: str, pages: Mapping[str, str], path: Path) -> None:
-    """A page that lists others: ``pages`` are names beside it, each with its link in Markdown and what stands behind that."""
+    """A page that lists others: ``pages`` are names beside it, each with its link in Markdown and what stands there."""
     listed, links = "\n".join(pages), "\n".join(f"- {link}" for link in pages.values())
     path.write_text(f"# {plain(title)}\n\n{text}\n\n{links}\n\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n",
                     encoding="utf-8")

@@ -73,7 +73,9 @@ def _front(run: Gathered) -> str:
 
 
 def _section(chapter: Chapter, folder: Path) -> str:
-    return f"```{{=typst}}\n#place.flush()\n```\n\n# {plain(chapter.title)}\n\n" + "\n\n".join(_block(block, folder) for block in chapter.blocks)
+    """The figures of the chapter before it do not float into it."""
+    blocks = "\n\n".join(_block(block, folder) for block in chapter.blocks)
+    return f"```{{=typst}}\n#place.flush()\n```\n\n# {plain(chapter.title)}\n\n{blocks}"
 
 
 def _block(block: Block, folder: Path) -> str:
@@ -95,7 +97,8 @@ def _picture(block: Picture, folder: Path) -> str:
 
 
 def typst_table(table: Table) -> str:
-    """A table that fits the page: one of many columns becomes several below each other, each with the columns by which rows are known."""
+    """A table that fits the page: one of many columns becomes several below each other, each with the columns by which its
+    rows are known."""
     parts = split_columns(table)
     code = []
     for number, places in enumerate(parts):
@@ -104,7 +107,8 @@ def typst_table(table: Table) -> str:
         head = ", ".join(_literal(_breakable(table.columns[place])) for place in places)
         rows = ",\n".join(", ".join(_cell(row[place]) for place in places) for row in table.rows)
         below = table.provenance if number == len(parts) - 1 else ""
-        code.append(f"#data(({columns},), ({head},), {_literal(table.label)}, {_literal(title)}, {_literal(below)},\n{rows})")
+        texts = ", ".join(map(_literal, (table.label, title, below)))
+        code.append(f"#data(({columns},), ({head},), {texts},\n{rows})")
     return "\n".join(code)
 
 

@@ -39,8 +39,9 @@ def reproduction(run: Gathered) -> Chapter:
 
 def _seeds(stamps: Iterable[Mapping[str, Any]]) -> Prose:
     seeds = sorted({seed for stamp in stamps for seed in stamp.get("config", {}).get("seeds", ())})
-    return Prose(f"## Seeds\n\n{counted(len(seeds), 'seed')} of trainings: {listed([str(each) for each in seeds])}. The first is "
-                 "also that of the calibration and of the Medical encoder; simulation and split have their own in the profile.")
+    return Prose(f"## Seeds\n\n{counted(len(seeds), 'seed')} of trainings: {listed([str(each) for each in seeds])}. The "
+                 "first is also that of the calibration and of the Medical encoder; simulation and split have their own in "
+                 "the profile.")
 
 
 def _machine(stamps: Sequence[Mapping[str, Any]]) -> list[Block]:
@@ -57,15 +58,16 @@ def _machine(stamps: Sequence[Mapping[str, Any]]) -> list[Block]:
 
 
 def _times(stamps: Sequence[Mapping[str, Any]]) -> Table:
-    rows = [(str(stamp["step"]), duration(stamp["seconds"]), f"{stamp['peak_memory_mib']:,}" if stamp["peak_memory_mib"] else "–") for stamp in stamps]
+    rows = [(str(stamp["step"]), duration(stamp["seconds"]), f"{memory:,}" if (memory := stamp["peak_memory_mib"]) else "–")
+            for stamp in stamps]
     rows.append(("all", duration(sum(stamp["seconds"] for stamp in stamps)), "–"))
-    return Table("times", "Time and memory of each stage; several may have run at once, and what a stage found done before is "
-                 "not in its time", ("Stage", "Time", "Peak memory (MiB)"), tuple(rows))
+    return Table("times", "Time and memory of each stage; several may have run at once, and what a stage found done before "
+                 "is not in its time", ("Stage", "Time", "Peak memory (MiB)"), tuple(rows))
 
 
 def duration(seconds: float) -> str:
     """'12.3 s', '4 min 05 s', '2 h 07 min'."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -15,6 +15,7 @@ from lib.site.blocks import Table
 VERDICTS: Final = ("stands", "falls", "undecided")
 _CELLS, _ESCAPED = re.compile(r"(?<!\\)\|"), re.compile(r"\\([|*_<])")
 NONE: Final = "–"
+CLAIMS: Final = ["Claim", "Verdict", "This run [95 %]", "Paper", "Unit", "Rests on", "Note"]
 LONG: Final = 28  # characters: a column with longer cells wraps
 
 
@@ -44,11 +45,11 @@ def claims_table(claims: pd.DataFrame, name: str, title: str) -> Table:
     shown = pd.DataFrame([
         {"Claim": str(each["claim"]), "Verdict": str(each["verdict"]), "This run [95 %]": _estimate(each),
          "Paper": _value(each, "paper"), "Unit": _unit(each["unit"]), "Rests on": _rests_on(each), "Note": _note(each)}
-        for each in claims.to_dict("records")])
+        for each in claims.to_dict("records")], columns=CLAIMS)
     if len(shown) > 1 and shown["Rests on"].nunique() == 1 and shown["Rests on"].iloc[0] != NONE:
         title += f"; each rests on {shown['Rests on'].iloc[0]}"
         shown = shown.drop(columns="Rests on")
-    shown = shown.drop(columns=[column for column in ("Paper", "Rests on", "Note") if set(shown.get(column, [1])) <= {NONE}])
+    shown = shown.drop(columns=[column for column in ("Paper", "Rests on", "Note") if column in shown and set(shown[column]) <= {NONE}])
     return Table(name, title, tuple(shown.columns), tuple(shown.itertuples(index=False, name=None)))
 
 

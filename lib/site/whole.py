@@ -39,30 +39,40 @@ def report(study: Study, rooms: Sequence[str] = tuple(api.ROOMS)) -> Path:
     """
     root = study.paths.root
     check_ours(root / SITE, MARK, "make report")
-    run = finished(study)
+    papers, further = ([stage for wave in waves for stage in wave] for waves in (stages(study), supplement(study)))
+    run = finished(study.profile, study.simulated, study.paths.figures, papers, further)
     with _workshop(root) as work:
         make(run, work, rooms)
         swap(work / SITE, root / SITE)
     return root / SITE / "index.html"
 
 
-def finished(study: Study) -> Gathered:
-    """The run of a study, as far as it is shown. Raises StageError if it is not finished; one that is out of date is shown,
-    with a warning here and on its pages."""
-    papers = [stage for wave in stages(study) for stage in wave]
-    beyond = {stage.name: stage for wave in supplement(study) for stage in wave} if study.calibrated else {}
+def finished(profile: str, simulated: bool, figures: Path, papers: Sequence[Stage], further: Sequence[Stage]) -> Gathered:
+    """A run, as far as it is shown.
+
+    Parameters
+    ----------
+    profile, simulated, figures : as for :func:`lib.site.gathered.gather`
+    papers, further : sequences of Stage
+        Those of the paper, and all, with the analyses beyond it; of the latter those that ran are shown.
+
+    Raises
+    ------
+    StageError
+        The paper's stages did not all run. What is out of date is shown, with a warning here and on the pages.
+    """
     if lacking := [stage.name for stage in papers if not _made(stage)]:
         more = f" and {counted(len(lacking) - 1, 'more stage')}" if len(lacking) > 1 else ""
-        raise StageError(f"the {study.profile} run is not finished: {lacking[0]}{more} did not run or lost results",
-                         remedy=f"make paper PROFILE={study.profile}")
+        raise StageError(f"the {profile} run is not finished: {lacking[0]}{more} did not run or lost results",
+                         remedy=f"make paper PROFILE={profile}")
     names = {stage.name for stage in papers}
-    shown = [*papers, *(stage for name, stage in beyond.items() if name not in names and _made(stage))]
+    shown = [*papers, *(stage for stage in further if stage.name not in names and _made(stage))]
     stale = [stage.name for stage in shown if not stage.is_current()]
     if stale:
         log.warning("%s out of date (%s): the report shows them as they are, and says so", counted(len(stale), "stage"),
                     ", ".join(stale[:5]) + ", ..." * (len(stale) > 5))
     executed = [stage.executed for stage in shown if stage.executed and stage.executed.is_file()]
-    return gather(study.profile, study.simulated, study.paths.figures, executed, [stage.stamp for stage in shown], stale)
+    return gather(profile, simulated, figures, executed, [stage.stamp for stage in shown], stale)
 
 
 def _made(stage: Stage) -> bool:
