@@ -33,7 +33,7 @@ def _done(run: Gathered) -> str:
     return (f"This is a run of a reproduction of *{PAPER}*, profile **{plain(run.profile)}**, on {scans}. The paper's idea "
             "is perceptual influence Ψ, the share of the perceptual term in the loss that a network is trained with: λ, the "
             f"weight of that term, is to be chosen so that Ψ is the same, about {TARGET_PSI:g}, for every encoder and "
-            "layer, which makes comparisons fair. Here a U-Net was trained with {counted(len(trained), 'loss function')} "
+            f"layer, which makes comparisons fair. Here a U-Net was trained with {counted(len(trained), 'loss function')} "
             f"({listed([plain(name) for name in trained['experiment']])}), from "
             f"{counted(seeds, 'seed')} each, and tested on {tested}.")
 

@@ -1,6 +1,7 @@
 """The report as one PDF: Markdown through pandoc into typst, tables and figures in typst itself."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Sequence
@@ -19,9 +20,9 @@ from lib.site.gathered import Gathered, commit_date
 from lib.site.reproduction import citation
 from lib.site.tables import VERDICTS
 
-ACROSS: Final = 128  # characters of the smallest text that fit between the margins
+ACROSS: Final = 140  # characters of the smallest text that fit between the margins
 LONGEST: Final = 60  # rows: a longer table is on the site alone
-LEAST, MOST, SPACE = 6, 26, 4  # characters of a column, and beside it
+LEAST, MOST, SPACE = 6, 26, 3  # characters of a column, and beside it
 WRAPPED: Final = 20  # of one whose cells are longer than that, at least
 COLOURS: Final = {"stands": "#0b5394", "falls": "#a33c00", "undecided": "#5b6067"}
 READER: Final = "markdown-smart-citations"
@@ -139,8 +140,9 @@ def _width(table: Table, place: int) -> int:
 
 
 def _longest(table: Table, place: int) -> int:
-    """Characters of a column's longest cell, or of its heading's longest word."""
-    return max([LEAST, *(len(row[place]) for row in table.rows), *map(len, table.columns[place].split())])
+    """Characters of a column's longest cell, or of its heading's longest word, which is bold."""
+    words = (math.ceil(1.2 * len(word)) for word in table.columns[place].split())
+    return max(LEAST, *(len(row[place]) for row in table.rows), *words, 0)
 
 
 def _column(table: Table, place: int) -> str:

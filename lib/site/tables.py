@@ -49,7 +49,8 @@ def claims_table(claims: pd.DataFrame, name: str, title: str) -> Table:
     if len(shown) > 1 and shown["Rests on"].nunique() == 1 and shown["Rests on"].iloc[0] != NONE:
         title += f"; each rests on {shown['Rests on'].iloc[0]}"
         shown = shown.drop(columns="Rests on")
-    shown = shown.drop(columns=[column for column in ("Paper", "Rests on", "Note") if column in shown and set(shown[column]) <= {NONE}])
+    bare = [column for column in ("Paper", "Rests on", "Note") if column in shown and set(shown[column]) <= {NONE}]
+    shown = shown.drop(columns=bare)
     return Table(name, title, tuple(shown.columns), tuple(shown.itertuples(index=False, name=None)))
 
 
