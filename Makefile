@@ -133,7 +133,7 @@ $(VENV)/.installed: requirements.txt requirements-wheels.txt | given
 	@touch $@
 
 clean: ## remove what was generated: artifacts, figures that are not committed, caches
-	rm -rf artifacts site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf artifacts site .report .pytest_cache .mypy_cache .ruff_cache
 	find figures -mindepth 1 -maxdepth 1 -name smoke -o -mindepth 1 -maxdepth 1 -name paper | xargs rm -rf
 	find lib tests benchmarks notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
