@@ -1,5 +1,6 @@
 """What all panels share: a figure that answers within a frame, text beside it, and one line where something is missing."""
 
+import asyncio
 import io
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -16,7 +17,8 @@ from lib.errors import PaperError, StageError
 
 P = ParamSpec("P")
 DPI: Final = 100
-WIDTH: Final = 10.4  # inches: what JupyterLab leaves of a window of 1400 pixels beside its file browser
+WIDTH: Final = 9.6  # inches: what JupyterLab leaves of a window of 1400 pixels beside its file browser
+MOMENT: Final = 0.01  # seconds in which events that wait are answered with one drawing
 STYLE: Final = {
     "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 8,
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "legend.frameon": False,
@@ -24,8 +26,28 @@ STYLE: Final = {
 
 
 class Canvas(ipympl.Canvas):
-    """ipympl's, with whole frames in the fastest PNG: of images that all change, a difference is no smaller, and zlib's
-    usual level takes three times as long as the drawing."""
+    """ipympl's, which draws as soon as the kernel is free, and sends whole frames in the fastest PNG.
+
+    ipympl's own asks the browser to ask for a drawing, which it forgets to do while it waits for an image: what comes in
+    between is not shown. Of images that all change, a difference is no smaller, and zlib's usual level takes three times as
+    long as the drawing.
+    """
+
+    _due = False  # whether a drawing is already on its way
+
+    def draw_idle(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no kernel, so that nobody looks
+            return
+        if not self._due:
+            self._due = True
+            loop.call_later(MOMENT, self._draw_now)
+
+    def _draw_now(self) -> None:
+        self._due = False
+        if not self.syncing_data_url:  # a browser has the canvas; before, it takes no image
+            self.draw()
 
     def get_diff_image(self) -> bytes | None:
         if not self._png_is_old:

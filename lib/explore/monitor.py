@@ -11,7 +11,7 @@ from ipywidgets import Button, Checkbox, HBox, Layout, VBox, Widget
 from matplotlib.lines import Line2D
 
 from lib.explore.canvas import STYLE, missing, new_canvas, panel, table, text, write
-from lib.explore.trainings import FINISHED, Training, trainings
+from lib.explore.trainings import AT_WORK, FINISHED, Training, trainings
 from lib.report.labels import Labels
 from lib.report.words import counted, number
 
@@ -46,18 +46,21 @@ class Monitor:
 
     @mpl.rc_context(STYLE)
     def _draw(self) -> None:
-        self.canvas = new_canvas(3.3, "Trainings: loss, pixel term and Psi over steps", toolbar=True)
+        self.canvas = new_canvas(3.3, "Trainings: loss, pixel term and Psi over steps")
         axes = self.canvas.figure.subplots(1, 3, sharex=True, gridspec_kw={
-            "left": 0.055, "right": 0.845, "top": 0.92, "bottom": 0.14, "wspace": 0.22})
+            "left": 0.055, "right": 0.86, "top": 0.92, "bottom": 0.14, "wspace": 0.42})
         self.axes = dict(zip(CURVES, axes, strict=True))
         for name, panel_ in self.axes.items():
             panel_.set(title=CURVES[name], xlabel="step", yscale="linear" if name == "psi" else "log")
             panel_.grid(color="0.92", linewidth=0.6)
+            panel_.xaxis.get_major_locator().set_params(integer=True, nbins=6)
         self.axes["psi"].axhline(self.labels.target_psi, color="0.4", linewidth=0.8, linestyle="--")
 
     def refresh(self) -> None:
         """Read all logs again, and show what they say."""
-        found = trainings(self.folder)
+        order = list(self.labels.experiments)
+        found = sorted(trainings(self.folder), key=lambda each: (
+            each.state != AT_WORK, order.index(each.experiment) if each.experiment in order else len(order), each.seed))
         if not found:
             write(self.rows, str(missing("no training has begun", self.profile)))
             return

@@ -15,6 +15,7 @@ LDCT, NDCT = "ldct", "ndct"
 ACROSS: Final = 4  # panels beside each other
 LARGEST: Final = 3.1  # inches, side of a panel
 TITLE: Final = 0.46  # inches above an image: two lines; above an error, one
+TOOLBAR: Final = 0.3  # inches that it covers
 BARS_MM: Final = (100, 50, 20, 10, 5, 2, 1)
 WAITING: Final = "denoising …"
 
@@ -40,11 +41,11 @@ class Pictures:
         blocks = -(-len(titles) // columns)
         side, height = min(WIDTH / columns, LARGEST), 0.0
         block = 2 * side + TITLE + TITLE / 2
-        self.canvas = new_canvas(blocks * block, "Slices: image above, error against the NDCT below", toolbar=True)
-        figure, whole = self.canvas.figure, blocks * block
+        self.canvas = new_canvas(blocks * block + TOOLBAR, "Slices: image above, error against the NDCT below", toolbar=True)
+        figure, whole = self.canvas.figure, blocks * block + TOOLBAR
         first = None
         for place, (name, title) in enumerate(titles.items()):
-            left, height = place % columns * side, whole - place // columns * block - TITLE - side
+            left, height = place % columns * side, whole - TOOLBAR - place // columns * block - TITLE - side
             boxes = [((left + 0.03) / WIDTH, bottom / whole, (side - 0.06) / WIDTH, side / whole)
                      for bottom in (height, height - TITLE / 2 - side)]
             image = figure.add_axes(boxes[0], sharex=first, sharey=first)
@@ -74,7 +75,7 @@ class Pictures:
         """A scale bar whose length follows the zoom."""
         outline = [withStroke(linewidth=2.5, foreground="black")]
         (self.bar,) = axes.plot([], [], color="white", linewidth=1.5, path_effects=outline, transform=axes.transAxes)
-        self.length = axes.text(0.04, 0.06, "", color="white", transform=axes.transAxes, path_effects=outline)
+        self.length = axes.text(0.04, 0.07, "", color="white", transform=axes.transAxes, path_effects=outline)
 
     def begin(self, ndct: np.ndarray, errors: tuple[float, float], pixel_mm: float, view: Box | None = None) -> None:
         """Another slice: its NDCT, (rows, columns), HU, the limits of errors in HU, the size of its pixels (NaN: unknown);

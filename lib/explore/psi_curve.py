@@ -20,7 +20,7 @@ STATES: Final = {"untrained": "untrained U-Net (Algorithm 2 as printed)", "pilot
                  "own": "{}'s own U-Net, last epoch (means only)",
                  "authors": "the authors' own {}, VGG-19, epoch 10 (means only)"}
 PIXEL, PERCEPTUAL, STAR, PAPER = "#999999", "#0072b2", "#d55e00", "#009e73"  # Okabe-Ito
-WIDE: Final = {"style": {"description_width": "70px"}, "layout": Layout(width="31%", min_width="250px")}
+LABEL: Final = {"description_width": "70px"}
 
 
 class PsiCurve:
@@ -33,10 +33,11 @@ class PsiCurve:
         self.decades = (int(min(PAPERS_AXIS[0], np.floor(np.min(ends)) - 1)), int(max(PAPERS_AXIS[1], np.ceil(np.max(ends)) + 1)))
         self.lambdas = np.logspace(*self.decades, 40 * (self.decades[1] - self.decades[0]) + 1)
         self.names = context_names(labels, dict.fromkeys(each.context for each in found))
-        self.context = Dropdown(description="Context c", options=self._contexts(), **WIDE)
-        self.layer, self.state = Dropdown(description="Layer ϕ", **WIDE), Dropdown(description="Network", **WIDE)
+        self.context = Dropdown(description="Context c", options=self._contexts(), style=LABEL, layout=Layout(width="230px"))
+        self.layer = Dropdown(description="Layer ϕ", style=LABEL, layout=Layout(width="260px"))
+        self.state = Dropdown(description="Network", style=LABEL, layout=Layout(width="420px"))
         self.slider = FloatLogSlider(description="λ", min=self.decades[0], max=self.decades[1], step=0.02, readout_format=".2e",
-                                     style=WIDE["style"], layout=Layout(width="62%", min_width="400px"))
+                                     style=LABEL, layout=Layout(width="560px"))
         self.jumps = HBox()
         self.words = text()
         self._draw()
@@ -147,9 +148,11 @@ class PsiCurve:
             line.set_data(list(values.values()), [influence(losses, each).psi_alg2 for each in values.values()])
         groups: dict[float, list[str]] = {exact: ["λ*"]}
         for name, each in used.items():
-            groups.setdefault(each, []).append(f"λ of {name}")
+            same = ", and the paper's" if losses.papers.get(name) == each else ""
+            groups.setdefault(each, []).append(f"{name}'s λ here{same}")
         for name, each in losses.papers.items():
-            groups.setdefault(each, []).append(f"the paper's {name}")
+            if used.get(name) != each:
+                groups.setdefault(each, []).append(f"the paper's λ of {name}")
         self.jumps.children = [self._jump(", ".join(names), lambda_) for lambda_, names in groups.items()
                                if self.lambdas[0] <= lambda_ <= self.lambdas[-1]]
         self._goto(next(iter(used.values()), exact))

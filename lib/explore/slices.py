@@ -45,14 +45,14 @@ class Browser:
                                 style=LABEL, layout=Layout(width="230px"))
         self.series = Dropdown(description="Series", style=LABEL, layout=Layout(width="230px"))
         self.slice = IntSlider(description="Slice", min=0, style=LABEL, layout=Layout(width="420px"))
-        self.window = ToggleButtons(description="Window", style=LABEL | {"button_width": "90px"}, options=list(WINDOWS),
+        self.window = ToggleButtons(description="Window", style=LABEL | {"button_width": "90px"}, options=list(WINDOWS), layout=Layout(width="430px"),
                                     tooltips=[f"level {each.level:g} HU, width {each.width:g} HU" for each in WINDOWS.values()])
         self.views = [self._view(name, tooltip) for name, tooltip in {
             "Whole slice": "Show all of the slice", "Body": "Zoom to the body",
             "Detail": "Zoom to the part of the NDCT with most structure in soft tissue, by the rule of Figure 3"}.items()]
         begun = [name for name in FIRST if name in trained] or trained[:2]
         self.boxes = {name: Checkbox(name in begun, description=labels.experiments[name].short, indent=False,
-                                     tooltip=labels.experiments[name].label, layout=Layout(width="auto"))
+                                     tooltip=labels.experiments[name].label, layout=Layout(width="auto", margin="0 16px 0 0"))
                       for name in trained}
         self.status, self.numbers = text(), text()
         self.holder = VBox()

@@ -41,13 +41,13 @@ class Training:
 
 
 def trainings(folder: Path) -> list[Training]:
-    """Every run below ``folder`` (artifacts/<profile>/training) that has begun, the one at work first, then by name."""
+    """Every run below ``folder`` (artifacts/<profile>/training) that has begun, by name."""
     found = []
     for path in sorted(folder.glob("*/seed-*")):
         seed = path.name.removeprefix("seed-")
         if path.is_dir() and seed.isdecimal() and (path / "log.csv").is_file():
             found.append(_read(path, int(seed)))
-    return sorted(found, key=lambda each: each.state != AT_WORK)
+    return found
 
 
 def _read(folder: Path, seed: int) -> Training:
