@@ -90,8 +90,8 @@ class Monitor:
                 (marks,) = axes.plot([], [], label.marker if label else "o", color=colour, markersize=5)
                 self.lines[training.name, name] = line, marks
             line, marks = self.lines[training.name, name]
-            line.set_data(training.steps["step"], training.steps[name])
-            marks.set_data(training.epochs["epoch"] * training.length, training.epochs[name])
+            line.set_data(training.steps["step"].to_numpy(), training.steps[name].to_numpy())
+            marks.set_data(training.epochs["epoch"].to_numpy() * training.length, training.epochs[name].to_numpy())
 
     def _cells(self, training: Training) -> list[str]:
         last = training.steps.iloc[-1].to_dict() if len(training.steps) else dict.fromkeys(training.steps, np.nan)
