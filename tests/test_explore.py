@@ -1,6 +1,8 @@
-"""The explorer: its numbers by algebra and by the libraries that it shows, its panels without a browser, and in JupyterLab."""
+"""The explorer: its numbers by algebra and by the library that it shows, its panels without a browser, and in JupyterLab."""
 
+import base64
 import csv
+import io
 import json
 import os
 import re
@@ -23,6 +25,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 from ipywidgets import HTML
+from PIL import Image
 
 from lib import REPOSITORY
 from lib.data.hu import WINDOW, normalise
@@ -291,7 +294,7 @@ def test_of_several_requests_the_newest_matters():
         begun.set()
         for part in range(3):
             go_on.wait(30)
-            yield lambda: shown.append((name, part))
+            yield lambda part=part: shown.append((name, part))
 
     latest.ask(lambda: work("first"))
     assert begun.wait(30)
@@ -333,8 +336,8 @@ def test_a_monitor_says_how_each_training_stands(study, tmp_path):
     (finished / "stamp.json").write_text("{}")
     pd.DataFrame({"epoch": [1, 2], "val_total": [3.0, 2.0], "val_mse": [0.3, 0.2], "val_psi": np.nan}).to_csv(
         finished / "history.csv", index=False)
-    (stopped / "step-000000003.json").write_text(json.dumps({"rows": [{"epoch": 1, "val_loss": 9.0, "val_mse": 0.7,
-                                                                       "val_psi": 0.6}]}))
+    (stopped / "step-000000003.json").write_text(json.dumps(
+        {"rows": [{"epoch": 1, "val_loss": 9.0, "val_mse": 0.7, "val_psi": 0.6}]}))
     (stopped / "step-000000004.json").write_text("{")  # cut by a kill
     with FileLock(working / ".lock"):
         found = {each.experiment: each for each in trainings(folder)}
@@ -349,7 +352,8 @@ def test_a_monitor_says_how_each_training_stands(study, tmp_path):
     with (working / "log.csv").open("a") as stream:
         stream.write(f",3,3,3\nE2,{SEED},9,3,7,7,0.5\n")
     panel.button.click()
-    assert panel.lines["E2, seed 5", "loss"][0].get_ydata()[-1] == 7 and panel.canvas.figure.axes == list(panel.axes.values())
+    assert panel.lines["E2, seed 5", "loss"][0].get_ydata()[-1] == 7
+    assert panel.canvas.figure.axes == list(panel.axes.values())
     assert [ago(seconds) for seconds in (5, 400, 9000, 400000)] == ["5 s ago", "7 min ago", "2 h ago", "5 days ago"]
 
 
@@ -370,7 +374,8 @@ def jupyterlab(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     own = {name: str(folder / name.lower()) for name in (
         "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")}
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
-               f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder / 'notebooks'}", "--ServerApp.port_retries=0",
+               f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder / 'notebooks'}",
+               "--ServerApp.port_retries=0",
                "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate"]
     environment = {**os.environ, **own, "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTER_PREFER_ENV_PATH": "1",
                    "PYTHONPATH": str(REPOSITORY), **environment}
@@ -407,15 +412,15 @@ def test_in_jupyterlab(smoke, tmp_path):
         page.goto(address.format("explore.ipynb"))
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         page.locator(".lm-MenuBar-item", has_text="Run").click()
-        page.get_by_text("Run All Cells").click()
+        page.get_by_text("Run All Cells", exact=True).click()
         page.wait_for_function("document.querySelectorAll('.jupyter-matplotlib').length == 3")
         page.get_by_text("each image beside the NDCT").wait_for()
         for name, key in (("λ", "ArrowRight"), ("Slice", "ArrowLeft")):
             cell = page.locator(".jp-CodeCell", has=page.locator(f".widget-slider .widget-label:text-is('{name}')"))
             picture = cell.locator(".jupyter-matplotlib canvas").first
-            image = "picture => picture.toDataURL()"
-            before = picture.evaluate(image)
-            assert len(set(before)) > 20
+            before = picture.evaluate("picture => picture.toDataURL()")
+            with Image.open(io.BytesIO(base64.b64decode(before.partition(",")[2]))) as shown:
+                assert shown.width > 800 and len(shown.convert("RGB").getcolors(2**24)) > 50
             cell.locator(".noUi-handle").first.focus()
             page.keyboard.press(key)
             page.wait_for_function("([picture, before]) => picture.toDataURL() != before",

@@ -1,1 +1,1 @@
-"""What ``notebooks/explore.ipynb`` shows: panels of widgets over what a run has left in its artifacts. Nothing here writes."""
+"""What ``notebooks/explore.ipynb`` shows: panels of widgets over the artifacts of a run. Nothing here writes."""

@@ -20,8 +20,9 @@ DPI: Final = 100
 WIDTH: Final = 9.6  # inches: what JupyterLab leaves of a window of 1400 pixels beside its file browser
 MOMENT: Final = 0.01  # seconds in which events that wait are answered with one drawing
 STYLE: Final = {
-    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 8,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "legend.frameon": False,
+    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "xtick.labelsize": 9, "ytick.labelsize": 9,
+    "legend.fontsize": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
+    "legend.frameon": False,
 }
 
 
@@ -88,15 +89,16 @@ def _styled(content: str, small: bool, stale: bool = False) -> str:
 
 
 def table(columns: Mapping[str, str], rows: Mapping[str, list[str]], note: str = "") -> str:
-    """A small table in HTML. ``columns``: explanation by heading; ``rows``: cells by name of the row; both are plain text."""
+    """A small table in HTML. ``columns``: explanation by heading; ``rows``: cells by name of the row, plain text."""
     cell = "padding:1px 14px 1px 0;text-align:right;"
-    head = "".join(f'<th scope="col" title="{escape(what)}" style="{cell}border-bottom:1px solid currentColor">{escape(name)}'
-                   "</th>" for name, what in columns.items())
+    line = "border-bottom:1px solid currentColor"
+    head = "".join(f'<th scope="col" title="{escape(what)}" style="{cell}{line}">{escape(name)}</th>'
+                   for name, what in columns.items())
     body = "".join(f'<tr><th scope="row" style="{cell}text-align:left">{escape(name)}</th>'
                    + "".join(f'<td style="{cell}">{escape(value)}</td>' for value in cells) + "</tr>"
                    for name, cells in rows.items())
-    return (f'<table style="border-collapse:collapse;font-variant-numeric:tabular-nums"><thead><tr><th></th>{head}</tr></thead>'
-            f"<tbody>{body}</tbody></table>{note}")
+    style = "border-collapse:collapse;font-variant-numeric:tabular-nums"
+    return (f'<table style="{style}"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>{note}')
 
 
 def missing(what: str, profile: str, where: str = "") -> StageError:

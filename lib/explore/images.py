@@ -1,4 +1,4 @@
-"""Slices of a store by patient and series, and what each network makes of them: denoised when they are looked at, and kept."""
+"""Slices of a store by patient and series, and what each network makes of them: denoised when looked at, and kept."""
 
 import threading
 from collections import OrderedDict
@@ -54,8 +54,8 @@ class Kept:
 
 @dataclass(frozen=True)
 class Networks:
-    """The trained U-Nets of some experiments: one network, which takes the weights of each in turn, so that its graph is made
-    once. TensorFlow comes with the first image."""
+    """The trained U-Nets of some experiments: one network, which takes the weights of each in turn, so that its graph is
+    made once. TensorFlow comes with the first image."""
 
     settings: UNet
     files: Mapping[str, Path]  # weights by experiment

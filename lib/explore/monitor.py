@@ -17,7 +17,7 @@ from lib.report.words import counted, number
 
 EVERY: Final = 5  # seconds between two looks
 CURVES: Final = {"loss": "total loss (Eq. 4)", "mse": "pixel term", "psi": "Ψ"}
-COLUMNS: Final = {"state": "At work: its process holds the folder. Broken off: it goes on from its checkpoint when run again",
+COLUMNS: Final = {"state": "At work: its process holds the folder. Broken off: run again, it goes on from its checkpoint",
                   "epoch": "The one that stands in the log's last row", "step": "Of the whole training",
                   "loss": "Mean over that epoch so far", "pixel term": "The same", "Ψ": "Algorithm 2 over that epoch so far",
                   "val. pixel term": "After the last whole epoch", "last row": "How long ago the log grew"}
@@ -28,7 +28,8 @@ class Monitor:
 
     def __init__(self, folder: Path, profile: str, labels: Labels, epochs: Mapping[str, int]):
         self.folder, self.profile, self.labels, self.epochs = folder, profile, labels, epochs
-        self.button = Button(description="Refresh", icon="refresh", tooltip="Read the logs again", layout=Layout(width="auto"))
+        self.button = Button(description="Refresh", icon="refresh", tooltip="Read the logs again",
+                             layout=Layout(width="auto"))
         self.button.on_click(lambda _: self.refresh())
         self.every = Checkbox(False, description=f"every {EVERY} seconds", indent=False, layout=Layout(width="auto"))
         self.every.observe(lambda _: self._go_on(), "value")
@@ -72,10 +73,9 @@ class Monitor:
         self.axes["psi"].set_ylim(-0.02, 1.02)
         handles = {each.experiment: self.lines[each.name, "loss"][0] for each in found}
         self.canvas.figure.legends.clear()
-        self.canvas.figure.legend([*handles.values(), Line2D([], [], color="0.3", marker="o", linestyle="none", markersize=4),
-                                   Line2D([], [], color="0.4", linestyle="--", linewidth=0.8)],
-                                  [*handles, "validation", f"Ψ = {self.labels.target_psi:g}"], loc="center right", frameon=False,
-                                  fontsize=8)
+        handles |= {"validation": Line2D([], [], color="0.3", marker="o", linestyle="none", markersize=4),
+                    f"Ψ = {self.labels.target_psi:g}": Line2D([], [], color="0.4", linestyle="--", linewidth=0.8)}
+        self.canvas.figure.legend(list(handles.values()), list(handles), loc="center right", frameon=False, fontsize=8)
         done = sum(each.state == FINISHED for each in found)
         write(self.rows, f"{counted(done, 'training')} of {len(found)} finished." + table(
             COLUMNS, {each.name: self._cells(each) for each in found}))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from lib.errors import StageError
 from lib.explore.canvas import missing
 from lib.paper import published
 from lib.perceptual.psi import lambda_star, psi, psi_algorithm2
@@ -80,7 +81,8 @@ def influence(losses: Losses, lambda_: float) -> Influence:
 
 def measured(paths: Paths) -> list[Losses]:
     """Everything that a run has measured: both networks of the calibration, the atlas of many layers where it was run, each
-    experiment's own network, and the authors' (means). Raises StageError where there is no calibration."""
+    experiment's own network, and the authors' (means). Raises StageError where there is no calibration, or
+    nothing perceptual in it."""
     if not paths.calibrated.is_file():
         raise missing("there is no calibration", paths.profile)
     calibration = pd.read_csv(paths.calibrated)
@@ -90,10 +92,12 @@ def measured(paths: Paths) -> list[Losses]:
         if not file.is_file():
             raise missing(f"{file.name} of the calibration is not there", paths.profile)
         found += _distinct(rows, pd.read_csv(file), state, int(seed))
+    if not found:
+        raise StageError("no experiment of this study has a perceptual term, so that there is no Psi")
     layers = {name: each.layer for each in found for name in each.used}
-    return found + _atlas(paths.atlas, {(each.context, each.layer) for each in found}) + _own(paths.influence, layers) + [
-        Losses(row["context"], layers[row["experiment"]], f"authors: {row['experiment']}", None, *_means(row),
-               {row["experiment"]: row["lambda_used"]}) for row in _authors(calibration) if row["experiment"] in layers]
+    found += _atlas(paths.atlas, {(each.context, each.layer) for each in found}) + _own(paths.influence, layers) + _authors(
+        calibration, layers)
+    return [each for each in found if min(each.pixel.sum(), each.perceptual.sum()) > 0]  # else Psi is 0 or 1 everywhere
 
 
 def _distinct(rows: pd.DataFrame, losses: pd.DataFrame, state: str, seed: int) -> list[Losses]:
@@ -136,12 +140,12 @@ def _own(table: Path, layers: Mapping[str, str]) -> list[Losses]:
             for _, row in rows.iterrows() if row["experiment"] in layers]
 
 
-def _authors(calibration: pd.DataFrame) -> list[dict]:
+def _authors(calibration: pd.DataFrame, layers: Mapping[str, str]) -> list[Losses]:
     """The authors' published losses of their last epoch, at the layer of the experiment of that name."""
     contexts = dict(zip(calibration["experiment"], calibration["context"], strict=True))
-    return [{"experiment": name, "context": contexts[name], "mse": epochs[10].mse, "pl": epochs[10].pl,
-             "lambda_used": published.LAMBDAS[name]}
-            for name, epochs in published.PUBLISHED_LOSSES.items() if name in contexts]
+    return [Losses(contexts[name], layers[name], f"authors: {name}", None, *_means(epochs[10]._asdict()),
+                   {name: published.LAMBDAS[name]})
+            for name, epochs in published.PUBLISHED_LOSSES.items() if name in layers]
 
 
 def _means(row: Mapping) -> tuple[np.ndarray, np.ndarray]:

@@ -59,9 +59,10 @@ class Pictures:
                                                   f"{title.partition(':')[0].partition(' ')[0]} − NDCT", "RdBu_r", (-1, 1))
                 self.waiting[name] = image.text(0.5, 0.5, WAITING, transform=image.transAxes, ha="center", va="center")
         self.axes = first
-        for height, shown, label in ((0.66, self.images[NDCT], "image (HU)"), (0.3, self.errors[LDCT], "image − NDCT (HU)")):
-            figure.colorbar(shown, cax=figure.add_axes((bars[0] + 0.08 * bars[2], bars[1] + height * bars[3], 0.84 * bars[2],
-                                                        0.07 * bars[3])), orientation="horizontal", label=label, extend="both")
+        left, bottom, width, height = bars
+        for place, shown, label in ((0.66, self.images[NDCT], "image (HU)"), (0.3, self.errors[LDCT], "image − NDCT (HU)")):
+            bar = figure.add_axes((left + 0.08 * width, bottom + place * height, 0.84 * width, 0.07 * height))
+            figure.colorbar(shown, cax=bar, orientation="horizontal", label=label, extend="both")
 
     def _picture(self, axes: Axes, title: str, colours: str, limits: tuple[float, float]) -> mpl.image.AxesImage:
         axes.set_axis_off()  # most of the time of a drawing goes into what axes have beside an image, seen or not,
@@ -130,5 +131,6 @@ class Pictures:
     def _measure(self) -> None:
         across = np.ptp(self.limits[0])
         fitting = [length for length in BARS_MM if length / self.pixel_mm <= across / 3]
-        self.bar.set_data([0.04, 0.04 + fitting[0] / self.pixel_mm / across] if fitting else [], [0.04, 0.04] if fitting else [])
+        ends = [0.04, 0.04 + fitting[0] / self.pixel_mm / across] if fitting else []
+        self.bar.set_data(ends, [0.04] * len(ends))
         self.length.set_text(f"{fitting[0]} mm" if fitting else "")

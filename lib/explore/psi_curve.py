@@ -1,5 +1,6 @@
 """Lambda on the Psi curve: the same weight means another share of the loss at every layer, in every context."""
 
+from html import escape
 from typing import Final
 
 import matplotlib as mpl
@@ -30,14 +31,15 @@ class PsiCurve:
         self.found, self.labels, self.chosen = found, labels, found[0]
         exact = [each.star(labels.target_psi) for each in found]
         ends = [np.log10([each for each in exact if 0 < each < np.inf] or 1.0)]
-        self.decades = (int(min(PAPERS_AXIS[0], np.floor(np.min(ends)) - 1)), int(max(PAPERS_AXIS[1], np.ceil(np.max(ends)) + 1)))
+        self.decades = (int(min(PAPERS_AXIS[0], np.floor(np.min(ends)) - 1)),
+                        int(max(PAPERS_AXIS[1], np.ceil(np.max(ends)) + 1)))
         self.lambdas = np.logspace(*self.decades, 40 * (self.decades[1] - self.decades[0]) + 1)
         self.names = context_names(labels, dict.fromkeys(each.context for each in found))
         self.context = Dropdown(description="Context c", options=self._contexts(), style=LABEL, layout=Layout(width="230px"))
         self.layer = Dropdown(description="Layer ϕ", style=LABEL, layout=Layout(width="260px"))
         self.state = Dropdown(description="Network", style=LABEL, layout=Layout(width="420px"))
-        self.slider = FloatLogSlider(description="λ", min=self.decades[0], max=self.decades[1], step=0.02, readout_format=".2e",
-                                     style=LABEL, layout=Layout(width="560px"))
+        self.slider = FloatLogSlider(description="λ", min=self.decades[0], max=self.decades[1], step=0.02,
+                                     readout_format=".2e", style=LABEL, layout=Layout(width="560px"))
         self.jumps = HBox()
         self.words = text()
         self._draw()
@@ -65,8 +67,9 @@ class PsiCurve:
         self._draw_bar(bar)
 
     def _draw_curve(self, axes: Axes) -> None:
-        axes.set(xscale="log", xlim=(self.lambdas[0], self.lambdas[-1]), ylim=(-0.02, 1.05), xlabel="λ, weight of the perceptual "
-                 "term (a grid line a decade)", ylabel="perceptual influence Ψ", xticks=np.logspace(*self.decades, 1 + np.ptp(self.decades)))
+        axes.set(xscale="log", xlim=(self.lambdas[0], self.lambdas[-1]), ylim=(-0.02, 1.05),
+                 xlabel="λ, weight of the perceptual term (a grid line a decade)", ylabel="perceptual influence Ψ",
+                 xticks=np.logspace(*self.decades, 1 + np.ptp(self.decades)))
         axes.grid(which="major", color="0.9", linewidth=0.6)
         axes.minorticks_off()
         axes.axhline(self.labels.target_psi, color=STAR, linewidth=0.8, linestyle="--")
@@ -75,7 +78,7 @@ class PsiCurve:
         self.others = [axes.plot(self.lambdas, empty, color="0.75", linewidth=0.8, zorder=1)[0] for _ in self.found]
         self.band = axes.fill_between(self.lambdas, 0, 0, color=PERCEPTUAL, alpha=0.18, linewidth=0,
                                       label="80 % of the pairs by themselves")
-        (self.eq5,) = axes.plot(self.lambdas, empty, color=PERCEPTUAL, linestyle=":", label="Ψ by Eq. 5: mean share of pairs")
+        (self.eq5,) = axes.plot(self.lambdas, empty, ":", color=PERCEPTUAL, label="Ψ by Eq. 5: mean share of pairs")
         (self.alg2,) = axes.plot(self.lambdas, empty, color=PERCEPTUAL, linewidth=2, label="Ψ by Algorithm 2: share of sums")
         (self.star,) = axes.plot([], [], "*", color=STAR, markersize=13, zorder=5, label="λ*, where Ψ is the target")
         (self.papers,) = axes.plot([], [], "D", color=PAPER, markersize=7, zorder=4, label="the paper's λ (its own encoder)")
@@ -188,13 +191,14 @@ class PsiCurve:
         exact = losses.star(self.labels.target_psi)
         context = context_names(self.labels, [losses.context], losses.layer)[losses.context]
         ratio = lambda_ / exact
-        beside = "that is λ" if 0.99 < ratio < 1.01 else (
-            f"λ is {number(ratio)} times that" if ratio > 1 else f"λ is a {number(1 / ratio)}th of that")
-        odds = f"{number(here.odds)} parts perceptual for one of the pixel term" if here.odds >= 1 else (
-            f"{number(1 / here.odds)} parts of the pixel term for one perceptual" if here.odds > 0 else "no perceptual part")
-        eq5 = f"; by Eq. 5, the mean over {losses.pairs} pairs, {here.psi_eq5:.3f} (80 % of them between {here.low:.3f} and " \
-              f"{here.high:.3f})" if losses.pairs else "; Eq. 5 needs the losses of each pair, only their means are known here"
-        return (f"<b>At {losses.layer}, {context}, λ = {number(lambda_)} gives Ψ = {here.psi_alg2:.3f}</b> by Algorithm 2{eq5}."
+        beside = "that is λ" if 0.99 < ratio < 1.01 else f"λ is {number(ratio)} times that"
+        odds = f"{number(here.odds)} parts perceptual for one of the pixel term"
+        if here.odds < 1:
+            odds = f"{number(1 / here.odds)} parts of the pixel term for one perceptual"
+        eq5 = (f"by Eq. 5, the mean over {losses.pairs} pairs, {here.psi_eq5:.3f} (80 % of them between {here.low:.3f} and "
+               f"{here.high:.3f})" if losses.pairs else "Eq. 5 needs the losses of each pair: only means are known")
+        where = f"{losses.layer}, {escape(context)}"
+        return (f"<b>At {where}, λ = {number(lambda_)} gives Ψ = {here.psi_alg2:.3f}</b> by Algorithm 2; {eq5}."
                 f"<br>Pixel term {number(here.pixel)}, perceptual loss {number(here.perceptual)}, times λ "
                 f"{number(here.weighted)}: {odds}.<br>Ψ = {self.labels.target_psi:g} needs λ* = {number(exact)}, "
                 f"whose nearest decade is {number(decade(exact))}; {beside}.")

@@ -45,14 +45,16 @@ class Browser:
                                 style=LABEL, layout=Layout(width="230px"))
         self.series = Dropdown(description="Series", style=LABEL, layout=Layout(width="230px"))
         self.slice = IntSlider(description="Slice", min=0, style=LABEL, layout=Layout(width="420px"))
-        self.window = ToggleButtons(description="Window", style=LABEL | {"button_width": "90px"}, options=list(WINDOWS), layout=Layout(width="430px"),
-                                    tooltips=[f"level {each.level:g} HU, width {each.width:g} HU" for each in WINDOWS.values()])
+        tooltips = [f"level {each.level:g} HU, width {each.width:g} HU" for each in WINDOWS.values()]
+        self.window = ToggleButtons(description="Window", options=list(WINDOWS), tooltips=tooltips,
+                                    style=LABEL | {"button_width": "90px"}, layout=Layout(width="430px"))
         self.views = [self._view(name, tooltip) for name, tooltip in {
             "Whole slice": "Show all of the slice", "Body": "Zoom to the body",
             "Detail": "Zoom to the part of the NDCT with most structure in soft tissue, by the rule of Figure 3"}.items()]
         begun = [name for name in FIRST if name in trained] or trained[:2]
         self.boxes = {name: Checkbox(name in begun, description=labels.experiments[name].short, indent=False,
-                                     tooltip=labels.experiments[name].label, layout=Layout(width="auto", margin="0 16px 0 0"))
+                                     tooltip=labels.experiments[name].label,
+                                     layout=Layout(width="auto", margin="0 16px 0 0"))
                       for name in trained}
         self.status, self.numbers = text(), text()
         self.holder = VBox()
@@ -105,7 +107,8 @@ class Browser:
 
     def _patient_changed(self) -> None:
         rows = self.slices.series[self.slices.series["patient"] == self.patient.value]
-        options = [(f"{row['kernel']}, {row['thickness_mm']:g} mm" + f", scan {row['scan']}" * bool(rows["scan"].max() > 1), place)
+        several = bool(rows["scan"].max() > 1)
+        options = [(f"{row['kernel']}, {row['thickness_mm']:g} mm" + f", scan {row['scan']}" * several, place)
                    for place, row in rows.iterrows()]
         kept = self.series.label
         with self._at_once():
@@ -200,8 +203,8 @@ class Browser:
 def slice_browser(paths: Paths, labels: Labels, cohort: Cohort, settings: UNet, runs: Sequence[Run]) -> Widget:
     """The panel: choose a patient, a series, a slice, a window and networks, and zoom; all panels zoom together.
 
-    ``paths``, ``labels``, ``cohort``, ``settings``, ``runs``: of the study (``study.unet``, ``study.runs()``). Networks are those
-    of the first seed.
+    ``paths``, ``labels``, ``cohort``, ``settings``, ``runs``: of the study (``study.unet``, ``study.runs()``). Networks are
+    those of the first seed.
     """
     if not paths.manifest.is_file():
         raise missing("there are no volumes", paths.profile)
