@@ -357,6 +357,19 @@ def test_a_monitor_says_how_each_training_stands(study, tmp_path):
     assert [ago(seconds) for seconds in (5, 400, 9000, 400000)] == ["5 s ago", "7 min ago", "2 h ago", "5 days ago"]
 
 
+# From a key to its picture: milliseconds of each move, in `answers`.
+WATCH = """picture => {
+  const draw = CanvasRenderingContext2D.prototype.drawImage;
+  let pressed = 0;
+  window.answers = [];
+  addEventListener("keydown", () => { pressed = performance.now(); }, true);
+  CanvasRenderingContext2D.prototype.drawImage = function (...image) {
+    draw.apply(this, image);
+    if (pressed && this.canvas === picture) { window.answers.push(performance.now() - pressed); pressed = 0; }
+  };
+}"""
+
+
 @contextmanager
 def jupyterlab(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     """JupyterLab on the notebooks in ``folder``/notebooks, with settings of its own there; it ends with the block, and its
@@ -399,8 +412,9 @@ def jupyterlab(folder: Path, environment: dict[str, str]) -> Iterator[str]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_in_jupyterlab(smoke, tmp_path):
-    """Run all: three panels, no error; a key on a slider changes the picture."""
+def test_in_jupyterlab(smoke, tmp_path, record_property):
+    """Run all: three panels, no error; a key on a slider changes the picture. How fast is recorded (--junit-xml), not asked
+    for."""
     (tmp_path / "notebooks").mkdir()
     shutil.copy(REPOSITORY / "notebooks" / "explore.ipynb", tmp_path / "notebooks")
     with chromium() as opened, jupyterlab(tmp_path, {"PROFILE": "smoke", "OUTPUT": str(smoke)}) as address:
@@ -421,10 +435,13 @@ def test_in_jupyterlab(smoke, tmp_path):
             before = picture.evaluate("picture => picture.toDataURL()")
             with Image.open(io.BytesIO(base64.b64decode(before.partition(",")[2]))) as shown:
                 assert shown.width > 800 and len(shown.convert("RGB").getcolors(2**24)) > 50
+            picture.evaluate(WATCH)
             cell.locator(".noUi-handle").first.focus()
-            page.keyboard.press(key)
-            page.wait_for_function("([picture, before]) => picture.toDataURL() != before",
-                                   arg=[picture.element_handle(), before])
+            for move in range(1, 4):
+                page.keyboard.press(key)
+                page.wait_for_function(f"window.answers.length == {move}")
+            assert picture.evaluate("picture => picture.toDataURL()") != before
+            record_property(f"milliseconds of a move, {name}", page.evaluate("window.answers"))
         for kind in ("error", "stderr"):
             assert page.locator(f"[data-mime-type='application/vnd.jupyter.{kind}']").all_inner_texts() == []
         assert elsewhere == [] and wrong == []

@@ -69,7 +69,7 @@ class Pictures:
         axes.set_title(title, y=1.015)  # and into finding a place for a title
         shown = axes.imshow(self.ndct, cmap=colours, vmin=limits[0], vmax=limits[1], interpolation_stage="data")
         shown.format_cursor_data = lambda value: f"{value:.0f} HU"
-        axes.format_coord = lambda column, row: f"row {row:.0f}, column {column:.0f}"
+        axes.format_coord = lambda column, row: f"row {row:.0f}, column {column:.0f}:"
         return shown
 
     def _bar(self, axes: Axes) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from ipywidgets import Button, Checkbox, Dropdown, HBox, IntSlider, Layout, ToggleButtons, VBox, Widget
+from ipywidgets import Button, Checkbox, Dropdown, HBox, IntSlider, Layout, VBox, Widget
 
 from lib.data import split
 from lib.data.patients import SUBSETS
@@ -44,10 +44,10 @@ class Browser:
         self.patient = Dropdown(description="Patient", options=[(f"{each} ({subset[each]})", each) for each in patients],
                                 style=LABEL, layout=Layout(width="230px"))
         self.series = Dropdown(description="Series", style=LABEL, layout=Layout(width="230px"))
-        self.slice = IntSlider(description="Slice", min=0, style=LABEL, layout=Layout(width="420px"))
-        tooltips = [f"level {each.level:g} HU, width {each.width:g} HU" for each in WINDOWS.values()]
-        self.window = ToggleButtons(description="Window", options=list(WINDOWS), tooltips=tooltips,
-                                    style=LABEL | {"button_width": "90px"}, layout=Layout(width="430px"))
+        self.slice = IntSlider(description="Slice", min=0, style=LABEL, layout=Layout(width="430px"))
+        self.window = Dropdown(description="Window", style=LABEL, layout=Layout(width="464px"), options=[
+            (f"{name}: level {each.level:g} HU, width {each.width:g} HU".replace("-", "−"), name)
+            for name, each in WINDOWS.items()])
         self.views = [self._view(name, tooltip) for name, tooltip in {
             "Whole slice": "Show all of the slice", "Body": "Zoom to the body",
             "Detail": "Zoom to the part of the NDCT with most structure in soft tissue, by the rule of Figure 3"}.items()]
