@@ -6,6 +6,7 @@ from typing import Final
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from lib.explore.canvas import STYLE, WIDTH, new_canvas
@@ -67,6 +68,8 @@ class Pictures:
     def _picture(self, axes: Axes, title: str, colours: str, limits: tuple[float, float]) -> mpl.image.AxesImage:
         axes.set_axis_off()  # most of the time of a drawing goes into what axes have beside an image, seen or not,
         axes.set_title(title, y=1.015)  # and into finding a place for a title
+        axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, edgecolor="0.7", linewidth=0.8,
+                                 clip_on=False))
         shown = axes.imshow(self.ndct, cmap=colours, vmin=limits[0], vmax=limits[1], interpolation_stage="data")
         shown.format_cursor_data = lambda value: f"{value:.0f} HU"
         axes.format_coord = lambda column, row: f"row {row:.0f}, column {column:.0f}:"

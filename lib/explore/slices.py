@@ -68,7 +68,7 @@ class Browser:
     @property
     def widget(self) -> Widget:
         """All of it, to display."""
-        experiments = HBox([text("Networks"), *self.boxes.values()], layout=ROW) if self.boxes else text(
+        experiments = HBox([text("Networks&emsp;"), *self.boxes.values()], layout=ROW) if self.boxes else text(
             "No network is trained yet: LDCT and NDCT only.")
         return VBox([HBox([self.patient, self.series, self.slice], layout=ROW),
                      HBox([self.window, *self.views], layout=ROW), experiments, self.status, self.holder, self.numbers,
