@@ -82,6 +82,8 @@ class Monitor:
         self.canvas.draw_idle()
 
     def _show(self, training: Training) -> None:
+        steps = training.steps
+        begins = 1 + np.flatnonzero(np.diff(steps["epoch"]))  # the mean begins anew: no line from one epoch to the next
         for name, axes in self.axes.items():
             if (training.name, name) not in self.lines:
                 label = self.labels.experiments.get(training.experiment)
@@ -90,7 +92,7 @@ class Monitor:
                 (marks,) = axes.plot([], [], label.marker if label else "o", color=colour, markersize=5)
                 self.lines[training.name, name] = line, marks
             line, marks = self.lines[training.name, name]
-            line.set_data(training.steps["step"].to_numpy(), training.steps[name].to_numpy())
+            line.set_data(*(np.insert(steps[each].to_numpy(float), begins, np.nan) for each in ("step", name)))
             marks.set_data(training.epochs["epoch"].to_numpy() * training.length, training.epochs[name].to_numpy())
 
     def _cells(self, training: Training) -> list[str]:
