@@ -32,6 +32,10 @@ $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(filter-out PYTHON VENV UNCHECKED GPU,$(VARIABLES))
 PROFILES := $(basename $(notdir $(wildcard lib/study/profiles/*.yaml)))
 
+# JupyterLab, which asks no host for news.
+LAB = $(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.news_url=None \
+  --LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate
+
 # Mistakes are named before anything is installed.
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(VARIABLES) MAKEFLAGS,$(GIVEN))
@@ -42,7 +46,7 @@ $(if $(SCHEDULER),$(if $(findstring ://,$(SCHEDULER)),,$(error SCHEDULER=$(SCHED
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed $(if $(GPU),$(VENV)/.gpu)
 
-.PHONY: given environment paper supplement sweep verify report real-data check test lint bench faults lab board list lock readme \
+.PHONY: given environment paper supplement sweep verify report real-data check test lint bench faults lab explore board list lock readme \
   clean distclean help
 
 given:
@@ -101,7 +105,10 @@ board: $(INSTALLED) ## TensorBoard on the trainings of PROFILE
 	$(BIN)/tensorboard --logdir "$${OUTPUT:-.}/artifacts/$$PROFILE/training"
 
 lab: $(INSTALLED) ## JupyterLab on the notebooks, with this environment's kernel and PROFILE
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(LAB)
+
+explore: $(INSTALLED) ## the same on notebooks/explore.ipynb: sliders for lambda, scans, running trainings
+	$(LAB) notebooks/explore.ipynb
 
 lock: ## resolve requirements.in anew into requirements.txt, requirements-gpu.txt and environment.yml (needs uv)
 	uv pip compile requirements.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
