@@ -118,7 +118,8 @@ def test_notebooks_are_thin_and_committed_without_outputs(path):
 def test_the_notebooks_are_the_papers_five_real_anatomy_the_explorer_and_the_supplement():
     assert [path.stem for path in BOOKS] == [
         "01_preprocess", "02_calibrate_psi", "03_train_Ek", "04_evaluate", "05_stats", "06_real_anatomy", "explore",
-        "S1_exchange", "S2_rules", "S3_presets", "S4_atlas", "S5_passport", "S6_image_quality", "S7_target", "S8_other_images"]
+        "S1_exchange", "S2_rules", "S3_presets", "S4_atlas", "S5_passport", "S6_image_quality", "S7_target",
+        "S8_other_images"]
 
 
 @identified(ALL)
