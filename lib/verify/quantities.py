@@ -117,11 +117,11 @@ def _cells(source: Source, table: pd.DataFrame, seeds: list[int]) -> Iterable[Qu
         groups += ["without a network"] * (row.get("experiment") in WITHOUT_NETWORK)
         decades = source.plain if row.get("unit") in UNITS_OF_DECADES else source.decades
         for column in (*source.plain, *source.decades):
-            value = row.get(column, np.nan)
+            value, title = row.get(column, np.nan), LOG10 * (column in decades) + column
             if column in decades:
-                column, value = LOG10 + column, np.log10(value) if value > 0 else np.nan
+                value = np.log10(value) if value > 0 else np.nan
             if np.isfinite(value):
-                yield Quantity(f"{name}/{column}", "/".join([source.table, *groups, column]), float(value))
+                yield Quantity(f"{name}/{title}", "/".join([source.table, *groups, title]), float(value))
 
 
 def scales(families: Sequence[str], references: np.ndarray) -> np.ndarray:

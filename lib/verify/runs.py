@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
+
 from lib.artifacts.cache import digest
 from lib.artifacts.code import code_hash
 from lib.artifacts.files import file_sha256, unchanged
@@ -17,6 +19,7 @@ from lib.errors import StageError
 from lib.verify.quantities import Quantity, quantities, verdicts
 
 INDECISIVE: Final = ("checkpoint_steps", "patience", "features_gib")  # of a training: no result depends on them
+SCANS: Final = ("patient", "dose", "kernel", "thickness_mm", "scan", "z_mm", "rows", "columns")  # of given ones
 BESIDE: Final = ("seeds", "parameters", "cohort.division")  # of a stage's configuration: compared otherwise, or twice there
 MADE_BY: Final = {
     "simulation": ("lib.simulation.cohort", "cohort/patients/*.json"),
@@ -61,9 +64,11 @@ def read_run(root: Path, profile: str) -> FinishedRun:
              *(f"03_train_{run}" for run in runs), *(f"04_evaluate_{run}" for run in runs), "04_evaluate", "05_stats"]
     stamps = [_stamp(artifacts, stage, name) for stage in names]
     steps = _steps(artifacts, [*experiments, *(["pilot"] if pilots else [])], seeds)
-    figures = root / "figures" / profile
+    figures, decisive = root / "figures" / profile, configuration(last, evaluated)
+    if decisive["cohort"].get("data"):
+        decisive["scans"] = digest(pd.read_csv(artifacts / "volumes" / "manifest.csv", usecols=SCANS).to_dict("list"))[:16]
     return FinishedRun(
-        name, seeds, configuration(last, evaluated), _distinct(each for stamp in stamps for each in stamp["arithmetic"]),
+        name, seeds, decisive, _distinct(each for stamp in stamps for each in stamp["arithmetic"]),
         {kind: _made_by(kind, MADE_BY[kind][0], found, name) for kind, found in steps.items()},
         sorted({stamp["commit"] for stamp in stamps}), last["versions"], sum(stamp["seconds"] for stamp in stamps),
         quantities(figures, seeds), verdicts(figures))

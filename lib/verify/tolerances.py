@@ -1,9 +1,9 @@
 """How far a run that does reproduce may lie from the reference: measured from repeated runs, not chosen.
 
 Runs are repeated in one of two ways: with the same seeds and other *arithmetic* (a processor's instructions, threads,
-libraries), or with other *seeds*. Of each quantity n runs give a mean, which is the reference (it has less noise than any one
-of them), and a variance with d = n - 1 degrees of freedom. So few say little of one quantity but much of many: quantities
-of one family (table and column) have variances around a common one. They are moderated as in limma (Smyth 2004,
+libraries), or with other *seeds*. Of each quantity n runs give a mean, which is the reference (it has less noise than any
+one of them), and a variance with d = n - 1 degrees of freedom. So few say little of one quantity but much of many:
+quantities of one family (table and column) have variances around a common one. They are moderated as in limma (Smyth 2004,
 Statistical Applications in Genetics and Molecular Biology 3:3): log variances of a family are scattered by sampling, which
 is known, and beyond it by d0 degrees of freedom of a prior, which is estimated over all families at once;
 
