@@ -47,6 +47,7 @@ class FinishedRun:
     seconds: float  # of all stages together
     quantities: list[Quantity]
     claims: dict[str, str]  # verdict by claim
+    stages: list[dict[str, Any]]  # the stamps, in order, each with its end as 'ended': seconds since 1970
 
 
 def read_run(root: Path, profile: str) -> FinishedRun:
@@ -71,7 +72,7 @@ def read_run(root: Path, profile: str) -> FinishedRun:
         name, seeds, decisive, _distinct(each for stamp in stamps for each in stamp["arithmetic"]),
         {kind: _made_by(kind, MADE_BY[kind][0], found, name) for kind, found in steps.items()},
         sorted({stamp["commit"] for stamp in stamps}), last["versions"], sum(stamp["seconds"] for stamp in stamps),
-        quantities(figures, seeds), verdicts(figures))
+        quantities(figures, seeds), verdicts(figures), stamps)
 
 
 def configuration(*stamps: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def _stamp(artifacts: Path, stage: str, run: str) -> dict[str, Any]:
     for name, known in inputs.items():
         if name.endswith(".csv") and (given := artifacts / name).is_file() and file_sha256(given) != known:
             raise StageError(f"the stage {stage} is out of date: {name} has changed since", where=run, remedy=remedy)
-    return stamp
+    return stamp | {"ended": path.stat().st_mtime}
 
 
 def _steps(artifacts: Path, experiments: Sequence[str], seeds: Sequence[int]) -> dict[str, list[dict[str, Any]]]:

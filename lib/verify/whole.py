@@ -1,0 +1,115 @@
+"""``make verify``: did this run reproduce the reference of its profile? The answer, and the records of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from lib.artifacts.files import write_csv
+from lib.errors import StageError
+from lib.report.words import counted
+from lib.study.config import Study
+from lib.verify import records
+from lib.verify.comparison import ARITHMETIC, DIFFERS, FAILING, MISSING, REPRODUCED, compare, is_claim, kind_of, reproduced
+from lib.verify.reference import CLAIM, REFERENCES, load
+from lib.verify.runs import FinishedRun, code_here, read_run
+from lib.workflow.make import due
+from lib.workflow.stages import stages
+
+SHOWN: Final = 20  # rows that a summary has room for
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What came out of a comparison."""
+
+    profile: str
+    kind: str  # 'arithmetic' or 'seeds': what differs between this run and those of the reference
+    runs: int  # of the reference that have it
+    table: pd.DataFrame  # of lib.verify.comparison.compare
+    code: list[str]  # kinds of results whose code is another one than the reference's
+    files: list[Path]  # that were written
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether nothing differs or is missing."""
+        return reproduced(self.table)
+
+    def counts(self, claims: bool = False) -> dict[str, int]:
+        """How many numbers, or claims, have which verdict; the most frequent first."""
+        return self.table.loc[is_claim(self.table) == claims, "verdict"].value_counts().to_dict()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for programs (`--json`)."""
+        failing = self.table[self.table["verdict"].isin(FAILING)]
+        return {"profile": self.profile, "reproduced": self.reproduced, "compared_by": self.kind, "runs": self.runs,
+                "numbers": self.counts(), "claims": self.counts(claims=True), "other_code": self.code,
+                "failing": failing.astype(object).where(failing.notna(), None).to_dict("records"),
+                "files": [str(path) for path in self.files]}
+
+    def summary(self) -> str:
+        """One sentence: whether it reproduced, and by what it was judged."""
+        numbers, claims = (self.counts(claims) for claims in (False, True))
+        tolerance = "the same seeds, other arithmetic" if self.kind == ARITHMETIC else "other seeds"
+        return (f"{self.profile}: {'reproduced' if self.reproduced else 'NOT reproduced'}. {_counted(numbers, 'number')}; "
+                f"{_counted(claims, 'claim')}. Tolerances of {tolerance}, from {counted(self.runs, 'run')}.")
+
+    def lines(self) -> list[str]:
+        """The summary for a terminal: what differs first, then the claims, then where all of it is."""
+        found = []
+        for claims, title in ((False, "Numbers"), (True, "Claims")):
+            rows = self.table[(is_claim(self.table) == claims) & (self.table["verdict"] != REPRODUCED)]
+            order = {DIFFERS: 0, MISSING: 1}
+            rows = rows.sort_values("verdict", key=lambda each: each.map(order).fillna(2), kind="stable")
+            if len(rows):
+                found += ["", f"{title} that are not simply reproduced:", *map(_line, rows.head(SHOWN).to_dict("records"))]
+                found += [f"  ... and {len(rows) - SHOWN} more"] * (len(rows) > SHOWN)
+        if self.code:
+            found += ["", f"The code is another one than the reference's: {', '.join(self.code)}."]
+        return [*found, "", self.summary(), *(f"  {path}" for path in self.files)]
+
+
+def verify(study: Study, references: Path = REFERENCES) -> Verified:
+    """Compare the finished run of a study with the reference of its profile; write ``verify.csv`` and the records.
+
+    Raises
+    ------
+    StudyError
+        The profile has no reference.
+    StageError
+        The run is not finished or out of date, or of another configuration than the reference.
+    """
+    reference = load(study.profile, references)
+    if late := due(stages(study)):
+        raise StageError(f"{counted(len(late), 'stage')} of {study.profile} not there or out of date: {late[0].name}"
+                         + " and others" * (len(late) > 1), remedy=f"make paper PROFILE={study.profile} first")
+    paths = study.paths
+    run = read_run(paths.root, study.profile)
+    kind, table = kind_of(run, reference), compare(run, reference)
+    here = code_here(list(run.code))
+    found = Verified(study.profile, kind, len(reference.arithmetic if kind == ARITHMETIC else reference.runs), table,
+                     [name for name in run.code if here[name] != reference.code.get(name)], [])
+    found.files.append(path := paths.artifacts / "verify.csv")
+    write_csv(path, table)
+    found.files.extend(_records(paths.root, paths.figures, run, found))
+    return found
+
+
+def _records(root: Path, figures: Path, run: FinishedRun, found: Verified) -> list[Path]:
+    provenance = pd.read_csv(figures / "claims.csv", usecols=["provenance"])["provenance"].iloc[0]
+    claims = records.write_claims(figures, found.table)
+    return [records.write_codecheck(root, figures, f"{found.summary()} {provenance}"), claims,
+            records.write_crate(figures, run, provenance)]
+
+
+def _counted(counts: dict[str, int], what: str) -> str:
+    return f"{counted(sum(counts.values()), what)}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+
+
+def _line(row: dict[str, Any]) -> str:
+    name = row["quantity"].removeprefix(CLAIM)
+    numbers = "" if row["quantity"].startswith(CLAIM) else f" +- {row['tolerance']:.2g}"
+    here, reference = (f"{value:.7g}" if isinstance(value, float) else value or "none" for value in (
+        row["here"], row["reference"]))
+    return f"  {row['verdict']:<20} {name}: here {here}, reference {reference}{numbers}"
