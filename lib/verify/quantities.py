@@ -6,6 +6,7 @@ follows from another cell (a rank, a rounded lambda), and a time is that of a ma
 (losses, lambdas, p-values) are taken as log10, so that one tolerance holds for both directions.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -53,8 +54,9 @@ SOURCES: Final = (
 UNITS_OF_DECADES: Final = ("λ*",)  # of claims
 SHARES: Final = ("psi", "val_psi", "gamma", "psi_low", "psi_high", "psi_eq5", "psi_alg2", "psi_untrained", "psi_pilot",
                  "psi_own")  # columns with numbers from 0 to 1 that say how much of a whole
+DEPTHS: Final = re.compile("_(shallow|middle|deep)$")  # of columns that are one family
 P_VALUES: Final = ("log10_p", *(f"log10_{name}" for name in ("p_patients", "p_holm", "p_equivalence", "mixed_p")))
-ROUNDING, ONE_PATCH, LEAST_SCALE = 1e-6, 0.01, 1e-12
+ROUNDING, ONE_PATCH, LEAST_SCALE = 1e-5, 0.01, 1e-12
 
 
 class Quantity(NamedTuple):
@@ -121,7 +123,7 @@ def _cells(source: Source, table: pd.DataFrame, seeds: list[int]) -> Iterable[Qu
             if column in decades:
                 value = np.log10(value) if value > 0 else np.nan
             if np.isfinite(value):
-                yield Quantity(f"{name}/{title}", "/".join([source.table, *groups, title]), float(value))
+                yield Quantity(f"{name}/{title}", "/".join([source.table, *groups, DEPTHS.sub("", title)]), float(value))
 
 
 def scales(families: Sequence[str], references: np.ndarray) -> np.ndarray:
@@ -139,11 +141,13 @@ def scales(families: Sequence[str], references: np.ndarray) -> np.ndarray:
 def floors(families: Sequence[str], references: np.ndarray) -> np.ndarray:
     """The least tolerances, (quantities): what rounding may do where no run happened to show it.
 
-    Networks compute in single precision, whose numbers are 1.2e-7 apart: a result of a few sums of them is the same to 1e-6,
-    of the number or of one, whichever is more (of a difference of two scores: of these). A rank test's p-value moves in
-    steps, which are largest at its end: the two least p-values differ by the factor 2. A probe's accuracy moves by one
-    patch, of some hundreds.
+    Networks compute in single precision, which rounds by up to 6e-8 of a number, and a mean over ten thousand pixels, whose
+    order nobody prescribes, by a hundred times that, if roundings are independent: 1e-5 of the number or of one, whichever
+    is more (of a difference of two scores: of these). A rank test's p-value moves in steps, which are largest at its end:
+    the two least p-values differ by the factor 2. A probe's accuracy moves by one patch, of some hundreds.
     """
+    decades = np.array([family.rpartition("/")[2].startswith(LOG10) for family in families], bool)
+    rounding = ROUNDING * np.where(decades, np.log10(np.e), np.maximum(np.abs(references), 1.0))
     p_values = [family.rpartition("/")[2] in P_VALUES for family in families]
     counted = [family.startswith("probe/") for family in families]
-    return np.select([p_values, counted], [np.log10(2.0), ONE_PATCH], ROUNDING * np.maximum(np.abs(references), 1.0))
+    return np.select([p_values, counted], [np.log10(2.0), ONE_PATCH], rounding)

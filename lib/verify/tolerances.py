@@ -15,9 +15,13 @@ mean squared correlation r2 shrinks what sampling scatters by the factor 1 - r2,
 than m / (1 + (m - 1) r2) independent ones: s~ has at most so many times d degrees of freedom (limma's bound, for
 independent genes, is m d).
 
+That is for normal deviations, and rounding is not normal: most ways to add up lead a training along the same path, and one
+in a few along another, to numbers that lie far off by comparison. Which experiment it happens to is chance, so that a
+variance is taken as no smaller than the mean over its family, of those quantities, too, that never varied.
+
 The tolerance is half a Student prediction interval for one new run, t s~ sqrt(1 + 1 / n), two-sided at the risk .01 / number
 of quantities (Bonferroni): a run that is one more of the same kind is called different in any of its numbers with a
-probability of at most .01, if deviations are normal.
+probability of at most .01, as far as deviations are normal.
 
 What it does not cover: what was not repeated (another version of a library, a GPU, where arithmetic differs in kind; a kind
 of processor unlike those of the runs), a change that is smaller than the tolerance, and errors that all runs share.
@@ -58,7 +62,7 @@ def spread(values: np.ndarray, families: Sequence[str], scales: np.ndarray) -> S
     Returns
     -------
     Spread
-        A quantity that never varied has its family's share, zero in a family where nothing did.
+        At least that of the family as a whole, which is zero where nothing varied.
     """
     degrees = len(values) - 1
     scaled = values / scales
@@ -72,11 +76,12 @@ def spread(values: np.ndarray, families: Sequence[str], scales: np.ndarray) -> S
     prior = prior_degrees([logs[which] for which in members.values()], list(likeness.values()), degrees)
     moderated, df = variance.copy(), np.full(len(labels), float(degrees))
     for name, which in members.items():
+        family = labels == name
         if len(which) > 1:
-            family = labels == name
             common = np.exp(logs[which].mean() + digamma(prior / 2) - np.log(prior / 2)) if prior else 0.0
-            moderated[family] = (prior * common + degrees * variance[family]) / (prior + degrees)
+            moderated[which] = (prior * common + degrees * variance[which]) / (prior + degrees)
             df[family] = min(prior + degrees, degrees * len(which) / (1 + (len(which) - 1) * likeness[name]))
+        moderated[family] = np.maximum(moderated[family], variance[family].mean())
     return Spread(np.sqrt(moderated) * scales, df, prior)
 
 
