@@ -100,7 +100,7 @@ def verdicts(figures: Path) -> dict[str, str]:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, float_precision="round_trip")
+        return pd.read_csv(path)
     except (OSError, ValueError) as error:
         reason = "is not there" if isinstance(error, FileNotFoundError) else "is no table"
         raise StageError(reason, where=path, remedy="run the profile first: make paper") from None

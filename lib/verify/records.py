@@ -57,7 +57,7 @@ def write_codecheck(root: Path, figures: Path, summary: str) -> Path:
 
 def write_claims(figures: Path, table: pd.DataFrame) -> Path:
     """Write ``claims.json`` beside ``claims.csv``: of each claim the numbers of this run, and both verdicts."""
-    numbers = pd.read_csv(figures / "claims.csv", float_precision="round_trip")
+    numbers = pd.read_csv(figures / "claims.csv")
     rows = table[is_claim(table)].set_index("quantity")
     found = []
     for row in numbers.to_dict("records"):

@@ -74,7 +74,7 @@ class Reference:
         know the quantity."""
         values = self.numbers()
         groups = pd.DataFrame({seeds: values[names].mean(axis=1, skipna=False) for seeds, names in self.by_seeds.items()})
-        known = self._measured(values[self.arithmetic]).join(self._measured(groups), rsuffix="_seeds")
+        known = self._measured(values[self.arithmetic]).join(self._measured(groups).add_suffix("_seeds"))
         known["tolerance_seeds"] = known["tolerance_seeds"].where(  # other seeds do not take other arithmetic away
             ~(known["tolerance_seeds"] < known["tolerance"]), known["tolerance"])
         claims = self.values[self.families == VERDICTS]

@@ -22,10 +22,10 @@ SHOWN: Final = {  # a table of numbers: its first title; then by title the quant
     "Network of": {"Ψ by its own losses": "self_consistency/own/{}/psi",
                    "log10 of its λ\\*": "self_consistency/own/{}/log10_lambda_star"},
 }
-MINUTE: Final = 60
+MINUTE, NOTHING = 60, "–"
 TEXT: Final = """# Reproducing it
 
-*Written by `make readme` from [`lib/verify/references`](lib/verify/references), where the full tables are, a row per number.*
+*Written by `make readme` from [`lib/verify/references`](lib/verify/references): the full tables, a row per number.*
 
 ## What to type
 
@@ -40,11 +40,11 @@ records of it.
 
 ## What the tolerances are
 
-Runs were repeated with the same seeds and other arithmetic (a processor's instructions, cores, libraries' ways to add up), and
-with other seeds. A tolerance is half a Student prediction interval for one more run around their mean, from variances that
-are moderated over numbers of one kind (Smyth 2004), at a risk that is divided by the number of numbers: a run that does
-reproduce is called different with a probability of at most {risk:g}. The formulas, what they assume and what they do not
-cover stand in [`tolerances.py`](lib/verify/tolerances.py).
+Runs were repeated with the same seeds and other arithmetic (a processor's instructions, cores, libraries' ways to add up),
+and with other seeds. A tolerance is half a Student prediction interval for one more run around their mean, from variances
+that are moderated over numbers of one kind (Smyth 2004), at a risk that is divided by how many numbers there are: a run that
+does reproduce is called different with a probability of at most {risk:g}. The formulas, what they assume and what they do
+not cover stand in [`tolerances.py`](lib/verify/tolerances.py).
 
 ## What was not run
 
@@ -61,8 +61,8 @@ def reproducing(folder: Path = REFERENCES) -> str:
 
 
 def _commands(references: Iterable[Reference]) -> str:
-    rows = [{"Profile": each.profile, "Commands": f"`make paper PROFILE={each.profile}`, then "
-             f"`make verify PROFILE={each.profile}`", "What it is": _what(each.configuration), "Time, all stages": _times(each)}
+    rows = [{"Profile": each.profile, "What it is": _what(each.configuration), "Time, all stages": _times(each),
+             "Commands": f"`make paper PROFILE={each.profile}`, then `make verify PROFILE={each.profile}`"}
             for each in references]
     return _markdown(rows)
 
@@ -88,14 +88,16 @@ def _profile(reference: Reference) -> list[str]:
     numbers = table[table["family"] != VERDICTS].set_index("quantity")
     path, seeds = f"lib/verify/references/{reference.profile}.csv", listed([str(seed) for seed in reference.seeds])
     parts = [f"## What to expect of {reference.profile}",
-             f"The reference is the mean of {counted(len(reference.arithmetic), 'run')} from seed {seeds}; ± is the tolerance "
-             f"for a run of the same seeds, in brackets that for one of other seeds. All {len(numbers)} numbers: "
+             f"The reference is the mean of {counted(len(reference.arithmetic), 'run')} from seed {seeds}; ± is the "
+             f"tolerance for a run of the same seeds, in brackets that for one of other seeds. All {len(numbers)} numbers: "
              f"[`{reference.profile}.csv`]({path})."]
     for first, columns in SHOWN.items():
         rows = [{first: name} | {title: _number(numbers, quantity.format(name)) for title, quantity in columns.items()}
                 for name in ("ldct", *reference.configuration["experiments"])
                 if any(quantity.format(name) in numbers.index for quantity in columns.values())]
-        parts += [_markdown(rows)] * bool(rows)
+        if rows:
+            table = pd.DataFrame(rows)
+            parts.append(_markdown(table.loc[:, (table != NOTHING).any()].to_dict("records")))
     return [*parts, _claims(reference), "The runs, and how each was made:", _runs(reference)]
 
 
@@ -111,11 +113,11 @@ def _claims(reference: Reference) -> str:
 def _number(numbers: pd.DataFrame, name: str) -> str:
     """'0.8841 ± 0.0003 [± 0.02]', with the digits that the tolerance leaves."""
     if name not in numbers.index:
-        return "–"
+        return NOTHING
     row = numbers.loc[name]
     value, tolerance, seeds = (float(row[each]) for each in ("reference", "tolerance", "tolerance_seeds"))
     if math.isnan(value):
-        return "–"
+        return NOTHING
     digits = 4 if math.isnan(tolerance) else min(6, max(0, 1 - math.floor(math.log10(tolerance))))
     parts = [f"{value:.{digits}f}", "" if math.isnan(tolerance) else f"± {tolerance:.1g}",
              "" if math.isnan(seeds) else f"[± {seeds:.1g}]"]
