@@ -18,9 +18,11 @@ from scipy.special import polygamma
 from lib.artifacts.files import TEMPORARY, file_sha256
 from lib.errors import OutputError, StageError, StudyError
 from lib.study.config import load_study
+from lib.study.paths import Paths
 from lib.verify import comparison, records, reference, runs, tolerances, whole
 from lib.verify.quantities import floors, quantities, scales
 from lib.verify.reproducing import reproducing
+from lib.workflow.stages import stages
 from tests.finished_runs import PROVENANCE, made_up, write
 
 
@@ -70,7 +72,7 @@ def test_a_zero_has_no_logarithm_and_a_row_no_twin(tmp_path):
 def test_scales_and_floors_have_their_reasons():
     families = ["table3/psi_own", "table3/ssim_sd", "table3/ssim_mean", "claims/least Ψ/estimate", "table3/psi_own"]
     np.testing.assert_allclose(scales(families, np.array([0.9, 0.05, 0.94, 0.75, 1.0])), [0.09, 0.05, 1, 0.1875, 1e-12])
-    families = ["table3/psnr_mean", "table3/ssim_mean", "calibration/own/log10_pl", "table4/log10_p", "probe/random/accuracy"]
+    families = ["table3/psnr_mean", "table3/ssim_mean", "calibration/own/log10_pl", "table4/log10_p", "probe/edge/accuracy"]
     np.testing.assert_allclose(floors(families, np.array([40.0, 0.9, 4.0, -3.0, 0.5])),
                                [4e-4, 1e-5, 1e-5 / np.log(10), np.log10(2), 0.01])
 
@@ -312,7 +314,7 @@ def test_claims(tmp_path, theirs, here, off, verdict):
 
 def test_what_cannot_be_compared_is_refused_with_the_reason(known, tmp_path):
     other = runs.read_run(made_up(tmp_path / "other", epochs=3), "smoke")
-    with pytest.raises(StageError, match="not comparable with the reference of smoke: training.epochs is 3, there 2; verify"):
+    with pytest.raises(StageError, match="not comparable with the reference of smoke: training.epochs is 3, there 2; "):
         comparison.compare(other, known)
     seeds = runs.read_run(made_up(tmp_path / "seeds", seeds=(6,)), "smoke")
     with pytest.raises(StageError, match="no run that was repeated with other seeds"):
@@ -323,15 +325,13 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(known, tmp_path):
 
 # --- the whole, and its records
 
-def _verify(root: Path, references: Path, monkeypatch) -> whole.Verified:
+def _verify(root: Path, references: Path) -> whole.Verified:
     """`make verify` of a made-up run, all of whose stages count as up to date."""
-    monkeypatch.setenv("OUTPUT", str(root))
-    monkeypatch.setattr(whole, "due", lambda waves: [])
-    return whole.verify(load_study("smoke"), references)
+    return whole.verify(Paths(root, "smoke"), [], references)
 
 
-def test_verify_writes_the_table_and_says_what_differs(known, folders, tmp_path, monkeypatch):
-    found = _verify(folders[0], tmp_path / "references", monkeypatch)
+def test_verify_writes_the_table_and_says_what_differs(known, folders, tmp_path):
+    found = _verify(folders[0], tmp_path / "references")
     assert found.reproduced and found.as_dict()["reproduced"] and "smoke: reproduced" in found.lines()[-5]
     table = pd.read_csv(folders[0] / "artifacts" / "smoke" / "verify.csv")
     assert [*table.columns] == ["quantity", "reference", "here", "tolerance", "verdict"]
@@ -341,7 +341,7 @@ def test_verify_writes_the_table_and_says_what_differs(known, folders, tmp_path,
     assert table.iloc[-1][["quantity", "reference", "here", "verdict"]].tolist() == [
         "claim: E1 is better than mse by SSIM", "undecided", "undecided", "reproduced"]
     assert not list(folders[0].rglob(f"{TEMPORARY}*"))
-    other = _verify(made_up(tmp_path / "off", noise=3, size=0.5), tmp_path / "references", monkeypatch)
+    other = _verify(made_up(tmp_path / "off", noise=3, size=0.5), tmp_path / "references")
     text = "\n".join(other.lines())
     assert not other.reproduced and "NOT reproduced" in text and text.index("differs") < text.index("NOT reproduced")
     assert json.loads(json.dumps(other.as_dict()))["failing"][0]["verdict"] == "differs"
@@ -350,14 +350,14 @@ def test_verify_writes_the_table_and_says_what_differs(known, folders, tmp_path,
 def test_verify_refuses_a_run_that_is_out_of_date_and_a_profile_without_reference(known, tmp_path, monkeypatch):
     monkeypatch.setenv("OUTPUT", str(tmp_path / "empty"))
     with pytest.raises(StageError, match=r"\d+ stages of smoke not there or out of date: 00_simulate and others; make p"):
-        whole.verify(load_study("smoke"), tmp_path / "references")
+        whole.verify((study := load_study("smoke")).paths, stages(study), tmp_path / "references")
     with pytest.raises(StudyError, match="profile demo has no reference"):
-        whole.verify(load_study("demo"), tmp_path / "references")
+        whole.verify(load_study("demo").paths, [], tmp_path / "references")
     assert not (tmp_path / "empty").exists()
 
 
 def test_a_full_disk_leaves_the_record_that_was_there(known, folders, tmp_path, monkeypatch):
-    _verify(folders[0], tmp_path / "references", monkeypatch)
+    _verify(folders[0], tmp_path / "references")
     table = folders[0] / "artifacts" / "smoke" / "verify.csv"
     before = table.read_bytes()
 
@@ -366,13 +366,13 @@ def test_a_full_disk_leaves_the_record_that_was_there(known, folders, tmp_path, 
 
     monkeypatch.setattr(os, "replace", refused)
     with pytest.raises(OutputError, match="the disk is full"):
-        _verify(folders[0], tmp_path / "references", monkeypatch)
+        _verify(folders[0], tmp_path / "references")
     assert table.read_bytes() == before and not list(folders[0].rglob(f"{TEMPORARY}*"))
 
 
-def test_codecheck_lists_what_is_there_and_keeps_what_the_checker_wrote(known, folders, tmp_path, monkeypatch):
+def test_codecheck_lists_what_is_there_and_keeps_what_the_checker_wrote(known, folders, tmp_path):
     root = folders[0]
-    _verify(root, tmp_path / "references", monkeypatch)
+    _verify(root, tmp_path / "references")
     path = root / "codecheck.yml"
     found = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert {"version", "paper", "manifest", "codechecker", "report", "summary", "check_time"} <= set(found)
@@ -381,7 +381,7 @@ def test_codecheck_lists_what_is_there_and_keeps_what_the_checker_wrote(known, f
     assert {"file": "figures/smoke/table3.csv", "comment": "Table 3. Image quality*, mean (SD)"} in found["manifest"]
     assert found["codechecker"] == [{"name": "", "ORCID": ""}] and "SIMULATED" in found["summary"]
     path.write_text(yaml.safe_dump(found | {"codechecker": [{"name": "A. Reader", "ORCID": "0000-0002-1825-0097"}]}))
-    _verify(root, tmp_path / "references", monkeypatch)
+    _verify(root, tmp_path / "references")
     assert yaml.safe_load(path.read_text(encoding="utf-8"))["codechecker"][0]["name"] == "A. Reader"
     path.write_text("- a list\n")
     with pytest.raises(OutputError, match=r"codecheck.yml: is there, and is no codecheck.yml; move it away"):
@@ -393,10 +393,10 @@ def _references_of(entity: dict) -> list[str]:
     return [each["@id"] for each in values if isinstance(each, dict)]
 
 
-def test_the_crate_is_one(known, folders, tmp_path, monkeypatch):
-    """rocrate reads it; no reference leads nowhere; each file is there with its checksum; what one stage made, the next has."""
+def test_the_crate_is_one(known, folders, tmp_path):
+    """rocrate reads it; no reference leads nowhere; each file is there with its checksum; stages are joined."""
     figures = folders[0] / "figures" / "smoke"
-    _verify(folders[0], tmp_path / "references", monkeypatch)
+    _verify(folders[0], tmp_path / "references")
     graph = json.loads((figures / records.CRATE).read_text(encoding="utf-8"))["@graph"]
     by_id = {each["@id"]: each for each in graph}
     assert len(by_id) == len(graph)
@@ -415,8 +415,8 @@ def test_the_crate_is_one(known, folders, tmp_path, monkeypatch):
     assert len(ROCrate(figures).get_entities()) == len(graph)
 
 
-def test_claims_are_json(known, folders, tmp_path, monkeypatch):
-    _verify(folders[0], tmp_path / "references", monkeypatch)
+def test_claims_are_json(known, folders, tmp_path):
+    _verify(folders[0], tmp_path / "references")
     found = json.loads((folders[0] / "figures" / "smoke" / records.CLAIMS).read_text(encoding="utf-8"))
     first = found["claims"][0]
     assert found["provenance"] == PROVENANCE and len(found["claims"]) == 2 and first["high"] is None
@@ -468,6 +468,6 @@ def test_a_whole_run_verifies(smoke, tmp_path, monkeypatch):
     for part in ("artifacts", "figures"):
         shutil.copytree(smoke / part / "smoke", tmp_path / part / "smoke")
     monkeypatch.setenv("OUTPUT", str(tmp_path))
-    found = whole.verify(load_study("smoke"))
+    found = whole.verify((study := load_study("smoke")).paths, stages(study))
     assert found.reproduced and found.kind == "arithmetic", "\n".join(found.lines())
     assert found.counts()["reproduced"] > 400 and len(ROCrate(tmp_path / "figures" / "smoke").get_entities()) > 50

@@ -1,5 +1,6 @@
 """``make verify``: did this run reproduce the reference of its profile? The answer, and the records of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -9,13 +10,13 @@ import pandas as pd
 from lib.artifacts.files import write_csv
 from lib.errors import StageError
 from lib.report.words import counted
-from lib.study.config import Study
+from lib.study.paths import Paths
 from lib.verify import records
 from lib.verify.comparison import ARITHMETIC, DIFFERS, FAILING, MISSING, REPRODUCED, compare, is_claim, kind_of, reproduced
 from lib.verify.reference import CLAIM, REFERENCES, load
 from lib.verify.runs import FinishedRun, code_here, read_run
 from lib.workflow.make import due
-from lib.workflow.stages import stages
+from lib.workflow.stages import Stage
 
 SHOWN: Final = 20  # rows that a summary has room for
 
@@ -70,8 +71,17 @@ class Verified:
         return [*found, "", self.summary(), *(f"  {path}" for path in self.files)]
 
 
-def verify(study: Study, references: Path = REFERENCES) -> Verified:
-    """Compare the finished run of a study with the reference of its profile; write ``verify.csv`` and the records.
+def verify(paths: Paths, waves: Sequence[Sequence[Stage]], references: Path = REFERENCES) -> Verified:
+    """Compare a finished run with the reference of its profile; write ``verify.csv`` and the records.
+
+    Parameters
+    ----------
+    paths : Paths
+        Of the run's study.
+    waves : sequence
+        Its stages (:func:`lib.workflow.stages.stages`), all of which should be up to date.
+    references : Path
+        Folder of the references.
 
     Raises
     ------
@@ -80,15 +90,14 @@ def verify(study: Study, references: Path = REFERENCES) -> Verified:
     StageError
         The run is not finished or out of date, or of another configuration than the reference.
     """
-    reference = load(study.profile, references)
-    if late := due(stages(study)):
-        raise StageError(f"{counted(len(late), 'stage')} of {study.profile} not there or out of date: {late[0].name}"
-                         + " and others" * (len(late) > 1), remedy=f"make paper PROFILE={study.profile} first")
-    paths = study.paths
-    run = read_run(paths.root, study.profile)
+    reference = load(paths.profile, references)
+    if late := due(waves):
+        raise StageError(f"{counted(len(late), 'stage')} of {paths.profile} not there or out of date: {late[0].name}"
+                         + " and others" * (len(late) > 1), remedy=f"make paper PROFILE={paths.profile} first")
+    run = read_run(paths.root, paths.profile)
     kind, table = kind_of(run, reference), compare(run, reference)
     here = code_here(list(run.code))
-    found = Verified(study.profile, kind, len(reference.arithmetic if kind == ARITHMETIC else reference.runs), table,
+    found = Verified(paths.profile, kind, len(reference.arithmetic if kind == ARITHMETIC else reference.runs), table,
                      [name for name in run.code if here[name] != reference.code.get(name)], [])
     found.files.append(path := paths.artifacts / "verify.csv")
     write_csv(path, table)
