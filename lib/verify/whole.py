@@ -19,6 +19,7 @@ from lib.workflow.make import due
 from lib.workflow.stages import Stage
 
 SHOWN: Final = 20  # rows that a summary has room for
+ORDER: Final = {DIFFERS: 0, MISSING: 1}  # of rows in it; the others follow
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,10 @@ class Verified:
         """The summary for a terminal: what differs first, then the claims, then where all of it is."""
         found = []
         for claims, title in ((False, "Numbers"), (True, "Claims")):
-            rows = self.table[(is_claim(self.table) == claims) & (self.table["verdict"] != REPRODUCED)]
-            order = {DIFFERS: 0, MISSING: 1}
-            rows = rows.sort_values("verdict", key=lambda each: each.map(order).fillna(2), kind="stable")
-            if len(rows):
-                found += ["", f"{title} that are not simply reproduced:", *map(_line, rows.head(SHOWN).to_dict("records"))]
+            rows = self.table[(is_claim(self.table) == claims) & (self.table["verdict"] != REPRODUCED)].to_dict("records")
+            rows.sort(key=lambda row: (ORDER.get(row["verdict"], len(ORDER)), -_times(row)))
+            if rows:
+                found += ["", f"{title} that are not reproduced:", *map(_line, rows[:SHOWN])]
                 found += [f"  ... and {len(rows) - SHOWN} more"] * (len(rows) > SHOWN)
         if self.code:
             found += ["", f"The code is another one than the reference's: {', '.join(self.code)}."]
@@ -113,12 +113,21 @@ def _records(root: Path, figures: Path, run: FinishedRun, found: Verified) -> li
 
 
 def _counted(counts: dict[str, int], what: str) -> str:
-    return f"{counted(sum(counts.values()), what)}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return f"{counted(sum(counts.values()), what)}: " + ", ".join(
+        f"{count} {'differ' if verdict == DIFFERS and count > 1 else verdict}" for verdict, count in counts.items())
+
+
+def _times(row: dict[str, Any]) -> float:
+    """How many tolerances a number lies off the reference; 0 where that means nothing."""
+    if row["verdict"] != DIFFERS or row["quantity"].startswith(CLAIM):
+        return 0.0
+    return abs(row["here"] - row["reference"]) / row["tolerance"]
 
 
 def _line(row: dict[str, Any]) -> str:
     name = row["quantity"].removeprefix(CLAIM)
-    numbers = "" if row["quantity"].startswith(CLAIM) else f" +- {row['tolerance']:.2g}"
+    numbers = "" if row["quantity"].startswith(CLAIM) else f" ± {row['tolerance']:.2g}"
+    numbers += f" ({times:.3g} times as far)" if (times := _times(row)) else ""
     here, reference = (f"{value:.7g}" if isinstance(value, float) else value or "none" for value in (
         row["here"], row["reference"]))
     return f"  {row['verdict']:<20} {name}: here {here}, reference {reference}{numbers}"
