@@ -195,7 +195,7 @@ def test_other_seeds_have_a_tolerance_of_their_own(folders, tmp_path):
 @pytest.mark.parametrize(("changes", "message"), [
     ({"epochs": 3}, "another configuration than the reference's runs: training.epochs is 3, there 2"),
     ({"commit": "0123456789+changes"}, "code that is in no commit"),
-    ({"code": False}, "of other code than the reference's runs: simulation, volumes"),
+    ({"code": False, "commit": "fedcba9876"}, "of other code than the reference's runs: simulation, volumes"),
     ({"noise": 0}, "says nothing that run-0 does not"),
 ])
 def test_a_reference_refuses_what_is_no_repetition(known, tmp_path, changes, message):
@@ -211,9 +211,14 @@ def test_a_run_is_in_a_reference_once(known, folders, tmp_path):
         reference.build("smoke", [folders[1]], tmp_path / "references")
 
 
-def test_the_same_numbers_of_another_arithmetic_are_a_repetition(known, tmp_path):
-    root = made_up(tmp_path / "new", noise=0, extra={"OMP_NUM_THREADS": "1"})
-    assert len(reference.build("smoke", [root], tmp_path / "references").runs) == 5
+@pytest.mark.parametrize("changes", [
+    {"noise": 0, "extra": {"OMP_NUM_THREADS": "1"}},  # the same numbers of another arithmetic
+    {"noise": 9, "commit": "fedcba9876"},  # another commit that left this code as it is
+    {"noise": 9, "code": False},  # the same commit, seen from a checkout where the code has changed since
+])
+def test_a_reference_takes_what_is_a_repetition(known, tmp_path, changes):
+    extended = reference.build("smoke", [made_up(tmp_path / "new", **changes)], tmp_path / "references")
+    assert len(extended.runs) == 5 and extended.code == known.code
 
 
 def _without(root: Path, name: str) -> None:

@@ -170,7 +170,8 @@ def extended(reference: Reference | None, run: FinishedRun, profile: str) -> Ref
         return Reference(profile, run.configuration, run.code, [made], value.to_frame(run.name), family)
     if other := differences(run.configuration, reference.configuration):
         raise wrong(f"is of another configuration than the reference's runs: {other[0]}", "run the profile as it is")
-    if other := [kind for kind, code in run.code.items() if code != reference.code.get(kind)]:
+    other = [kind for kind, code in run.code.items() if code != reference.code.get(kind)]
+    if other and run.commits not in [each["commits"] for each in reference.runs]:  # of one commit, the code is the same
         raise wrong(f"is of other code than the reference's runs: {', '.join(other)}",
                     "run all of them with this code, and make the reference anew (--anew)")
     if run.name in reference.values:
