@@ -87,10 +87,11 @@ def _profile(reference: Reference) -> list[str]:
     table = reference.table()
     numbers = table[table["family"] != VERDICTS].set_index("quantity")
     path, seeds = f"lib/verify/references/{reference.profile}.csv", listed([str(seed) for seed in reference.seeds])
+    others = len(reference.by_seeds) - 1
     parts = [f"## What to expect of {reference.profile}",
              f"The reference is the mean of {counted(len(reference.arithmetic), 'run')} from seed {seeds}; ± is the "
-             f"tolerance for a run of the same seeds, in brackets that for one of other seeds. All {len(numbers)} numbers: "
-             f"[`{reference.profile}.csv`]({path})."]
+             f"tolerance for a run of the same seeds, in brackets that for one of other seeds (from {counted(others, 'run')} "
+             f"of such: the fewer, the wider). All {len(numbers)} numbers: [`{reference.profile}.csv`]({path})."]
     for first, columns in SHOWN.items():
         rows = [{first: name} | {title: _number(numbers, quantity.format(name)) for title, quantity in columns.items()}
                 for name in ("ldct", *reference.configuration["experiments"])
@@ -119,9 +120,14 @@ def _number(numbers: pd.DataFrame, name: str) -> str:
     if math.isnan(value):
         return NOTHING
     digits = 4 if math.isnan(tolerance) else min(6, max(0, 1 - math.floor(math.log10(tolerance))))
-    parts = [f"{value:.{digits}f}", "" if math.isnan(tolerance) else f"± {tolerance:.1g}",
-             "" if math.isnan(seeds) else f"[± {seeds:.1g}]"]
+    parts = [f"{value:.{digits}f}", "" if math.isnan(tolerance) else f"± {_one_digit(tolerance)}",
+             "" if math.isnan(seeds) else f"[± {_one_digit(seeds)}]"]
     return " ".join(filter(None, parts))
+
+
+def _one_digit(value: float) -> str:
+    """'0.0002', '1e-05', '2000'."""
+    return f"{float(f'{value:.1g}'):.0f}" if value >= 1 else f"{value:.1g}"
 
 
 def _runs(reference: Reference) -> str:

@@ -19,6 +19,7 @@ from lib.workflow.make import due
 from lib.workflow.stages import Stage
 
 SHOWN: Final = 20  # rows that a summary has room for
+ENOUGH: Final = 5  # runs: with fewer a tolerance is dozens of standard deviations
 ORDER: Final = {DIFFERS: 0, MISSING: 1}  # of rows in it; the others follow
 
 
@@ -28,7 +29,7 @@ class Verified:
 
     profile: str
     kind: str  # 'arithmetic' or 'seeds': what differs between this run and those of the reference
-    runs: int  # of the reference that have it
+    runs: int  # of the reference that tell the tolerance: runs of the same seeds, or sets of seeds
     table: pd.DataFrame  # of lib.verify.comparison.compare
     code: list[str]  # kinds of results whose code is another one than the reference's
     files: list[Path]  # that were written
@@ -45,7 +46,7 @@ class Verified:
     def as_dict(self) -> dict[str, Any]:
         """The same for programs (`--json`)."""
         failing = self.table[self.table["verdict"].isin(FAILING)]
-        return {"profile": self.profile, "reproduced": self.reproduced, "compared_by": self.kind, "runs": self.runs,
+        return {"profile": self.profile, "reproduced": self.reproduced, "compared_by": self.kind, "repetitions": self.runs,
                 "numbers": self.counts(), "claims": self.counts(claims=True), "other_code": self.code,
                 "failing": failing.astype(object).where(failing.notna(), None).to_dict("records"),
                 "files": [str(path) for path in self.files]}
@@ -53,9 +54,10 @@ class Verified:
     def summary(self) -> str:
         """One sentence: whether it reproduced, and by what it was judged."""
         numbers, claims = (self.counts(claims) for claims in (False, True))
-        tolerance = "the same seeds, other arithmetic" if self.kind == ARITHMETIC else "other seeds"
+        tolerance, of = ("the same seeds, other arithmetic", "run") if self.kind == ARITHMETIC else ("other seeds", "set")
         return (f"{self.profile}: {'reproduced' if self.reproduced else 'NOT reproduced'}. {_counted(numbers, 'number')}; "
-                f"{_counted(claims, 'claim')}. Tolerances of {tolerance}, from {counted(self.runs, 'run')}.")
+                f"{_counted(claims, 'claim')}. Tolerances of {tolerance}, from {counted(self.runs, of)}"
+                f"{', which is so few that they allow much' if self.runs < ENOUGH else ''}.")
 
     def lines(self) -> list[str]:
         """The summary for a terminal: what differs first, then the claims, then where all of it is."""
@@ -97,7 +99,7 @@ def verify(paths: Paths, waves: Sequence[Sequence[Stage]], references: Path = RE
     run = read_run(paths.root, paths.profile)
     kind, table = kind_of(run, reference), compare(run, reference)
     here = code_here(list(run.code))
-    found = Verified(paths.profile, kind, len(reference.arithmetic if kind == ARITHMETIC else reference.runs), table,
+    found = Verified(paths.profile, kind, len(reference.arithmetic if kind == ARITHMETIC else reference.by_seeds), table,
                      [name for name in run.code if here[name] != reference.code.get(name)], [])
     found.files.append(path := paths.artifacts / "verify.csv")
     write_csv(path, table)
