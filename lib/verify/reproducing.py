@@ -88,10 +88,11 @@ def _profile(reference: Reference) -> list[str]:
     numbers = table[table["family"] != VERDICTS].set_index("quantity")
     path, seeds = f"lib/verify/references/{reference.profile}.csv", listed([str(seed) for seed in reference.seeds])
     others = len(reference.by_seeds) - 1
+    other = f", in brackets that for one of other seeds (from {counted(others, 'run')} of such: the fewer, the wider)"
     parts = [f"## What to expect of {reference.profile}",
              f"The reference is the mean of {counted(len(reference.arithmetic), 'run')} from seed {seeds}; ± is the "
-             f"tolerance for a run of the same seeds, in brackets that for one of other seeds (from {counted(others, 'run')} "
-             f"of such: the fewer, the wider). All {len(numbers)} numbers: [`{reference.profile}.csv`]({path})."]
+             f"tolerance for a run of the same seeds{other if others else ''}. All {len(numbers)} numbers: "
+             f"[`{reference.profile}.csv`]({path})."]
     for first, columns in SHOWN.items():
         rows = [{first: name} | {title: _number(numbers, quantity.format(name)) for title, quantity in columns.items()}
                 for name in ("ldct", *reference.configuration["experiments"])
