@@ -1,0 +1,1 @@
+"""Did a run reproduce? Its numbers beside a committed reference, under tolerances that were measured."""

@@ -1,0 +1,160 @@
+"""A comparison as records that others read: ``codecheck.yml``, an RO-Crate and the claims as JSON.
+
+``codecheck.yml`` is for a CODECHECK (Nuest and Eglen 2021, F1000Research 10:253): the author's part is filled in, that of
+the person who checks is left empty, and kept once it is there. ``ro-crate-metadata.json`` follows the Process Run Crate
+profile 0.5: each stage is an action with its software, inputs and results.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import yaml
+from rocrate.model import ContextEntity
+from rocrate.rocrate import ROCrate
+
+from lib import REPOSITORY
+from lib.artifacts.files import file_sha256, write_json, write_text
+from lib.artifacts.provenance import worded
+from lib.errors import OutputError
+from lib.verify.comparison import is_claim
+from lib.verify.descriptions import described, media_type, result_files
+from lib.verify.reference import CLAIM
+from lib.verify.runs import FinishedRun
+
+CODECHECK: Final = "https://codecheck.org.uk/spec/config/1.0/"
+PROCESS: Final = "https://w3id.org/ro/wfrun/process/0.5"
+TERMS: Final = "https://w3id.org/ro/terms/workflow-run/context"  # of that profile: environment, sha256
+LICENSE: Final = "https://spdx.org/licenses/MIT"
+BY_THE_CHECKER: Final = {"codechecker": [{"name": "", "ORCID": ""}], "report": "", "certificate": "", "repository": ""}
+CRATE, CLAIMS = "ro-crate-metadata.json", "claims.json"
+
+
+def write_codecheck(root: Path, figures: Path, summary: str) -> Path:
+    """Write ``codecheck.yml`` at an OUTPUT folder's root: which files a check should look at, and what this one found.
+
+    Raises OutputError where a file of that name is no codecheck.yml.
+    """
+    path, filled = root / "codecheck.yml", dict(BY_THE_CHECKER)
+    if path.is_file():
+        try:
+            before = yaml.safe_load(path.read_text(encoding="utf-8"))
+            filled |= {name: before[name] for name in BY_THE_CHECKER if before.get(name)}
+        except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+            raise OutputError("is there, and is no codecheck.yml", where=path, remedy="move it away") from None
+    shown = [each for each in result_files(figures) if each.suffix in (".csv", ".png")]
+    text = yaml.safe_dump(
+        {"version": CODECHECK, "paper": _paper(),
+         "manifest": [{"file": each.relative_to(root).as_posix(), "comment": described(each)} for each in shown],
+         **filled, "summary": summary, "check_time": _time(datetime.now(UTC).timestamp())},
+        sort_keys=False, allow_unicode=True, width=120)
+    write_text(path, "# For who checks this run: codechecker, report, certificate and repository are yours to fill in.\n"
+                     f"---\n{text}")
+    return path
+
+
+def write_claims(figures: Path, table: pd.DataFrame) -> Path:
+    """Write ``claims.json`` beside ``claims.csv``: of each claim the numbers of this run, and both verdicts."""
+    numbers = pd.read_csv(figures / "claims.csv")
+    rows = table[is_claim(table)].set_index("quantity")
+    found = []
+    for row in numbers.to_dict("records"):
+        judged = rows.loc[CLAIM + row["claim"]]
+        found.append({name: None if pd.isna(value) else value for name, value in row.items() if name != "provenance"}
+                     | {"verdict_of_the_reference": judged["reference"] or None, "reproduced": judged["verdict"]})
+    write_json(path := figures / CLAIMS, {"provenance": numbers["provenance"].iloc[0], "claims": found})
+    return path
+
+
+def write_crate(figures: Path, run: FinishedRun, provenance: str) -> Path:
+    """Write ``ro-crate-metadata.json`` for a folder of figures and tables: what was run, on what, from what, and which file
+    is which figure or table. Files outside that folder are told by name and checksum, a user's own by checksum."""
+    crate = ROCrate(version="1.1")
+    crate.metadata.extra_contexts.append(TERMS)
+    root = crate.root_dataset
+    root["name"], root["description"], root["license"] = f"Results of {figures.name}", provenance, {"@id": LICENSE}
+    root["conformsTo"] = crate.add(ContextEntity(crate, PROCESS, {
+        "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"}))
+    crate.add(ContextEntity(crate, LICENSE, {"@type": "CreativeWork", "name": "MIT License"}))
+    for path in [*result_files(figures), figures / CLAIMS]:
+        if path.is_file():
+            crate.add_file(path, path.name, properties=_file_properties(path))
+    software, surroundings = _software(crate, run), _surroundings(crate, run)
+    made: dict[str, Any] = {}
+    actions = [_action(crate, stage, software, surroundings, made) for stage in run.stages]
+    root["mentions"] = actions
+    write_json(path := figures / CRATE, crate.metadata.generate())
+    return path
+
+
+def _paper() -> dict[str, Any]:
+    """Of CITATION.cff, as a codecheck.yml has it."""
+    paper = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))["preferred-citation"]
+    return {"title": paper["title"], "reference": f"https://doi.org/{paper['doi']}" if "doi" in paper else "",
+            "authors": [{"name": f"{each['given-names']} {each['family-names']}"} for each in paper["authors"]]}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _file_properties(path: Path) -> dict[str, Any]:
+    return {"name": described(path), "encodingFormat": media_type(path), "contentSize": str(path.stat().st_size),
+            "sha256": file_sha256(path)}
+
+
+def _software(crate: ROCrate, run: FinishedRun) -> ContextEntity:
+    """The software at its commit, with the packages that results depend on."""
+    needs = [crate.add(ContextEntity(crate, f"#{name}", {"@type": "SoftwareApplication", "name": name, "version": version}))
+             for name, version in run.versions.items()]
+    return crate.add(ContextEntity(crate, "#software", {
+        "@type": "SoftwareApplication", "name": "Perceptual Influence: a reproduction that reruns itself",
+        "description": "python -m lib paper", "softwareVersion": ", ".join(run.commits),
+        "softwareRequirements": [{"@id": each.id} for each in needs]}))
+
+
+def _surroundings(crate: ROCrate, run: FinishedRun) -> dict[str, ContextEntity]:
+    """What the arithmetic was, by its words: processor, instructions, cores, variables."""
+    pairs = dict.fromkeys((name, str(value)) for each in run.arithmetic for name, value in each.items())
+    return {f"{name} {value}": crate.add(ContextEntity(crate, f"#arithmetic-{place}", {
+        "@type": "PropertyValue", "name": name, "value": value})) for place, (name, value) in enumerate(pairs, start=1)}
+
+
+def _action(crate: ROCrate, stage: dict[str, Any], software: ContextEntity, surroundings: dict[str, ContextEntity],
+            made: dict[str, Any]) -> ContextEntity:
+    """A stage. ``made`` has what earlier ones wrote, by name, and gets what this one did."""
+    inputs = [made.get(name) or _outside(crate, name, checksum, ours="/" in name)  # a user's own has no folder there
+              for name, checksum in stage["inputs"].items() if name != "notebook" and checksum]
+    outputs = {name: _result(crate, name, kept[2]) for name, kept in stage["outputs"].items()}
+    made.update({_name(name): each for name, each in outputs.items()})
+    used = [surroundings[f"{name} {value}"] for each in stage["arithmetic"] for name, value in each.items()]
+    return crate.add_action(software, f"#{stage['step']}", inputs, list(outputs.values()), {
+        "@type": "CreateAction", "name": stage["step"], "startTime": _time(stage["ended"] - stage["seconds"]),
+        "endTime": _time(stage["ended"]), "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+        "description": "; ".join(worded(each) for each in stage["arithmetic"]),
+        "environment": [{"@id": each.id} for each in _once(used)]})
+
+
+def _once(entities: Iterable[ContextEntity]) -> list[ContextEntity]:
+    return list({each.id: each for each in entities}.values())
+
+
+def _name(output: str) -> str:
+    """An output as an input of a later stage has it: '../metrics.csv' (from the stamps' folder) becomes 'metrics.csv'."""
+    return output.removeprefix("../") if output.startswith("../") and not output.startswith("../../") else Path(output).name
+
+
+def _result(crate: ROCrate, output: str, checksum: str) -> Any:
+    """The entity of an output: a file of the crate, or one outside it."""
+    if output.startswith("../../") and (inside := crate.get(Path(output).name)):
+        return inside
+    return _outside(crate, _name(output), checksum, ours=True)
+
+
+def _outside(crate: ROCrate, name: str, checksum: str, ours: bool = False) -> ContextEntity:
+    """A file or folder that is not in the crate; a user's own has no name."""
+    identifier = f"#{name if ours else checksum[:16]}"
+    return crate.get(identifier) or crate.add(ContextEntity(crate, identifier, {
+        "@type": "CreativeWork", "name": name if ours else "an input of this run", "sha256": checksum}))
