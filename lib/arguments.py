@@ -109,6 +109,7 @@ def _results(commands: Commands) -> None:
                              ["PROFILE=smoke python -m lib reference ~/runs/avx2 ~/runs/one_core"])
     reference.add_argument("runs", metavar="RUN", type=Path, nargs="+",
                            help="folder with artifacts/PROFILE and figures/PROFILE")
+    reference.add_argument("--anew", action="store_true", help="without the runs that it has")
     commands.add("report", "the run as a site and a PDF (make report)",
                  "Write site/index.html and site/paper.pdf: figures, tables, claims, executed notebooks, the interface. "
                  "Opens from disk, asks no host for anything.",

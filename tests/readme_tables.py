@@ -20,12 +20,14 @@ from lib.simulation.cohort import LEVELS_MM, SPACING_MM
 from lib.simulation.exposure import I0_RANGE
 from lib.simulation.scanner import ROLL_OFF, Scanner
 from lib.simulation.series import THICK_SPACING_MM, THICKNESSES_MM
+from lib.verify.reproducing import reproducing
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "figures" / "demo"
 MEASURED = ROOT / "docs" / "measured"
 PAGES = [ROOT / "README.md", ROOT / "figures" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLACE = re.compile(r"<!-- (?P<name>[\w./-]+) -->(?P<break>\n?).*?<!-- end -->", re.DOTALL)
+REPRODUCING = ROOT / "REPRODUCING.md"  # all of it is made
 PAPERS = ("baseline", "E1", "E2", "E3", "E4")
 
 
@@ -258,7 +260,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
 def outdated() -> dict[Path, str]:
     """Pages that would change, with what they would be."""
     found = {page: page.read_text(encoding="utf-8") for page in PAGES}
-    return {page: new for page, text in found.items() if (new := filled(text)) != text}
+    changed = {page: new for page, text in found.items() if (new := filled(text)) != text}
+    known = REPRODUCING.read_text(encoding="utf-8") if REPRODUCING.is_file() else ""
+    return changed | ({REPRODUCING: new} if (new := reproducing()) != known else {})
 
 
 if __name__ == "__main__":

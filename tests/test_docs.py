@@ -19,7 +19,7 @@ from lib.study.paths import Paths
 from tests import readme_tables
 from tests.environment_yml import pins
 
-PAGES = [*readme_tables.PAGES, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md"]
+PAGES = [*readme_tables.PAGES, readme_tables.REPRODUCING, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md"]
 FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 MAKE = re.compile(r"(?<![\w-])make((?: +[a-z][a-z-]*(?![\w/.]))+)")
@@ -74,7 +74,7 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), f"{link}: no such heading"
 
 
-@named(readme_tables.PAGES)
+@named([*readme_tables.PAGES, readme_tables.REPRODUCING])
 def test_generated_text_is_current(page):
     assert page not in readme_tables.outdated(), "run make readme"
 

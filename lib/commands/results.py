@@ -5,13 +5,15 @@ import time
 
 from lib.commands.options import print_json
 from lib.study.config import load_study
+from lib.workflow.stages import stages
 
 
 def verify(arguments: argparse.Namespace) -> int:
     """Compare with the reference."""
-    from lib.verify import whole
+    from lib.verify.whole import verify as compared
 
-    found = whole.verify(load_study())
+    study = load_study()
+    found = compared(study.paths, stages(study))
     if arguments.json:
         print_json(found.as_dict())
     else:
@@ -20,10 +22,12 @@ def verify(arguments: argparse.Namespace) -> int:
 
 
 def reference(arguments: argparse.Namespace) -> None:
-    """Add runs to the reference."""
-    from lib.verify import reference as references
+    """Add runs to the reference, or make it anew of them."""
+    from lib.verify.reference import build
 
-    print(references.extend(load_study(), arguments.runs))
+    profile = load_study().profile
+    known = build(profile, arguments.runs, anew=arguments.anew)
+    print(f"{profile}: {len(known.runs)} runs, {len(known.numbers())} numbers")
 
 
 def report(_: argparse.Namespace) -> None:

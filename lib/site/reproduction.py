@@ -15,8 +15,9 @@ from lib.site.gathered import Gathered, commit_date
 CITATION = REPOSITORY / "CITATION.cff"
 
 
-def reproduction(run: Gathered) -> Chapter:
-    """Profile, commit, versions, arithmetic, times of each stage, what is simulated or stands in, how to do it again."""
+def reproduction(run: Gathered, beside: Iterable[Block] = ()) -> Chapter:
+    """Profile, commit, versions, arithmetic, times of each stage, what is simulated or stands in, how to do it again;
+    ``beside``: what :func:`lib.site.verified.verified` says of it."""
     commits = sorted({str(stamp["commit"]) for stamp in run.stamps})
     dated = [f"`{each}`" + (f" of {date}" if (date := commit_date(each)) else "") for each in commits]
     blocks: list[Block] = [
@@ -31,7 +32,7 @@ def reproduction(run: Gathered) -> Chapter:
                                 f"Commit {plain(run.commit)}; the run left no stamps of its stages."),
         Prose("## Again"), Prose(f"```\nmake paper PROFILE={run.profile}\nmake report PROFILE={run.profile}\n```"),
         Prose("A second `make paper` does only what is out of date. Last digits depend on the processor and its number of "
-              "cores; verdicts should not.")]
+              "cores; verdicts should not."), *beside]
     if run.stamps:
         blocks += [_seeds(run.stamps), *_machine(run.stamps), _times(run.stamps)]
     return Chapter("reproduction", "Reproduction", tuple(blocks))

@@ -14,6 +14,7 @@ from lib.report.words import counted
 from lib.site import api, build, chapters, notebooks, pages, paper, reproduction
 from lib.site.blocks import numbered, plain
 from lib.site.gathered import Gathered, gather
+from lib.site.verified import verified
 from lib.study.config import Study
 from lib.workflow.stages import Stage, stages
 from lib.workflow.supplement import supplement
@@ -83,7 +84,8 @@ def make(run: Gathered, work: Path, rooms: Sequence[str]) -> None:
     """Write the site of a run to ``work/site``, pages of the interface for the ``rooms`` of lib."""
     source, out = work / "source", work / SITE
     source.mkdir(parents=True)
-    made = numbered([*chapters.chapters(run), reproduction.reproduction(run), reproduction.cite(run)])
+    beside = verified(run.figures.parents[1], run.profile)
+    made = numbered([*chapters.chapters(run), reproduction.reproduction(run, beside), reproduction.cite(run)])
     titles = notebooks.copy_notebooks(run.notebooks, notebooks.known_pictures(run.figures), source / notebooks.PAGES)
     further = []
     if titles:
