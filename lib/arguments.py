@@ -138,6 +138,12 @@ def _models(commands: Commands) -> None:
                            "python -m lib export E3 ~/models/E3 --profile smoke --seed 5"])
     _which(export, "experiment")
     export.add_argument("out", metavar="OUT", type=Path, help="new or empty folder")
+    release = commands.add("release", "the network of every experiment as a file to attach to a release (make release)",
+                           "Export the network of each experiment of PROFILE, from its first seed, each as one zip with "
+                           "model, card and checksums.",
+                           ["python -m lib release", "PROFILE=smoke python -m lib release ~/assets"])
+    release.add_argument("out", metavar="OUT", nargs="?", type=Path,
+                         help="folder to write to (default: artifacts/PROFILE/release)")
 
 
 def _scans(commands: Commands) -> None:

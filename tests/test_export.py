@@ -18,7 +18,7 @@ from scipy import stats
 
 from lib import REPOSITORY
 from lib.artifacts.files import file_sha256, write_csv
-from lib.deploy.export import export
+from lib.deploy.export import as_asset, export
 from lib.errors import OutputError, StageError, TrainingError, WeightsError
 from lib.report.labels import Labels
 from lib.study.runs import Run
@@ -173,3 +173,16 @@ def test_the_numbers_of_a_card_are_those_of_the_tables(trained, tmp_path):
     assert len(claims) > 5 and all("E1" in each for each in claims)
     assert "kernels B30 and D45; slice thickness 1 to 3 mm; pixel spacing 2.73 mm; HU -1024 to 3072." in card
     assert "Trained by commit | 0123456789" in card and "processor X, cores 2" in card and not re.search(r"\bnan\b", card)
+
+
+def test_an_asset_is_one_file_with_the_same_bytes(tmp_path):
+    for name in ("README.md", "model.keras", "SHA256SUMS"):
+        (tmp_path / "E1").mkdir(exist_ok=True)
+        (tmp_path / "E1" / name).write_text(f"contents of {name}")
+    first = as_asset(tmp_path / "E1", tmp_path).read_bytes()
+    (tmp_path / "E1" / "model.keras").touch()
+    assert as_asset(tmp_path / "E1", tmp_path).read_bytes() == first
+    with zipfile.ZipFile(tmp_path / "E1.zip") as archive:
+        assert archive.testzip() is None
+        assert {each: archive.read(each).decode() for each in archive.namelist()} == {
+            f"E1/{name}": f"contents of {name}" for name in ("README.md", "model.keras", "SHA256SUMS")}

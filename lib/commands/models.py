@@ -1,11 +1,18 @@
 """Commands on trained networks: denoise, export."""
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from lib.artifacts.files import file_sha256, write_text
 from lib.commands.options import print_json, run_of
 from lib.deploy.trained_range import TrainedRange, trained_range
 from lib.report.labels import Labels
 from lib.study.config import Study, load_study
+from lib.study.runs import Run
+
+if TYPE_CHECKING:
+    from lib.deploy.export import Exported
 
 
 def denoise(arguments: argparse.Namespace) -> None:
@@ -33,12 +40,30 @@ def denoise(arguments: argparse.Namespace) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     """Hand a network on."""
-    from lib.deploy import export as handing_on
-
     study = load_study(arguments.profile)
-    run = run_of(study, arguments.experiment, arguments.seed)
-    print(handing_on.export(arguments.out, run, study.paths, study.unet, Labels.of(study),
-                            _seen(study) if study.paths.manifest.is_file() else None))
+    print(_exported(study, run_of(study, arguments.experiment, arguments.seed), arguments.out))
+
+
+def release(arguments: argparse.Namespace) -> None:
+    """Hand every network of the study on, that of the first seed of each experiment, as one file each."""
+    from lib.deploy.export import SUMS, as_asset
+
+    study = load_study()
+    out = arguments.out or study.paths.artifacts / "release"
+    assets = []
+    for run in (run for run in study.runs() if run.seed == study.seed):
+        folder = out / f"perceptual-influence-{study.profile}-{run.file}"
+        print(_exported(study, run, folder))
+        assets.append(as_asset(folder, out))
+    write_text(out / SUMS, "".join(f"{file_sha256(path)}  {path.name}\n" for path in assets))
+    print(*(f"{path}: {path.stat().st_size / 1e6:.1f} MB" for path in assets), out / SUMS, sep="\n")
+
+
+def _exported(study: Study, run: Run, out: Path) -> "Exported":
+    from lib.deploy.export import export as written
+
+    trained = _seen(study) if study.paths.manifest.is_file() else None
+    return written(out, run, study.paths, study.unet, Labels.of(study), trained)
 
 
 def _seen(study: Study) -> TrainedRange:

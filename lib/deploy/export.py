@@ -4,6 +4,7 @@ import io
 import json
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -69,6 +70,14 @@ def export(out: Path, run: Run, paths: Paths, settings: UNet, labels: Labels, tr
     return Exported(out, sha256, len(content) / 1e6)
 
 
+def as_asset(folder: Path, out: Path) -> Path:
+    """What an export left in ``folder`` as one file to attach to a release, with a folder of that name inside."""
+    parts = {f"{folder.name}/{name}": (folder / name).read_bytes() for name in (CARD, MODEL, SUMS)}
+    with atomic(path := out / f"{folder.name}.zip") as temporary:
+        temporary.write_bytes(zipped(parts))
+    return path
+
+
 def in_hu(unet: "keras.Model") -> "keras.Model":
     """The U-Net with the scale of its images built in: a model (slices, rows, columns, 1) -> the same, both HU.
 
@@ -97,6 +106,11 @@ def as_bytes(model: "keras.Model") -> bytes:
     metadata = json.loads(parts["metadata.json"])
     parts["metadata.json"] = json.dumps({"keras_version": metadata["keras_version"]}).encode()
     parts["config.json"] = json.dumps(_unshared(json.loads(parts["config.json"]))).encode()
+    return zipped(parts)
+
+
+def zipped(parts: Mapping[str, bytes]) -> bytes:
+    """A zip of these files, the same bytes for the same contents."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name, content in parts.items():
