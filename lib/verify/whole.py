@@ -13,8 +13,8 @@ from lib.report.words import counted
 from lib.study.paths import Paths
 from lib.verify import records
 from lib.verify.comparison import ARITHMETIC, DIFFERS, FAILING, MISSING, REPRODUCED, compare, is_claim, kind_of, reproduced
-from lib.verify.reference import CLAIM, REFERENCES, load
-from lib.verify.runs import FinishedRun, code_here, read_run
+from lib.verify.reference import CLAIM, REFERENCES, load, require_comparable
+from lib.verify.runs import DECISIVE_STAGES, FinishedRun, code_here, configuration, read_run
 from lib.workflow.make import due
 from lib.workflow.stages import Stage
 
@@ -93,9 +93,13 @@ def verify(paths: Paths, waves: Sequence[Sequence[Stage]], references: Path = RE
         The run is not finished or out of date, or of another configuration than the reference.
     """
     reference = load(paths.profile, references)
+    if asked := [stage.made_from() for wave in waves for stage in wave if stage.name in DECISIVE_STAGES]:
+        scans = {name: reference.configuration[name] for name in ("scans",) if name in reference.configuration}
+        require_comparable(configuration(*asked) | scans, reference)  # before somebody runs it for that
     if late := due(waves):
         raise StageError(f"{counted(len(late), 'stage')} of {paths.profile} not there or out of date: {late[0].name}"
-                         + " and others" * (len(late) > 1), remedy=f"make paper PROFILE={paths.profile} first")
+                         + " and others" * (len(late) > 1), remedy=f"make paper PROFILE={paths.profile} first; of a run "
+                         "with SET=seeds=[6], OUTPUT=... give these to verify, too")
     run = read_run(paths.root, paths.profile)
     kind, table = kind_of(run, reference), compare(run, reference)
     here = code_here(list(run.code))
