@@ -15,11 +15,13 @@ from rocrate.rocrate import ROCrate
 from scipy import stats
 from scipy.special import polygamma
 
+from lib import REPOSITORY
 from lib.artifacts.files import TEMPORARY, file_sha256
 from lib.errors import OutputError, StageError, StudyError
 from lib.study.config import load_study
 from lib.study.paths import Paths
 from lib.verify import comparison, records, reference, runs, tolerances, whole
+from lib.verify.descriptions import described, result_files
 from lib.verify.quantities import floors, quantities, scales
 from lib.verify.reproducing import reproducing
 from lib.workflow.stages import stages
@@ -301,6 +303,7 @@ def test_a_number_may_be_missing_or_new(known, folders, tmp_path):
     (["stands", "undecided", "stands"], "falls", 1, "undecided"),  # it changed by itself
     ([None] * 3, "falls", 0, "not in the reference"),
     (["falls"] * 3, None, 0, "missing"),
+    (["stands"] * 3, "undecided", None, "differs"),  # no number of it says that it is near
 ])
 def test_claims(tmp_path, theirs, here, off, verdict):
     claim = "E1 is better than E2 by SSIM"
@@ -308,7 +311,8 @@ def test_claims(tmp_path, theirs, here, off, verdict):
              for number, each in enumerate(theirs)]
     known = reference.build("smoke", roots, tmp_path / "references")
     run = runs.read_run(made_up(tmp_path / "new", noise=7), "smoke")
-    moved = [each._replace(value=each.value + off * (each.name == f"claims/{claim}/low")) for each in run.quantities]
+    moved = [each._replace(value=each.value + (off or 0) * (each.name == f"claims/{claim}/low")) for each in run.quantities
+             if off is not None or not each.name.startswith(f"claims/{claim}/")]
     verdicts = {name: value for name, value in (run.claims | {claim: here}).items() if value}
     if theirs[0] is None:
         kept = known.values.index != f"claim: {claim}"
@@ -355,10 +359,25 @@ def test_verify_writes_the_table_and_says_what_differs(known, folders, tmp_path)
 def test_verify_refuses_a_run_that_is_out_of_date_and_a_profile_without_reference(known, tmp_path, monkeypatch):
     monkeypatch.setenv("OUTPUT", str(tmp_path / "empty"))
     with pytest.raises(StageError, match=r"\d+ stages of smoke not there or out of date: 00_simulate and others; make p"):
-        whole.verify((study := load_study("smoke")).paths, stages(study), tmp_path / "references")
+        whole.verify((study := load_study("smoke")).paths, stages(study))
     with pytest.raises(StudyError, match="profile demo has no reference"):
         whole.verify(load_study("demo").paths, [], tmp_path / "references")
+    monkeypatch.setenv("SET", "training.epochs=7")
+    with pytest.raises(StageError, match=r"not comparable with the reference of smoke: training.epochs is 7, there 2;"):
+        whole.verify((study := load_study("smoke")).paths, stages(study))  # and not: run it first
     assert not (tmp_path / "empty").exists()
+
+
+@pytest.mark.parametrize(("name", "damage"), [
+    ("smoke.json", lambda text: text[:300]), ("smoke.json", lambda text: "{}"), ("smoke.json", lambda text: "[]"),
+    ("smoke.csv", lambda text: text[:-40]), ("smoke.csv", lambda text: text[:text.index("claim: ")]),
+    ("smoke.csv", lambda text: text.replace("0.9", "0.x")), ("smoke.csv", lambda text: None)])
+def test_a_damaged_reference_is_said(known, tmp_path, name, damage):
+    path = tmp_path / "references" / name
+    text = damage(path.read_text(encoding="utf-8"))
+    path.unlink() if text is None else path.write_text(text, encoding="utf-8")
+    with pytest.raises(StageError, match=r"the reference of smoke cannot be read \(.*git checkout"):
+        reference.load("smoke", tmp_path / "references")
 
 
 def test_a_full_disk_leaves_the_record_that_was_there(known, folders, tmp_path, monkeypatch):
@@ -385,9 +404,12 @@ def test_codecheck_lists_what_is_there_and_keeps_what_the_checker_wrote(known, f
     assert all((root / each["file"]).is_file() and each["comment"] for each in found["manifest"])
     assert {"file": "figures/smoke/table3.csv", "comment": "Table 3. Image quality*, mean (SD)"} in found["manifest"]
     assert found["codechecker"] == [{"name": "", "ORCID": ""}] and "SIMULATED" in found["summary"]
-    path.write_text(yaml.safe_dump(found | {"codechecker": [{"name": "A. Reader", "ORCID": "0000-0002-1825-0097"}]}))
+    path.write_text(yaml.safe_dump(found | {"codechecker": [{"name": "A. Reader", "ORCID": "0000-0002-1825-0097"}],
+                                             "source": "a copy of the release", "summary": "of an earlier run"}))
     _verify(root, tmp_path / "references")
-    assert yaml.safe_load(path.read_text(encoding="utf-8"))["codechecker"][0]["name"] == "A. Reader"
+    again = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert again["codechecker"][0]["name"] == "A. Reader" and again["source"] == "a copy of the release"
+    assert again["summary"] == found["summary"]
     path.write_text("- a list\n")
     with pytest.raises(OutputError, match=r"codecheck.yml: is there, and is no codecheck.yml; move it away"):
         records.write_codecheck(root, root / "figures" / "smoke", "")
@@ -413,11 +435,27 @@ def test_the_crate_is_one(known, folders, tmp_path):
     assert by_id["table3.csv"]["name"] == "Table 3. Image quality*, mean (SD)"
     actions = [each for each in graph if each["@type"] == "CreateAction"]
     assert len(actions) == 12 and all(each["instrument"] == {"@id": "#software"} for each in actions)
-    assert all({"startTime", "endTime", "environment"} <= set(each) for each in actions)
+    assert all({"startTime", "endTime"} <= set(each) and "cores 2" in each["description"] for each in actions)
+    assert not any("environment" in each for each in actions)  # nothing was set: a processor is no variable
     made = by_id["#04_evaluate"]["result"]
-    assert {"@id": "#metrics.csv"} in made and by_id["#05_stats"]["object"] == [{"@id": "#metrics.csv"}]
+    assert {"@id": "#metrics.csv"} in made and by_id["#05_stats"]["object"] == {"@id": "#metrics.csv"}
     assert {"@id": "table3.csv"} in made and "brought" not in json.dumps(graph)  # a user's file
     assert len(ROCrate(figures).get_entities()) == len(graph)
+
+
+def test_a_crate_names_the_variables_that_were_set(tmp_path):
+    root = made_up(tmp_path / "run", extra={"OMP_NUM_THREADS": "1"})
+    path = records.write_crate(root / "figures" / "smoke", runs.read_run(root, "smoke"), PROVENANCE)
+    graph = {each["@id"]: each for each in json.loads(path.read_text(encoding="utf-8"))["@graph"]}
+    used = graph[graph["#05_stats"]["environment"]["@id"]]
+    assert (used["@type"], used["name"], used["value"]) == ("PropertyValue", "OMP_NUM_THREADS", "1")
+    assert graph["#05_stats"]["actionStatus"] == "http://schema.org/CompletedActionStatus"  # as the profile's shapes have it
+    assert [name for name, each in graph.items() if each["@type"] == "PropertyValue"] == [used["@id"]]
+
+
+def test_every_figure_of_a_run_has_words():
+    for path in result_files(REPOSITORY / "figures" / "demo"):
+        assert described(path) != path.stem, path.name
 
 
 def test_claims_are_json(known, folders, tmp_path):
