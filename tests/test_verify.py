@@ -479,6 +479,31 @@ def test_reproducing_says_what_the_reference_does(known, tmp_path):
     assert all(name in text for name in ("run-0", "run-3", "1 stands, 1 undecided"))
 
 
+def test_reproducing_says_how_each_run_was_made(folders, tmp_path):
+    """What most have set is said once; a run without it, with more, of other seeds or on one core says so; no long lines."""
+    blas, long = {"OPENBLAS_CORETYPE": "Haswell"}, " ".join(f"AVX512_{number}" for number in range(20))
+    roots = [made_up(tmp_path / f"new-{number}", noise=10 + number, extra=blas) for number in range(6)]
+    roots += [made_up(tmp_path / "plain", noise=20), made_up(tmp_path / "seed", seeds=(6,), noise=21, extra=blas),
+              made_up(tmp_path / "other", noise=22, extra={"OPENBLAS_CORETYPE": "Nehalem", "cores": 1}),
+              made_up(tmp_path / "long", noise=23, extra=blas | {"NPY_DISABLE_CPU_FEATURES": long})]
+    reference.build("smoke", roots, tmp_path / "made")
+    text = reproducing(tmp_path / "made")
+    assert "with `OPENBLAS_CORETYPE=Haswell`, which" in text.replace("\n", " ")
+    assert "* new-0, 2 cores, 1 minute: `make paper PROFILE=smoke`\n" in text
+    for command in ("`env -u OPENBLAS_CORETYPE make paper PROFILE=smoke`", "`make paper PROFILE=smoke SET=seeds=[6]`",
+                    "1 core, 1 minute: `OPENBLAS_CORETYPE=Nehalem taskset -c 0 make paper PROFILE=smoke`",
+                    f"='{long}' make"):
+        assert command in " ".join(text.split()), command
+    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 130
+    assert "in standard deviations over seeds:" in text and "(from 2)" in text
+
+
+def test_few_runs_are_called_few(folders, tmp_path):
+    for count, said in ((2, "tens of thousands of standard deviations"), (3, "so few that they allow much")):
+        reference.build("smoke", folders[:count], tmp_path / str(count))
+        assert said in whole.verify(Paths(folders[0], "smoke"), [], tmp_path / str(count)).summary()
+
+
 @pytest.mark.parametrize("profile", reference.known())
 def test_a_committed_reference_is_what_its_values_give(profile, tmp_path):
     known = reference.load(profile)

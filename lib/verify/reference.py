@@ -65,6 +65,11 @@ class Reference:
         """The rows that are quantities, as numbers."""
         return self.values[self.families != VERDICTS].astype(float)
 
+    def seed_means(self) -> pd.DataFrame:
+        """The numbers by seeds: means of the runs of each."""
+        values = self.numbers()
+        return pd.DataFrame({seeds: values[names].mean(axis=1, skipna=False) for seeds, names in self.by_seeds.items()})
+
     def claims(self) -> pd.DataFrame:
         """The rows that are claims, by claim: the verdict in each run."""
         rows = self.values[self.families == VERDICTS]
@@ -74,8 +79,7 @@ class Reference:
         """:data:`COLUMNS`: what a run is compared with. A tolerance is empty where too few runs (fewer than two, or not all)
         know the quantity."""
         values = self.numbers()
-        groups = pd.DataFrame({seeds: values[names].mean(axis=1, skipna=False) for seeds, names in self.by_seeds.items()})
-        known = self._measured(values[self.arithmetic]).join(self._measured(groups).add_suffix("_seeds"))
+        known = self._measured(values[self.arithmetic]).join(self._measured(self.seed_means()).add_suffix("_seeds"))
         known["tolerance_seeds"] = known["tolerance_seeds"].where(  # other seeds do not take other arithmetic away
             ~(known["tolerance_seeds"] < known["tolerance"]), known["tolerance"])
         claims = self.values[self.families == VERDICTS]

@@ -19,7 +19,7 @@ from lib.workflow.make import due
 from lib.workflow.stages import Stage
 
 SHOWN: Final = 20  # rows that a summary has room for
-ENOUGH: Final = 5  # runs: with fewer a tolerance is dozens of standard deviations
+ENOUGH: Final = 5  # runs: with fewer a tolerance is ten standard deviations and more
 ORDER: Final = {DIFFERS: 0, MISSING: 1}  # of rows in it; the others follow
 
 
@@ -57,7 +57,7 @@ class Verified:
         tolerance, of = ("the same seeds, other arithmetic", "run") if self.kind == ARITHMETIC else ("other seeds", "set")
         return (f"{self.profile}: {'reproduced' if self.reproduced else 'NOT reproduced'}. {_counted(numbers, 'number')}; "
                 f"{_counted(claims, 'claim')}. Tolerances of {tolerance}, from {counted(self.runs, of)}"
-                f"{', which is so few that they allow much' if self.runs < ENOUGH else ''}.")
+                f"{_few(self.runs)}.")
 
     def lines(self) -> list[str]:
         """The summary for a terminal: what differs first, then the claims, then where all of it is."""
@@ -121,6 +121,13 @@ def _records(root: Path, figures: Path, run: FinishedRun, found: Verified) -> li
 def _counted(counts: dict[str, int], what: str) -> str:
     return f"{counted(sum(counts.values()), what)}: " + ", ".join(
         f"{count} {'differ' if verdict == DIFFERS and count > 1 else verdict}" for verdict, count in counts.items())
+
+
+def _few(runs: int) -> str:
+    """What so few runs mean for a tolerance (:mod:`lib.verify.tolerances`)."""
+    if runs > 2:
+        return ", which is so few that they allow much" if runs < ENOUGH else ""
+    return ", which is too few: they allow tens of thousands of standard deviations"
 
 
 def _times(row: dict[str, Any]) -> float:
