@@ -231,6 +231,8 @@ def _without(root: Path, name: str) -> None:
     (lambda root: _without(root, "05_stats.json"), "is not finished: no stage 05_stats"),
     (lambda root: _without(root, "03_train_E2_seed-5.json"), "is not finished: no stage 03_train_E2_seed-5"),
     (lambda root: (root / "figures/smoke/table3.csv").write_text("x"), "table3.csv is not what the stage 04_evaluate wrote"),
+    (lambda root: (root / "artifacts/smoke/volumes/stamp.json").write_text('{"key": '), "stamp.json: does not say"),
+    (lambda root: (root / "artifacts/smoke/volumes/stamp.json").write_text("[]"), "stamp.json: does not say what made it"),
     (lambda root: (root / "figures/smoke/fig1.png").unlink(), "fig1.png is not what the stage 01_preprocess wrote"),
 ])
 def test_an_unfinished_run_is_refused(tmp_path, damage, message):

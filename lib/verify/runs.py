@@ -149,7 +149,16 @@ def _steps(artifacts: Path, experiments: Sequence[str], seeds: Sequence[int]) ->
     found = {kind: sorted({path for experiment in experiments for seed in seeds
                            for path in artifacts.glob(pattern.format(experiment=experiment, seed=seed))})
              for kind, (_, pattern) in MADE_BY.items()}
-    return {kind: [json.loads(path.read_text(encoding="utf-8")) for path in paths] for kind, paths in found.items() if paths}
+    return {kind: [_read_stamp(path) for path in paths] for kind, paths in found.items() if paths}
+
+
+def _read_stamp(path: Path) -> dict[str, Any]:
+    """Of long work. Raises StageError where it cannot be read."""
+    try:
+        stamp = json.loads(path.read_text(encoding="utf-8"))
+        return {name: stamp[name] for name in ("key", "config", "inputs", "commit")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StageError("does not say what made it", where=path, remedy="delete it, then make paper") from None
 
 
 def _made_by(kind: str, module: str, stamps: Sequence[Mapping[str, Any]], run: str) -> str:
