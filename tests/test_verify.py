@@ -18,6 +18,7 @@ from scipy.special import polygamma
 from lib import REPOSITORY
 from lib.artifacts.files import TEMPORARY, file_sha256
 from lib.errors import OutputError, StageError, StudyError
+from lib.site.verified import verified
 from lib.study.config import load_study
 from lib.study.paths import Paths
 from lib.verify import comparison, records, reference, runs, tolerances, whole
@@ -358,6 +359,14 @@ def test_verify_writes_the_table_and_says_what_differs(known, folders, tmp_path)
     assert json.loads(json.dumps(other.as_dict()))["failing"][0]["verdict"] == "differs"
 
 
+@pytest.mark.parametrize(("size", "said"), [(1e-4, "no number shows it"), (0.5, "that may be why")])
+def test_code_that_has_changed_since_is_said(folders, tmp_path, size, said):
+    reference.build("smoke", [made_up(tmp_path / f"old-{number}", noise=number, code=False) for number in range(4)],
+                    tmp_path / "references")
+    lines = _verify(made_up(tmp_path / "new", noise=9, size=size), tmp_path / "references").lines()
+    assert [line for line in lines if line.startswith("The code that makes simulation, ") and line.endswith(f"{said}.")]
+
+
 def test_verify_refuses_a_run_that_is_out_of_date_and_a_profile_without_reference(known, tmp_path, monkeypatch):
     monkeypatch.setenv("OUTPUT", str(tmp_path / "empty"))
     with pytest.raises(StageError, match=r"\d+ stages of smoke not there or out of date: 00_simulate and others; make p"):
@@ -466,6 +475,20 @@ def test_claims_are_json(known, folders, tmp_path):
     first = found["claims"][0]
     assert found["provenance"] == PROVENANCE and len(found["claims"]) == 2 and first["high"] is None
     assert (first["verdict"], first["verdict_of_the_reference"], first["reproduced"]) == ("stands", "stands", "reproduced")
+
+
+def test_the_report_holds_a_run_against_the_reference(known, folders, tmp_path):
+    references = tmp_path / "references"
+    prose, counts = verified(folders[0], "smoke", references)
+    assert "the same seeds and other arithmetic: 4 runs, which is so few that they allow much." in prose.text
+    assert counts.columns == ("Result", "reproduced") and ("verdicts of claims", "2") in counts.rows
+    *_, differing = verified(made_up(tmp_path / "off", noise=3, size=0.5), "smoke", references)
+    assert ("Quantity", "Verdict") == differing.columns[:2] and {row[1] for row in differing.rows} == {"differs"}
+    for root, profile, said in ((tmp_path / "none", "smoke", "Not compared: is not finished"),
+                                (folders[0], "demo", "no reference"),
+                                (made_up(tmp_path / "longer", epochs=3), "smoke", "epochs is 3, there 2")):
+        only, = verified(root, profile, references)
+        assert said in only.text
 
 
 # --- REPRODUCING.md, the committed references, a whole run

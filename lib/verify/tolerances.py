@@ -40,6 +40,7 @@ from scipy.stats import t as student
 
 RISK: Final = 0.01  # that a run which does reproduce differs in one of its numbers
 SMALLEST_PRIOR, LARGEST_PRIOR = 1e-3, 1e6  # degrees of freedom: less is none, more is no scatter of variances at all
+ENOUGH: Final = 5  # runs: with fewer a tolerance is ten standard deviations and more
 
 
 class Spread(NamedTuple):
@@ -145,3 +146,10 @@ def tolerances(values: np.ndarray, families: Sequence[str], scales: np.ndarray, 
     found = spread(values, families, scales)
     quantile = student.isf(risk / (2 * values.shape[1]), found.df)
     return np.maximum(quantile * found.sd * np.sqrt(1 + 1 / len(values)), floors)
+
+
+def caution(runs: int) -> str:
+    """What so few runs mean for a tolerance, to be added to a sentence; nothing where they are enough."""
+    if runs > 2:
+        return ", which is so few that they allow much" if runs < ENOUGH else ""
+    return ", which is too few: they allow tens of thousands of standard deviations"

@@ -9,17 +9,17 @@ import pandas as pd
 
 from lib.artifacts.files import write_csv
 from lib.errors import StageError
-from lib.report.words import counted
+from lib.report.words import counted, listed
 from lib.study.paths import Paths
 from lib.verify import records
 from lib.verify.comparison import ARITHMETIC, DIFFERS, FAILING, MISSING, REPRODUCED, compare, is_claim, kind_of, reproduced
 from lib.verify.reference import CLAIM, REFERENCES, load, require_comparable
 from lib.verify.runs import DECISIVE_STAGES, FinishedRun, code_here, configuration, read_run
+from lib.verify.tolerances import caution
 from lib.workflow.make import due
 from lib.workflow.stages import Stage
 
 SHOWN: Final = 20  # rows that a summary has room for
-ENOUGH: Final = 5  # runs: with fewer a tolerance is ten standard deviations and more
 ORDER: Final = {DIFFERS: 0, MISSING: 1}  # of rows in it; the others follow
 
 
@@ -57,7 +57,7 @@ class Verified:
         tolerance, of = ("the same seeds, other arithmetic", "run") if self.kind == ARITHMETIC else ("other seeds", "set")
         return (f"{self.profile}: {'reproduced' if self.reproduced else 'NOT reproduced'}. {_counted(numbers, 'number')}; "
                 f"{_counted(claims, 'claim')}. Tolerances of {tolerance}, from {counted(self.runs, of)}"
-                f"{_few(self.runs)}.")
+                f"{caution(self.runs)}.")
 
     def lines(self) -> list[str]:
         """The summary for a terminal: what differs first, then the claims, then where all of it is."""
@@ -69,7 +69,8 @@ class Verified:
                 found += ["", f"{title} that are not reproduced:", *map(_line, rows[:SHOWN])]
                 found += [f"  ... and {len(rows) - SHOWN} more"] * (len(rows) > SHOWN)
         if self.code:
-            found += ["", f"The code is another one than the reference's: {', '.join(self.code)}."]
+            found += ["", f"The code that makes {listed(self.code)} has changed since the reference was made; "
+                          + ("no number shows it." if self.reproduced else "that may be why.")]
         return [*found, "", self.summary(), *(f"  {path}" for path in self.files)]
 
 
@@ -121,13 +122,6 @@ def _records(root: Path, figures: Path, run: FinishedRun, found: Verified) -> li
 def _counted(counts: dict[str, int], what: str) -> str:
     return f"{counted(sum(counts.values()), what)}: " + ", ".join(
         f"{count} {'differ' if verdict == DIFFERS and count > 1 else verdict}" for verdict, count in counts.items())
-
-
-def _few(runs: int) -> str:
-    """What so few runs mean for a tolerance (:mod:`lib.verify.tolerances`)."""
-    if runs > 2:
-        return ", which is so few that they allow much" if runs < ENOUGH else ""
-    return ", which is too few: they allow tens of thousands of standard deviations"
 
 
 def _times(row: dict[str, Any]) -> float:
