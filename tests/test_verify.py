@@ -15,11 +15,14 @@ from rocrate.rocrate import ROCrate
 from scipy import stats
 from scipy.special import polygamma
 
+from lib import REPOSITORY
 from lib.artifacts.files import TEMPORARY, file_sha256
 from lib.errors import OutputError, StageError, StudyError
+from lib.site.verified import verified
 from lib.study.config import load_study
 from lib.study.paths import Paths
 from lib.verify import comparison, records, reference, runs, tolerances, whole
+from lib.verify.descriptions import described, result_files
 from lib.verify.quantities import floors, quantities, scales
 from lib.verify.reproducing import reproducing
 from lib.workflow.stages import stages
@@ -229,6 +232,8 @@ def _without(root: Path, name: str) -> None:
     (lambda root: _without(root, "05_stats.json"), "is not finished: no stage 05_stats"),
     (lambda root: _without(root, "03_train_E2_seed-5.json"), "is not finished: no stage 03_train_E2_seed-5"),
     (lambda root: (root / "figures/smoke/table3.csv").write_text("x"), "table3.csv is not what the stage 04_evaluate wrote"),
+    (lambda root: (root / "artifacts/smoke/volumes/stamp.json").write_text('{"key": '), "stamp.json: does not say"),
+    (lambda root: (root / "artifacts/smoke/volumes/stamp.json").write_text("[]"), "stamp.json: does not say what made it"),
     (lambda root: (root / "figures/smoke/fig1.png").unlink(), "fig1.png is not what the stage 01_preprocess wrote"),
 ])
 def test_an_unfinished_run_is_refused(tmp_path, damage, message):
@@ -301,6 +306,7 @@ def test_a_number_may_be_missing_or_new(known, folders, tmp_path):
     (["stands", "undecided", "stands"], "falls", 1, "undecided"),  # it changed by itself
     ([None] * 3, "falls", 0, "not in the reference"),
     (["falls"] * 3, None, 0, "missing"),
+    (["stands"] * 3, "undecided", None, "differs"),  # no number of it says that it is near
 ])
 def test_claims(tmp_path, theirs, here, off, verdict):
     claim = "E1 is better than E2 by SSIM"
@@ -308,7 +314,8 @@ def test_claims(tmp_path, theirs, here, off, verdict):
              for number, each in enumerate(theirs)]
     known = reference.build("smoke", roots, tmp_path / "references")
     run = runs.read_run(made_up(tmp_path / "new", noise=7), "smoke")
-    moved = [each._replace(value=each.value + off * (each.name == f"claims/{claim}/low")) for each in run.quantities]
+    moved = [each._replace(value=each.value + (off or 0) * (each.name == f"claims/{claim}/low")) for each in run.quantities
+             if off is not None or not each.name.startswith(f"claims/{claim}/")]
     verdicts = {name: value for name, value in (run.claims | {claim: here}).items() if value}
     if theirs[0] is None:
         kept = known.values.index != f"claim: {claim}"
@@ -352,13 +359,36 @@ def test_verify_writes_the_table_and_says_what_differs(known, folders, tmp_path)
     assert json.loads(json.dumps(other.as_dict()))["failing"][0]["verdict"] == "differs"
 
 
+@pytest.mark.parametrize(("size", "said"), [(1e-4, "no number shows it"), (0.5, "that may be why")])
+def test_code_that_has_changed_since_is_said(folders, tmp_path, size, said):
+    reference.build("smoke", [made_up(tmp_path / f"old-{number}", noise=number, code=False) for number in range(4)],
+                    tmp_path / "references")
+    lines = _verify(made_up(tmp_path / "new", noise=9, size=size), tmp_path / "references").lines()
+    assert [line for line in lines if line.startswith("The code that makes simulation, ") and line.endswith(f"{said}.")]
+
+
 def test_verify_refuses_a_run_that_is_out_of_date_and_a_profile_without_reference(known, tmp_path, monkeypatch):
     monkeypatch.setenv("OUTPUT", str(tmp_path / "empty"))
     with pytest.raises(StageError, match=r"\d+ stages of smoke not there or out of date: 00_simulate and others; make p"):
-        whole.verify((study := load_study("smoke")).paths, stages(study), tmp_path / "references")
+        whole.verify((study := load_study("smoke")).paths, stages(study))
     with pytest.raises(StudyError, match="profile demo has no reference"):
         whole.verify(load_study("demo").paths, [], tmp_path / "references")
+    monkeypatch.setenv("SET", "training.epochs=7")
+    with pytest.raises(StageError, match=r"not comparable with the reference of smoke: training.epochs is 7, there 2;"):
+        whole.verify((study := load_study("smoke")).paths, stages(study))  # and not: run it first
     assert not (tmp_path / "empty").exists()
+
+
+@pytest.mark.parametrize(("name", "damage"), [
+    ("smoke.json", lambda text: text[:300]), ("smoke.json", lambda text: "{}"), ("smoke.json", lambda text: "[]"),
+    ("smoke.csv", lambda text: text[:-40]), ("smoke.csv", lambda text: text[:text.index("claim: ")]),
+    ("smoke.csv", lambda text: text.replace("0.9", "0.x")), ("smoke.csv", lambda text: None)])
+def test_a_damaged_reference_is_said(known, tmp_path, name, damage):
+    path = tmp_path / "references" / name
+    text = damage(path.read_text(encoding="utf-8"))
+    path.unlink() if text is None else path.write_text(text, encoding="utf-8")
+    with pytest.raises(StageError, match=r"the reference of smoke cannot be read \(.*git checkout"):
+        reference.load("smoke", tmp_path / "references")
 
 
 def test_a_full_disk_leaves_the_record_that_was_there(known, folders, tmp_path, monkeypatch):
@@ -385,9 +415,12 @@ def test_codecheck_lists_what_is_there_and_keeps_what_the_checker_wrote(known, f
     assert all((root / each["file"]).is_file() and each["comment"] for each in found["manifest"])
     assert {"file": "figures/smoke/table3.csv", "comment": "Table 3. Image quality*, mean (SD)"} in found["manifest"]
     assert found["codechecker"] == [{"name": "", "ORCID": ""}] and "SIMULATED" in found["summary"]
-    path.write_text(yaml.safe_dump(found | {"codechecker": [{"name": "A. Reader", "ORCID": "0000-0002-1825-0097"}]}))
+    path.write_text(yaml.safe_dump(found | {"codechecker": [{"name": "A. Reader", "ORCID": "0000-0002-1825-0097"}],
+                                             "source": "a copy of the release", "summary": "of an earlier run"}))
     _verify(root, tmp_path / "references")
-    assert yaml.safe_load(path.read_text(encoding="utf-8"))["codechecker"][0]["name"] == "A. Reader"
+    again = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert again["codechecker"][0]["name"] == "A. Reader" and again["source"] == "a copy of the release"
+    assert again["summary"] == found["summary"]
     path.write_text("- a list\n")
     with pytest.raises(OutputError, match=r"codecheck.yml: is there, and is no codecheck.yml; move it away"):
         records.write_codecheck(root, root / "figures" / "smoke", "")
@@ -413,11 +446,27 @@ def test_the_crate_is_one(known, folders, tmp_path):
     assert by_id["table3.csv"]["name"] == "Table 3. Image quality*, mean (SD)"
     actions = [each for each in graph if each["@type"] == "CreateAction"]
     assert len(actions) == 12 and all(each["instrument"] == {"@id": "#software"} for each in actions)
-    assert all({"startTime", "endTime", "environment"} <= set(each) for each in actions)
+    assert all({"startTime", "endTime"} <= set(each) and "cores 2" in each["description"] for each in actions)
+    assert not any("environment" in each for each in actions)  # nothing was set: a processor is no variable
     made = by_id["#04_evaluate"]["result"]
-    assert {"@id": "#metrics.csv"} in made and by_id["#05_stats"]["object"] == [{"@id": "#metrics.csv"}]
+    assert {"@id": "#metrics.csv"} in made and by_id["#05_stats"]["object"] == {"@id": "#metrics.csv"}
     assert {"@id": "table3.csv"} in made and "brought" not in json.dumps(graph)  # a user's file
     assert len(ROCrate(figures).get_entities()) == len(graph)
+
+
+def test_a_crate_names_the_variables_that_were_set(tmp_path):
+    root = made_up(tmp_path / "run", extra={"OMP_NUM_THREADS": "1"})
+    path = records.write_crate(root / "figures" / "smoke", runs.read_run(root, "smoke"), PROVENANCE)
+    graph = {each["@id"]: each for each in json.loads(path.read_text(encoding="utf-8"))["@graph"]}
+    used = graph[graph["#05_stats"]["environment"]["@id"]]
+    assert (used["@type"], used["name"], used["value"]) == ("PropertyValue", "OMP_NUM_THREADS", "1")
+    assert graph["#05_stats"]["actionStatus"] == "http://schema.org/CompletedActionStatus"  # as the profile's shapes have it
+    assert [name for name, each in graph.items() if each["@type"] == "PropertyValue"] == [used["@id"]]
+
+
+def test_every_figure_of_a_run_has_words():
+    for path in result_files(REPOSITORY / "figures" / "demo"):
+        assert described(path) != path.stem, path.name
 
 
 def test_claims_are_json(known, folders, tmp_path):
@@ -426,6 +475,20 @@ def test_claims_are_json(known, folders, tmp_path):
     first = found["claims"][0]
     assert found["provenance"] == PROVENANCE and len(found["claims"]) == 2 and first["high"] is None
     assert (first["verdict"], first["verdict_of_the_reference"], first["reproduced"]) == ("stands", "stands", "reproduced")
+
+
+def test_the_report_holds_a_run_against_the_reference(known, folders, tmp_path):
+    references = tmp_path / "references"
+    prose, counts = verified(folders[0], "smoke", references)
+    assert "the same seeds and other arithmetic: 4 runs, which is so few that they allow much." in prose.text
+    assert counts.columns == ("Result", "reproduced") and ("verdicts of claims", "2") in counts.rows
+    *_, differing = verified(made_up(tmp_path / "off", noise=3, size=0.5), "smoke", references)
+    assert ("Quantity", "Verdict") == differing.columns[:2] and {row[1] for row in differing.rows} == {"differs"}
+    for root, profile, said in ((tmp_path / "none", "smoke", "Not compared: is not finished"),
+                                (folders[0], "demo", "no reference"),
+                                (made_up(tmp_path / "longer", epochs=3), "smoke", "epochs is 3, there 2")):
+        only, = verified(root, profile, references)
+        assert said in only.text
 
 
 # --- REPRODUCING.md, the committed references, a whole run
@@ -439,6 +502,31 @@ def test_reproducing_says_what_the_reference_does(known, tmp_path):
     assert "`make paper PROFILE=smoke`" in text and "SIMULATED cohort of 4 patients" in text and "a processor" in text
     assert "Profiles without a reference: demo, paper and real" in text and str(tmp_path) not in text
     assert all(name in text for name in ("run-0", "run-3", "1 stands, 1 undecided"))
+
+
+def test_reproducing_says_how_each_run_was_made(folders, tmp_path):
+    """What most have set is said once; a run without it, with more, of other seeds or on one core says so; no long lines."""
+    blas, long = {"OPENBLAS_CORETYPE": "Haswell"}, " ".join(f"AVX512_{number}" for number in range(20))
+    roots = [made_up(tmp_path / f"new-{number}", noise=10 + number, extra=blas) for number in range(6)]
+    roots += [made_up(tmp_path / "plain", noise=20), made_up(tmp_path / "seed", seeds=(6,), noise=21, extra=blas),
+              made_up(tmp_path / "other", noise=22, extra={"OPENBLAS_CORETYPE": "Nehalem", "cores": 1}),
+              made_up(tmp_path / "long", noise=23, extra=blas | {"NPY_DISABLE_CPU_FEATURES": long})]
+    reference.build("smoke", roots, tmp_path / "made")
+    text = reproducing(tmp_path / "made")
+    assert "with `OPENBLAS_CORETYPE=Haswell`, which" in text.replace("\n", " ")
+    assert "* new-0, 2 cores, 1 minute: `make paper PROFILE=smoke`\n" in text
+    for command in ("`env -u OPENBLAS_CORETYPE make paper PROFILE=smoke`", "`make paper PROFILE=smoke SET=seeds=[6]`",
+                    "1 core, 1 minute: `OPENBLAS_CORETYPE=Nehalem taskset -c 0 make paper PROFILE=smoke`",
+                    f"='{long}' make"):
+        assert command in " ".join(text.split()), command
+    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 130
+    assert "in standard deviations over seeds:" in text and "(from 2)" in text
+
+
+def test_few_runs_are_called_few(folders, tmp_path):
+    for count, said in ((2, "tens of thousands of standard deviations"), (3, "so few that they allow much")):
+        reference.build("smoke", folders[:count], tmp_path / str(count))
+        assert said in whole.verify(Paths(folders[0], "smoke"), [], tmp_path / str(count)).summary()
 
 
 @pytest.mark.parametrize("profile", reference.known())

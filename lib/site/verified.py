@@ -10,6 +10,7 @@ from lib.site.blocks import Block, Prose, Table, plain
 from lib.verify.comparison import ARITHMETIC, FAILING, compare, is_claim, kind_of
 from lib.verify.reference import REFERENCES, known, load
 from lib.verify.runs import read_run
+from lib.verify.tolerances import caution
 
 TITLE = "## Beside the reference"
 HOW = ("`make verify` writes each number with its tolerance, which was measured from repeated runs, to `verify.csv`; "
@@ -26,9 +27,12 @@ def verified(root: Path, profile: str, references: Path = REFERENCES) -> list[Bl
         table, kind = compare(run, reference), kind_of(run, reference)
     except PaperError as error:
         return [Prose(f"{TITLE}\n\nNot compared: {plain(error.what)}.")]
-    rests = counted(len(reference.arithmetic), "run") if kind == ARITHMETIC else counted(len(reference.by_seeds), "set")
-    words = f"the same seeds and other arithmetic ({rests})" if kind == ARITHMETIC else f"other seeds ({rests})"
-    blocks: list[Block] = [Prose(f"{TITLE}\n\nCompared with runs of {words}. {HOW}"), _counts(table)]
+    if kind == ARITHMETIC:
+        words, each, count = "the same seeds and other arithmetic", "run", len(reference.arithmetic)
+    else:
+        words, each, count = "other seeds", "set", len(reference.by_seeds)
+    blocks: list[Block] = [Prose(f"{TITLE}\n\nCompared with runs of {words}: {counted(count, each)}{caution(count)}. {HOW}"),
+                           _counts(table)]
     failing = table[table["verdict"].isin(FAILING)]
     if len(failing):
         blocks.append(Table("differs", "What is not reproduced", ("Quantity", "Verdict", "Reference", "Here", "Tolerance"),

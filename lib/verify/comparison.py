@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from lib.errors import StageError
-from lib.verify.reference import CLAIM, VERDICTS, Reference
-from lib.verify.runs import FinishedRun, differences
+from lib.verify.reference import CLAIM, VERDICTS, Reference, require_comparable
+from lib.verify.runs import FinishedRun
 
 COLUMNS: Final = ["quantity", "reference", "here", "tolerance", "verdict"]
 REPRODUCED, DIFFERS, MISSING, NEW, UNDECIDED = "reproduced", "differs", "missing", "not in the reference", "undecided"
@@ -31,10 +31,7 @@ def kind_of(run: FinishedRun, reference: Reference) -> str:
     StageError
         It does not: another configuration; or so few runs of that kind are known that there is no tolerance.
     """
-    if other := differences(run.configuration, reference.configuration):
-        more = f" (and {len(other) - 1} more)" if len(other) > 1 else ""
-        raise StageError(f"this run is not comparable with the reference of {reference.profile}: {other[0]}{more}",
-                         remedy=f"verify a run of PROFILE={reference.profile} as it is, without SET, LAMBDA, DATA ...")
+    require_comparable(run.configuration, reference)
     kind = ARITHMETIC if list(run.seeds) == reference.seeds else SEEDS
     count = len(reference.arithmetic if kind == ARITHMETIC else reference.by_seeds)
     if count < 2:
@@ -90,9 +87,9 @@ def _claim(claim: str, run: FinishedRun, reference: Reference, kind: str, number
         return row | {"verdict": UNDECIDED if known.size else NEW}
     if known.iloc[0] == row["here"]:
         return row | {"verdict": REPRODUCED}
-    own = numbers[numbers["quantity"].str.rpartition("/")[0] == f"claims/{claim}"]
+    own = numbers.loc[numbers["quantity"].str.rpartition("/")[0] == f"claims/{claim}", "verdict"]
     opposite = {known.iloc[0], row["here"]} == {"stands", "falls"}
-    return row | {"verdict": DIFFERS if opposite or own["verdict"].isin(FAILING).any() else UNDECIDED}
+    return row | {"verdict": UNDECIDED if own.size and (own == REPRODUCED).all() and not opposite else DIFFERS}
 
 
 def counted(verdicts: pd.Series) -> str:

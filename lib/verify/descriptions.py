@@ -1,18 +1,12 @@
-"""What each file of ``figures/<profile>`` is, in words: a table's title stands in its Markdown, a figure's here."""
+"""What each file of ``figures/<profile>`` is, in words: a table by the title in its Markdown, a figure by its caption."""
 
 import mimetypes
 import re
 from pathlib import Path
 from typing import Final
 
-FIGURES: Final = {
-    "fig1": "Figure 1: one slice, low dose and normal dose, and details of them",
-    "fig2": "Figure 2: Psi as a function of lambda",
-    "fig3": "Figure 3: one test slice after each network, and its errors",
-    "fig3_real": "Figure 3 on real anatomy with an inserted low dose",
-    "fig_ssim": "SSIM by experiment over the test slices and patients",
-    "fig_training": "The course of each training: losses and Psi by epoch",
-}
+from lib.report.captions import FIGURES
+
 CLAIMS: Final = "Claims: what the paper claims, the number of this run with its interval, and the verdict"
 KINDS: Final = {".md": "text/markdown", ".tex": "application/x-tex", ".csv": "text/csv"}
 
@@ -23,9 +17,9 @@ def result_files(figures: Path) -> list[Path]:
 
 
 def described(path: Path) -> str:
-    """'Table 3. Image quality on the test slices, ...', 'Figure 3: ...'; a file's own name where nothing else is known."""
+    """'Table 3. Image quality on the test slices, ...', a figure's caption; a file's name where nothing else is known."""
     if path.stem in FIGURES:
-        return FIGURES[path.stem]
+        return FIGURES[path.stem].title
     if path.stem == "claims":
         return CLAIMS
     text = path.with_suffix(".md")

@@ -17,8 +17,9 @@ from rocrate.rocrate import ROCrate
 
 from lib import REPOSITORY
 from lib.artifacts.files import file_sha256, write_json, write_text
-from lib.artifacts.provenance import worded
+from lib.artifacts.provenance import ARITHMETIC, worded
 from lib.errors import OutputError
+from lib.report.words import listed
 from lib.verify.comparison import is_claim
 from lib.verify.descriptions import described, media_type, result_files
 from lib.verify.reference import CLAIM
@@ -29,6 +30,7 @@ PROCESS: Final = "https://w3id.org/ro/wfrun/process/0.5"
 TERMS: Final = "https://w3id.org/ro/terms/workflow-run/context"  # of that profile: environment, sha256
 LICENSE: Final = "https://spdx.org/licenses/MIT"
 BY_THE_CHECKER: Final = {"codechecker": [{"name": "", "ORCID": ""}], "report": "", "certificate": "", "repository": ""}
+OURS: Final = ("version", "paper", "manifest", "summary", "check_time")  # written anew each time; what else is there stays
 CRATE, CLAIMS = "ro-crate-metadata.json", "claims.json"
 
 
@@ -41,7 +43,7 @@ def write_codecheck(root: Path, figures: Path, summary: str) -> Path:
     if path.is_file():
         try:
             before = yaml.safe_load(path.read_text(encoding="utf-8"))
-            filled |= {name: before[name] for name in BY_THE_CHECKER if before.get(name)}
+            filled |= {name: value for name, value in before.items() if value and name not in OURS}
         except (yaml.YAMLError, AttributeError, TypeError, ValueError):
             raise OutputError("is there, and is no codecheck.yml", where=path, remedy="move it away") from None
     shown = [each for each in result_files(figures) if each.suffix in (".csv", ".png")]
@@ -51,7 +53,7 @@ def write_codecheck(root: Path, figures: Path, summary: str) -> Path:
          **filled, "summary": summary, "check_time": _time(datetime.now(UTC).timestamp())},
         sort_keys=False, allow_unicode=True, width=120)
     write_text(path, "# For who checks this run: codechecker, report, certificate and repository are yours to fill in.\n"
-                     f"---\n{text}")
+                     f"# Each `make verify` writes {listed(OURS)} anew, and keeps the rest.\n---\n{text}")
     return path
 
 
@@ -81,12 +83,18 @@ def write_crate(figures: Path, run: FinishedRun, provenance: str) -> Path:
     for path in [*result_files(figures), figures / CLAIMS]:
         if path.is_file():
             crate.add_file(path, path.name, properties=_file_properties(path))
-    software, surroundings = _software(crate, run), _surroundings(crate, run)
+    software, variables = _software(crate, run), _variables(crate, run)
     made: dict[str, Any] = {}
-    actions = [_action(crate, stage, software, surroundings, made) for stage in run.stages]
+    actions = [_action(crate, stage, software, variables, made) for stage in run.stages]
     root["mentions"] = actions
-    write_json(path := figures / CRATE, crate.metadata.generate())
+    made_of = crate.metadata.generate()
+    write_json(path := figures / CRATE, made_of | {"@graph": [_compacted(each) for each in made_of["@graph"]]})
     return path
+
+
+def _compacted(entity: dict[str, Any]) -> dict[str, Any]:
+    """One value stands without brackets, as RO-Crate 1.1 recommends."""
+    return {name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in entity.items()}
 
 
 def _paper() -> dict[str, Any]:
@@ -115,26 +123,31 @@ def _software(crate: ROCrate, run: FinishedRun) -> ContextEntity:
         "softwareRequirements": [{"@id": each.id} for each in needs]}))
 
 
-def _surroundings(crate: ROCrate, run: FinishedRun) -> dict[str, ContextEntity]:
-    """What the arithmetic was, by its words: processor, instructions, cores, variables."""
-    pairs = dict.fromkeys((name, str(value)) for each in run.arithmetic for name, value in each.items())
-    return {f"{name} {value}": crate.add(ContextEntity(crate, f"#arithmetic-{place}", {
+def _variables(crate: ROCrate, run: FinishedRun) -> dict[tuple[str, str], ContextEntity]:
+    """The variables that chose the arithmetic, by name and value."""
+    pairs = dict.fromkeys(pair for each in run.arithmetic for pair in _set(each))
+    return {(name, value): crate.add(ContextEntity(crate, f"#variable-{place}", {
         "@type": "PropertyValue", "name": name, "value": value})) for place, (name, value) in enumerate(pairs, start=1)}
 
 
-def _action(crate: ROCrate, stage: dict[str, Any], software: ContextEntity, surroundings: dict[str, ContextEntity],
+def _set(arithmetic: dict[str, Any]) -> list[tuple[str, str]]:
+    """Of an arithmetic what somebody can set again: the variables, not the processor."""
+    return [(name, str(value)) for name, value in arithmetic.items() if name in ARITHMETIC]
+
+
+def _action(crate: ROCrate, stage: dict[str, Any], software: ContextEntity, variables: dict[tuple[str, str], ContextEntity],
             made: dict[str, Any]) -> ContextEntity:
     """A stage. ``made`` has what earlier ones wrote, by name, and gets what this one did."""
     inputs = [made.get(name) or _outside(crate, name, checksum, ours="/" in name)  # a user's own has no folder there
               for name, checksum in stage["inputs"].items() if name != "notebook" and checksum]
     outputs = {name: _result(crate, name, kept[2]) for name, kept in stage["outputs"].items()}
     made.update({_name(name): each for name, each in outputs.items()})
-    used = [surroundings[f"{name} {value}"] for each in stage["arithmetic"] for name, value in each.items()]
+    used = [variables[pair] for each in stage["arithmetic"] for pair in _set(each)]
     return crate.add_action(software, f"#{stage['step']}", inputs, list(outputs.values()), {
         "@type": "CreateAction", "name": stage["step"], "startTime": _time(stage["ended"] - stage["seconds"]),
-        "endTime": _time(stage["ended"]), "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+        "endTime": _time(stage["ended"]), "actionStatus": "http://schema.org/CompletedActionStatus",
         "description": "; ".join(worded(each) for each in stage["arithmetic"]),
-        "environment": [{"@id": each.id} for each in _once(used)]})
+        **({"environment": [{"@id": each.id} for each in _once(used)]} if used else {})})
 
 
 def _once(entities: Iterable[ContextEntity]) -> list[ContextEntity]:

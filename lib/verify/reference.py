@@ -6,6 +6,7 @@ what configuration they are and how each run was made. All values are kept, so t
 of the others.
 """
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -64,6 +65,11 @@ class Reference:
         """The rows that are quantities, as numbers."""
         return self.values[self.families != VERDICTS].astype(float)
 
+    def seed_means(self) -> pd.DataFrame:
+        """The numbers by seeds: means of the runs of each."""
+        values = self.numbers()
+        return pd.DataFrame({seeds: values[names].mean(axis=1, skipna=False) for seeds, names in self.by_seeds.items()})
+
     def claims(self) -> pd.DataFrame:
         """The rows that are claims, by claim: the verdict in each run."""
         rows = self.values[self.families == VERDICTS]
@@ -73,8 +79,7 @@ class Reference:
         """:data:`COLUMNS`: what a run is compared with. A tolerance is empty where too few runs (fewer than two, or not all)
         know the quantity."""
         values = self.numbers()
-        groups = pd.DataFrame({seeds: values[names].mean(axis=1, skipna=False) for seeds, names in self.by_seeds.items()})
-        known = self._measured(values[self.arithmetic]).join(self._measured(groups).add_suffix("_seeds"))
+        known = self._measured(values[self.arithmetic]).join(self._measured(self.seed_means()).add_suffix("_seeds"))
         known["tolerance_seeds"] = known["tolerance_seeds"].where(  # other seeds do not take other arithmetic away
             ~(known["tolerance_seeds"] < known["tolerance"]), known["tolerance"])
         claims = self.values[self.families == VERDICTS]
@@ -112,15 +117,36 @@ def known(folder: Path = REFERENCES) -> list[str]:
 
 
 def load(profile: str, folder: Path = REFERENCES) -> Reference:
-    """The reference of a profile. Raises StudyError naming those that have one."""
+    """The reference of a profile. Raises StudyError naming those that have one, StageError if it is damaged."""
     if profile not in known(folder):
         raise StudyError(f"profile {profile} has no reference to compare with", remedy=f"choose PROFILE from "
                          f"{', '.join(known(folder)) or 'none yet'}, or make one of several runs: python -m lib reference")
-    header = json.loads((folder / f"{profile}.json").read_text(encoding="utf-8"))
-    table = pd.read_csv(folder / f"{profile}.csv", index_col="quantity", dtype=object, keep_default_na=False)
-    names = [run["name"] for run in header["runs"]]
-    return Reference(profile, header["configuration"], header["code"], header["runs"],
-                     table[names].where(table[names] != "", np.nan), table["family"])
+    try:
+        header = json.loads((folder / f"{profile}.json").read_text(encoding="utf-8"))
+        text = (folder / f"{profile}.csv").read_text(encoding="utf-8")
+        table = pd.read_csv(io.StringIO(text), index_col="quantity", dtype=object, keep_default_na=False)
+        names = [run["name"] for run in header["runs"]]
+        values = table[names].where(table[names] != "", np.nan)
+        found = Reference(profile, header["configuration"], header["code"], header["runs"], values, table["family"])
+        found.numbers()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(profile, folder, type(error).__name__) from None
+    if not text.endswith("\n") or found.claims().empty:  # a row without its end, or none of those that come last
+        raise _damaged(profile, folder, "cut off")
+    return found
+
+
+def _damaged(profile: str, folder: Path, why: str) -> StageError:
+    return StageError(f"the reference of {profile} cannot be read ({why}): {profile}.json or {profile}.csv", where=folder,
+                      remedy="git checkout lib/verify/references brings it back")
+
+
+def require_comparable(configuration: Mapping[str, Any], reference: Reference) -> None:
+    """Raises StageError naming a field in which a configuration is another one than the reference's."""
+    if other := differences(configuration, reference.configuration):
+        more = f" (and {len(other) - 1} more)" if len(other) > 1 else ""
+        raise StageError(f"this run is not comparable with the reference of {reference.profile}: {other[0]}{more}",
+                         remedy=f"verify a run of PROFILE={reference.profile} as it is, without SET, LAMBDA, DATA ...")
 
 
 def build(profile: str, roots: Sequence[Path], folder: Path = REFERENCES, anew: bool = False) -> Reference:

@@ -1,13 +1,17 @@
 """The text of REPRODUCING.md, out of the references: what to type, how long it took on what, which numbers to expect."""
 
+import json
 import math
 import shlex
+import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
+from lib.artifacts.provenance import ARITHMETIC
 from lib.report.words import counted, listed
 from lib.study.config import profiles
 from lib.verify.reference import REFERENCES, VERDICTS, Reference, known, load
@@ -22,7 +26,8 @@ SHOWN: Final = {  # a table of numbers: its first title; then by title the quant
     "Network of": {"Ψ by its own losses": "self_consistency/own/{}/psi",
                    "log10 of its λ\\*": "self_consistency/own/{}/log10_lambda_star"},
 }
-MINUTE, NOTHING = 60, "–"
+MINUTE, NOTHING, WIDTH = 60, "–", 125
+ROUNDS: Final = 1e-12  # share of a number by which it only seems to vary
 TEXT: Final = """# Reproducing it
 
 *Written by `make readme` from [`lib/verify/references`](lib/verify/references): the full tables, a row per number.*
@@ -42,9 +47,17 @@ records of it.
 
 Runs were repeated with the same seeds and other arithmetic (a processor's instructions, cores, libraries' ways to add up),
 and with other seeds. A tolerance is half a Student prediction interval for one more run around their mean, from variances
-that are moderated over numbers of one kind (Smyth 2004), at a risk that is divided by how many numbers there are: a run that
-does reproduce is called different with a probability of at most {risk:g}. The formulas, what they assume and what they do
-not cover stand in [`tolerances.py`](lib/verify/tolerances.py).
+that are moderated over numbers of one kind (Smyth 2004), at a risk of {risk:g} that is divided by how many numbers there
+are.
+
+How often a run that does reproduce is called different was simulated once, with as many numbers in as many families as
+smoke has. With normal deviations, independent ones or such that run through all numbers, it is one run in 100 by eight runs
+and one to three in 100 by three to five. With heavy tails (Student's t with 3 degrees of freedom) it is up to one in two:
+then a few numbers differ, by little. With two runs next to nothing is ever called different: a tolerance is tens of
+thousands of standard deviations. So look at how many numbers differ, of what, and how many times as far as allowed; `make
+verify` says so.
+
+The formulas, what they assume and what they do not cover stand in [`tolerances.py`](lib/verify/tolerances.py).
 
 ## What was not run
 
@@ -86,13 +99,13 @@ def _profile(reference: Reference) -> list[str]:
     """The section of one profile, in parts."""
     table = reference.table()
     numbers = table[table["family"] != VERDICTS].set_index("quantity")
-    path, seeds = f"lib/verify/references/{reference.profile}.csv", listed([str(seed) for seed in reference.seeds])
+    file, seeds = f"{reference.profile}.csv", listed([str(seed) for seed in reference.seeds])
     others = len(reference.by_seeds) - 1
     other = f", in brackets that for one of other seeds (from {counted(others, 'run')} of such: the fewer, the wider)"
-    parts = [f"## What to expect of {reference.profile}",
-             f"The reference is the mean of {counted(len(reference.arithmetic), 'run')} from seed {seeds}; ± is the "
-             f"tolerance for a run of the same seeds{other if others else ''}. All {len(numbers)} numbers: "
-             f"[`{reference.profile}.csv`]({path})."]
+    parts = [f"## What to expect of {reference.profile}", _filled(
+        f"The reference is the mean of {counted(len(reference.arithmetic), 'run')} from seed {seeds}; ± is the tolerance "
+        f"for a run of the same seeds{other if others else ''}. All {len(numbers)} numbers: "
+        f"[`{file}`](lib/verify/references/{file}).")]
     for first, columns in SHOWN.items():
         rows = [{first: name} | {title: _number(numbers, quantity.format(name)) for title, quantity in columns.items()}
                 for name in ("ldct", *reference.configuration["experiments"])
@@ -100,7 +113,11 @@ def _profile(reference: Reference) -> list[str]:
         if rows:
             table = pd.DataFrame(rows)
             parts.append(_markdown(table.loc[:, (table != NOTHING).any()].to_dict("records")))
-    return [*parts, _claims(reference), "The runs, and how each was made:", _runs(reference)]
+    return [*parts, *filter(None, (_claims(reference), _width(reference), *_runs(reference)))]
+
+
+def _filled(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _claims(reference: Reference) -> str:
@@ -131,19 +148,65 @@ def _one_digit(value: float) -> str:
     return f"{float(f'{value:.1g}'):.0f}" if value >= 1 else f"{value:.1g}"
 
 
-def _runs(reference: Reference) -> str:
-    rows = []
-    for run in reference.runs:
-        arithmetic = dict(run["arithmetic"])
-        machine = f"{arithmetic.pop('processor')}, {arithmetic.pop('instructions')}"
-        cores = arithmetic.pop("cores")
-        variables = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in arithmetic.items())
-        seeds = "" if run["seeds"] == reference.seeds else f" SET=seeds={run['seeds']}".replace(", ", ",")
-        one = "taskset -c 0" if cores == 1 else ""
-        command = " ".join(filter(None, [variables, one, f"make paper PROFILE={reference.profile}{seeds}"]))
-        rows.append({"Run": run["name"], "Processor": machine, "Cores": str(cores), "Command": f"`{command}`",
-                     "Commit": ", ".join(run["commits"]), "Seconds": str(run["seconds"])})
-    return _markdown(rows)
+def _width(reference: Reference) -> str:
+    """How wide the tolerances are beside the spread over seeds, else beside that of the runs: what a comparison can see."""
+    runs, seeds, table = reference.numbers()[reference.arithmetic], reference.seed_means(), reference.table()
+    beside, whose = (seeds, "over seeds") if seeds.shape[1] > 1 else (runs, "of these runs")
+    sd = beside.std(axis=1)
+    sd = sd[sd > ROUNDS * beside.abs().max(axis=1)]
+    found = []
+    for values, column, what in ((runs, "tolerance", "run with other arithmetic"),
+                                 (seeds, "tolerance_seeds", "set of seeds")):
+        if values.shape[1] > 1 and sd.size:
+            times = table.set_index("quantity")[column].reindex(sd.index).astype(float) / sd
+            found.append(f"{float(f'{times.median():.1g}'):g} for a further {what} (from {values.shape[1]})")
+    return _filled(f"At the median a tolerance is, in standard deviations {whose}: {', '.join(found)}. A run that is off by "
+                   "less is not seen.") if found else ""
+
+
+def _runs(reference: Reference) -> Iterable[str]:
+    """Each run's command, in the order in which they came; what is the same in most of them is said once."""
+    usual = _usual([_variables(run) for run in reference.runs])
+    where = Counter(f"{run['arithmetic']['processor']}, {run['arithmetic']['instructions']}, commit "
+                    f"{', '.join(run['commits'])}" for run in reference.runs).most_common(1)[0][0]
+    given = " ".join(f"{name}={shlex.quote(value)}" for name, value in usual.items())
+    yield _filled(f"The runs, and how each was made: on {where} where nothing else is said"
+                  + (f", and with `{given}`, which that machine's environment sets" if usual else "")
+                  + ". Minutes are those of all stages together, on a machine that had other work, too.")
+    yield "\n".join(_filled(f"* {run['name']}, {counted(run['arithmetic']['cores'], 'core')}, {_minutes(run)}"
+                            f"{_elsewhere(run, where)}: `{_command(run, reference, usual)}`", "  ")
+                    for run in reference.runs)
+
+
+def _variables(run: Mapping[str, Any]) -> dict[str, str]:
+    """What of its arithmetic was set."""
+    return {name: str(run["arithmetic"][name]) for name in ARITHMETIC if name in run["arithmetic"]}
+
+
+def _usual(variables: list[dict[str, str]]) -> dict[str, str]:
+    """The variables that most runs have with the same value."""
+    counts = Counter(pair for each in variables for pair in each.items())
+    return {name: value for (name, value), count in counts.items() if count > max(1, len(variables) / 2)}
+
+
+def _elsewhere(run: Mapping[str, Any], where: str) -> str:
+    own = f"{run['arithmetic']['processor']}, {run['arithmetic']['instructions']}, commit {', '.join(run['commits'])}"
+    return "" if own == where else f", {own}"
+
+
+def _command(run: Mapping[str, Any], reference: Reference, usual: Mapping[str, str]) -> str:
+    """'env -u A B=1 taskset -c 0 make paper PROFILE=smoke SET=seeds=[6]', without what is usual."""
+    variables = _variables(run)
+    taken = [f"-u {name}" for name in usual if name not in variables]
+    given = [f"{name}={shlex.quote(value)}" for name, value in variables.items() if usual.get(name) != value]
+    seeds = json.dumps(run["seeds"], separators=(",", ":"))
+    return " ".join(filter(None, [
+        "env" * bool(taken), *taken, *given, "taskset -c 0" * (run["arithmetic"]["cores"] == 1), "make paper",
+        f"PROFILE={reference.profile}", f"SET=seeds={seeds}" * (run["seeds"] != reference.seeds)]))
+
+
+def _minutes(run: Mapping[str, Any]) -> str:
+    return counted(max(1, round(run["seconds"] / MINUTE)), "minute")
 
 
 def _not_run(references: Iterable[Reference], without: list[str]) -> str:
@@ -154,7 +217,9 @@ def _not_run(references: Iterable[Reference], without: list[str]) -> str:
     if machines:
         lines.append(f"Processors other than {listed(machines)}; GPUs, which add up in another order than all of these.")
     lines.append("Other versions of the packages than those in `requirements.txt`.")
-    return "\n".join(f"- {line}" for line in lines)
+    lines.append("Runs that ended with an error are in no reference: with some seeds (of those tried for smoke 7) a network "
+                 "is dead from the start, and the run stops and says so.")
+    return "\n".join(_filled(f"* {line}", "  ") for line in lines)
 
 
 def _markdown(rows: list[dict[str, str]]) -> str:

@@ -21,6 +21,7 @@ from lib.verify.quantities import Quantity, quantities, verdicts
 INDECISIVE: Final = ("checkpoint_steps", "patience", "features_gib")  # of a training: no result depends on them
 SCANS: Final = ("patient", "dose", "kernel", "thickness_mm", "scan", "z_mm", "rows", "columns")  # of given ones
 BESIDE: Final = ("seeds", "parameters", "cohort.division")  # of a stage's configuration: compared otherwise, or twice there
+DECISIVE_STAGES: Final = ("05_stats", "04_evaluate")  # together they read all of the configuration
 MADE_BY: Final = {
     "simulation": ("lib.simulation.cohort", "cohort/patients/*.json"),
     "volumes": ("lib.stages.preprocess", "volumes/stamp.json"),
@@ -56,7 +57,7 @@ def read_run(root: Path, profile: str) -> FinishedRun:
     Raises StageError if it is not finished, or if a result is not what a later stage was made from.
     """
     artifacts, name = root / "artifacts" / profile, root.resolve().name
-    last, evaluated = (_stamp(artifacts, stage, name) for stage in ("05_stats", "04_evaluate"))
+    last, evaluated = (_stamp(artifacts, stage, name) for stage in DECISIVE_STAGES)
     seeds, experiments = tuple(last["config"]["seeds"]), list(last["config"]["experiments"])
     runs = [f"{experiment}_seed-{seed}" for experiment in experiments for seed in seeds]
     pilots = [f"pilot_seed-{seed}" for seed in seeds] if evaluated["config"]["training"]["start"] == "pilot" else []
@@ -148,7 +149,16 @@ def _steps(artifacts: Path, experiments: Sequence[str], seeds: Sequence[int]) ->
     found = {kind: sorted({path for experiment in experiments for seed in seeds
                            for path in artifacts.glob(pattern.format(experiment=experiment, seed=seed))})
              for kind, (_, pattern) in MADE_BY.items()}
-    return {kind: [json.loads(path.read_text(encoding="utf-8")) for path in paths] for kind, paths in found.items() if paths}
+    return {kind: [_read_stamp(path) for path in paths] for kind, paths in found.items() if paths}
+
+
+def _read_stamp(path: Path) -> dict[str, Any]:
+    """Of long work. Raises StageError where it cannot be read."""
+    try:
+        stamp = json.loads(path.read_text(encoding="utf-8"))
+        return {name: stamp[name] for name in ("key", "config", "inputs", "commit")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StageError("does not say what made it", where=path, remedy="delete it, then make paper") from None
 
 
 def _made_by(kind: str, module: str, stamps: Sequence[Mapping[str, Any]], run: str) -> str:

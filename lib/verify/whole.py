@@ -9,17 +9,17 @@ import pandas as pd
 
 from lib.artifacts.files import write_csv
 from lib.errors import StageError
-from lib.report.words import counted
+from lib.report.words import counted, listed
 from lib.study.paths import Paths
 from lib.verify import records
 from lib.verify.comparison import ARITHMETIC, DIFFERS, FAILING, MISSING, REPRODUCED, compare, is_claim, kind_of, reproduced
-from lib.verify.reference import CLAIM, REFERENCES, load
-from lib.verify.runs import FinishedRun, code_here, read_run
+from lib.verify.reference import CLAIM, REFERENCES, load, require_comparable
+from lib.verify.runs import DECISIVE_STAGES, FinishedRun, code_here, configuration, read_run
+from lib.verify.tolerances import caution
 from lib.workflow.make import due
 from lib.workflow.stages import Stage
 
 SHOWN: Final = 20  # rows that a summary has room for
-ENOUGH: Final = 5  # runs: with fewer a tolerance is dozens of standard deviations
 ORDER: Final = {DIFFERS: 0, MISSING: 1}  # of rows in it; the others follow
 
 
@@ -57,7 +57,7 @@ class Verified:
         tolerance, of = ("the same seeds, other arithmetic", "run") if self.kind == ARITHMETIC else ("other seeds", "set")
         return (f"{self.profile}: {'reproduced' if self.reproduced else 'NOT reproduced'}. {_counted(numbers, 'number')}; "
                 f"{_counted(claims, 'claim')}. Tolerances of {tolerance}, from {counted(self.runs, of)}"
-                f"{', which is so few that they allow much' if self.runs < ENOUGH else ''}.")
+                f"{caution(self.runs)}.")
 
     def lines(self) -> list[str]:
         """The summary for a terminal: what differs first, then the claims, then where all of it is."""
@@ -69,7 +69,8 @@ class Verified:
                 found += ["", f"{title} that are not reproduced:", *map(_line, rows[:SHOWN])]
                 found += [f"  ... and {len(rows) - SHOWN} more"] * (len(rows) > SHOWN)
         if self.code:
-            found += ["", f"The code is another one than the reference's: {', '.join(self.code)}."]
+            found += ["", f"The code that makes {listed(self.code)} has changed since the reference was made; "
+                          + ("no number shows it." if self.reproduced else "that may be why.")]
         return [*found, "", self.summary(), *(f"  {path}" for path in self.files)]
 
 
@@ -93,9 +94,13 @@ def verify(paths: Paths, waves: Sequence[Sequence[Stage]], references: Path = RE
         The run is not finished or out of date, or of another configuration than the reference.
     """
     reference = load(paths.profile, references)
+    if asked := [stage.made_from() for wave in waves for stage in wave if stage.name in DECISIVE_STAGES]:
+        scans = {name: reference.configuration[name] for name in ("scans",) if name in reference.configuration}
+        require_comparable(configuration(*asked) | scans, reference)  # before somebody runs it for that
     if late := due(waves):
         raise StageError(f"{counted(len(late), 'stage')} of {paths.profile} not there or out of date: {late[0].name}"
-                         + " and others" * (len(late) > 1), remedy=f"make paper PROFILE={paths.profile} first")
+                         + " and others" * (len(late) > 1), remedy=f"make paper PROFILE={paths.profile} first; of a run "
+                         "with SET=seeds=[6], OUTPUT=... give these to verify, too")
     run = read_run(paths.root, paths.profile)
     kind, table = kind_of(run, reference), compare(run, reference)
     here = code_here(list(run.code))
