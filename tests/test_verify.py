@@ -214,6 +214,18 @@ def test_a_run_is_in_a_reference_once(known, folders, tmp_path):
         reference.build("smoke", [folders[1]], tmp_path / "references")
 
 
+def test_other_code_that_gives_every_number_again_continues_a_reference(known, tmp_path):
+    """After such a run, others by the new code are taken; before it, none."""
+    new = {"code": False, "commit": "fedcba9876"}
+    another = made_up(tmp_path / "another", noise=9, **new)
+    with pytest.raises(StageError, match="first add one that was made as one of them"):
+        reference.build("smoke", [another], tmp_path / "references")
+    again = reference.build("smoke", [made_up(tmp_path / "again", noise=0, **new)], tmp_path / "references")
+    assert len(again.runs) == len(known.runs) and again.runs[0]["again_at"] == ["fedcba9876"]
+    assert again.values.equals(known.values) and again.code != known.code
+    assert len(reference.build("smoke", [another], tmp_path / "references").runs) == len(known.runs) + 1
+
+
 @pytest.mark.parametrize("changes", [
     {"noise": 0, "extra": {"OMP_NUM_THREADS": "1"}},  # the same numbers of another arithmetic
     {"noise": 9, "commit": "fedcba9876"},  # another commit that left this code as it is

@@ -9,7 +9,7 @@ of the others.
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -166,7 +166,8 @@ def build(profile: str, roots: Sequence[Path], folder: Path = REFERENCES, anew: 
     ------
     StageError
         A run is not finished, or was made with changes that are in no commit, partly with other arithmetic, of another
-        configuration or by other code than the others, or is there already.
+        configuration or by other code than the others, or is there already. One by other code that was made as one of the
+        others, and gives its numbers to the last digit, is not added: the reference is of that code from then on.
     """
     reference = None if anew or profile not in known(folder) else load(profile, folder)
     for root in roots:
@@ -197,12 +198,16 @@ def extended(reference: Reference | None, run: FinishedRun, profile: str) -> Ref
     if other := differences(run.configuration, reference.configuration):
         raise wrong(f"is of another configuration than the reference's runs: {other[0]}", "run the profile as it is")
     other = [kind for kind, code in run.code.items() if code != reference.code.get(kind)]
+    same = _same(reference, made, value)
     if other and run.commits not in [each["commits"] for each in reference.runs]:  # of one commit, the code is the same
+        if same:
+            return _of_code(reference, run, same)
         raise wrong(f"is of other code than the reference's runs: {', '.join(other)}",
-                    "run all of them with this code, and make the reference anew (--anew)")
+                    "first add one that was made as one of them and gives its numbers again, or run all of them with this "
+                    "code, and make the reference anew (--anew)")
     if run.name in reference.values:
         raise wrong("is in the reference already", "give the folder of another run another name")
-    if same := _same(reference, made, value):
+    if same:
         raise wrong(f"says nothing that {same} does not: the same seeds, arithmetic and numbers",
                     "change one of them for a repetition")
     families = pd.concat([reference.families, family[~family.index.isin(reference.families.index)]])
@@ -212,12 +217,23 @@ def extended(reference: Reference | None, run: FinishedRun, profile: str) -> Ref
     return Reference(profile, reference.configuration, reference.code, [*reference.runs, made], values, families[order])
 
 
+def _of_code(reference: Reference, run: FinishedRun, same: str) -> Reference:
+    """The reference for the code of a run that gave all numbers of ``same`` again: what changed has changed no result."""
+    runs = [each | ({"again_at": sorted({*each.get("again_at", ()), *run.commits})} if each["name"] == same else {})
+            for each in reference.runs]
+    return replace(reference, code=run.code, runs=runs)
+
+
 def _same(reference: Reference, made: Mapping[str, Any], value: pd.Series) -> str | None:
     """The run that was made as this one, with the same numbers, if there is one."""
     alike = [run["name"] for run in reference.runs
              if all(run[name] == made[name] for name in ("seeds", "arithmetic", "versions"))]
-    return next((name for name in alike if reference.values[name].dropna().astype(str).to_dict()
-                 == value.astype(str).to_dict()), None)
+    return next((name for name in alike if _plain(reference.values[name]) == _plain(value)), None)
+
+
+def _plain(values: pd.Series) -> dict[str, float | str]:
+    """Numbers as numbers, however they were written; verdicts as they are."""
+    return {name: str(value) if name.startswith(CLAIM) else float(value) for name, value in values.dropna().items()}
 
 
 def _written(value: Any, digits: int) -> Any:
