@@ -7,7 +7,7 @@ import pandas as pd
 from lib.errors import PaperError
 from lib.report.words import counted, number
 from lib.site.blocks import Block, Prose, Table, plain
-from lib.verify.comparison import ARITHMETIC, FAILING, compare, is_claim, kind_of
+from lib.verify.comparison import ARITHMETIC, FAILING, REPRODUCED, compare, is_claim, kind_of
 from lib.verify.reference import REFERENCES, known, load
 from lib.verify.runs import read_run
 
@@ -28,13 +28,20 @@ def verified(root: Path, profile: str, references: Path = REFERENCES) -> list[Bl
         return [Prose(f"{TITLE}\n\nNot compared: {plain(error.what)}.")]
     rests = counted(len(reference.arithmetic), "run") if kind == ARITHMETIC else counted(len(reference.by_seeds), "set")
     words = f"the same seeds and other arithmetic ({rests})" if kind == ARITHMETIC else f"other seeds ({rests})"
-    blocks: list[Block] = [Prose(f"{TITLE}\n\nCompared with runs of {words}. {HOW}"), _counts(table)]
+    blocks: list[Block] = [Prose(f"{TITLE}\n\n{_summary(table)} Compared with runs of {words}. {HOW}"), _counts(table)]
     failing = table[table["verdict"].isin(FAILING)]
     if len(failing):
         blocks.append(Table("differs", "What is not reproduced", ("Quantity", "Verdict", "Reference", "Here", "Tolerance"),
                             tuple((each["quantity"], each["verdict"], *(_shown(each[name]) for name in (
                                 "reference", "here", "tolerance"))) for each in failing.to_dict("records"))))
     return blocks
+
+
+def _summary(table: pd.DataFrame) -> str:
+    """How many numbers and verdicts are reproduced, in a sentence."""
+    fine, claims = table["verdict"] == REPRODUCED, is_claim(table)
+    return (f"**Of {counted(int((~claims).sum()), 'number')} {int((fine & ~claims).sum())} lie within their tolerance; of "
+            f"{counted(int(claims.sum()), 'claim')} {int((fine & claims).sum())} have the verdict of the reference.**")
 
 
 def _counts(table: pd.DataFrame) -> Table:
