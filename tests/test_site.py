@@ -120,6 +120,7 @@ def test_a_wide_table_is_printed_in_parts_that_fit():
     assert len(parts) > 1 and all(part[0] == 0 for part in parts)
     assert [place for part in parts for place in part[1:]] == list(range(1, 23))
     assert all(len(part) * (len("0.944 (0.043)") + paper.SPACE) <= paper.ACROSS for part in parts)
+    assert min(map(len, parts)) > 3  # not seven columns, seven, seven, and one that was left
     assert paper.split_columns(Table("t", "x", ("a", "b"), (("c" * 500, "d" * 500),))) == [[0, 1]]
     rows = tuple(("E1", state, *["0.944 (0.043)"] * 9) for state in ("untrained", "pilot"))
     assert [part[:2] for part in paper.split_columns(Table("t", "x", tuple("abcdefghijk"), rows))] == [[0, 1]] * 2
@@ -354,11 +355,27 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(site, browser):
     assert "Methods" in [text for text, *_ in reached] and "wide" in [name for _, name, _ in reached]
     assert [name for _, name, seen in reached if not seen] == []
     watched.close()
+
+
+def test_drawers_of_the_phone_open_shut_and_have_names(site, browser):
+    """What is shut cannot be reached with the keyboard; every button has a name and says whether it is open."""
     phone = Watched(browser, PHONE)
     page = phone.open(site / "rq2.html")
-    page.focus("label[for='__navigation'][role='button']")
+    for _ in range(15):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.getBoundingClientRect().right > 0"), "off the screen"
+    button = page.locator("label[for='__navigation'][role='button']")
+    assert button.get_attribute("aria-expanded") == "false"
+    button.focus()
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('.sidebar-drawer').getBoundingClientRect().left >= 0")
+    assert button.get_attribute("aria-expanded") == "true" and page.locator(".sidebar-tree a").first.is_visible()
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.querySelector('.sidebar-drawer').getBoundingClientRect().right <= 0")
+    assert not page.locator(".sidebar-tree a").first.is_visible()
+    assert page.evaluate("document.activeElement.htmlFor") == "__navigation"
+    names = page.eval_on_selector_all("[role='button'], button", "all => all.map((each) => each.ariaLabel)")
+    assert len(names) > 4 and all(names)
     phone.close()
 
 
@@ -380,6 +397,7 @@ def test_pages_say_what_the_run_is(site, run):
         assert "demo profile · simulated scans · ImageNet* stands in" in text and "OUT OF DATE" in text, path
         assert not re.search(r"""(?:src|href)=["'](?:https?:)?//(?![^"']*furo)""", text), path
     front = (site / "index.html").read_text(encoding="utf-8")
+    assert front.index("<details") < front.index("<h2>Abstract<") < front.index("<img")  # shut, then text, then a picture
     verdicts = run.claims[run.claims["question"].isin(["RQ1", "RQ2", "RQ3"])]["verdict"].value_counts()
     assert f"Of the paper's {verdicts.sum()} claims {verdicts['stands']} stand" in html.unescape(front)
     assert "trained with 6 loss functions (mse, baseline, E1, E2, E3 and E4), from 3 seeds each" in html.unescape(front)

@@ -25,14 +25,15 @@ class Latest:
 
     def __init__(self, pause: float = PAUSE):
         self.pause, self._deliver = pause, page()
-        self._pool, self._asked, self._running = ThreadPoolExecutor(1), 0, set[Future]()
+        self._pool, self._asked, self._given = ThreadPoolExecutor(1), 0, list[Future]()
 
     def ask(self, work: Callable[[], Iterator[Shown]]) -> None:
         """Do ``work``, step by step, in place of whatever was asked before. What a step yields is called on the page,
         unless somebody has asked for something else meanwhile. Errors of a step are raised there, too."""
         self._asked += 1
+        self._given = [each for each in self._given if not each.done()]
         future = self._pool.submit(self._work, self._asked, work)
-        self._running.add(future)
+        self._given.append(future)
         future.add_done_callback(self._ended)
 
     def _work(self, number: int, work: Callable[[], Iterator[Shown]]) -> None:
@@ -52,11 +53,10 @@ class Latest:
             shown()
 
     def _ended(self, future: Future) -> None:
-        self._running.discard(future)
         if future.exception():
             self._deliver(future.result)
 
     def wait(self) -> None:
-        """Until nothing is left to do; raises what a step raised."""
-        for future in list(self._running):
-            future.result()
+        """Until nothing is left to do; raises what a step of the last request raised, however long ago."""
+        while self._given:
+            self._given.pop(0).result()

@@ -43,7 +43,7 @@ def _claims(run: Gathered) -> str:
     parts = [f"{question} ({plain(QUESTIONS[question])}): {counts(papers[papers['question'] == question])}"
              for question in OF_THE_PAPER if (papers["question"] == question).any()]
     return (f"**Of the paper's {len(papers)} claims {counts(papers)}.** {'; '.join(parts)}. A claim stands or falls by an "
-            f"interval of {100 * LEVEL:g} % over patients and seeds, and is undecided without one. Of "
+            f"interval of {100 * LEVEL:g}\u00a0% over patients and seeds, and is undecided without one. Of "
             f"{int((run.claims['question'] == 'reader').sum())} things that a reader asks beside that, "
             f"{counts(run.claims[run.claims['question'] == 'reader'])}.")
 
@@ -66,7 +66,14 @@ def _best(scores: pd.DataFrame) -> str:
     of = published.TABLE_3[str(row["experiment"])]
     return (f"{plain(row['experiment'])}, the paper's best, reaches SSIM {row['ssim_mean']:.3f} (SD "
             f"{row['ssim_sd']:.3f}) and PSNR {row['psnr_mean']:.2f} dB here{rank}, beside {of.ssim_mean:.3f} "
-            f"({of.ssim_sd:.3f}) and {of.psnr_mean:.2f} dB in the paper, on other scans.")
+            f"({of.ssim_sd:.3f}) and {of.psnr_mean:.2f} dB in the paper, on other scans.{_input(scores)}")
+
+
+def _input(scores: pd.DataFrame) -> str:
+    """What no denoising at all has."""
+    ldct = scores[scores["experiment"] == "ldct"]
+    return "" if ldct.empty else (f" The LDCT input itself has SSIM {ldct.iloc[0]['ssim_mean']:.3f} and PSNR "
+                                  f"{ldct.iloc[0]['psnr_mean']:.2f} dB.")
 
 
 def _further(run: Gathered) -> Iterable[str]:

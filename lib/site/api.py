@@ -76,7 +76,8 @@ def _escaped(text: str) -> str:
 def setup(app: Any) -> dict[str, bool]:
     """What Sphinx calls of an extension."""
     def text(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
-        lines[:] = docstring_as_text("\n".join(lines)).split("\n")
+        said = "" if re.match(r"Alias for field number \d+$", "\n".join(lines).strip()) else "\n".join(lines)  # NamedTuple's
+        lines[:] = docstring_as_text(said).split("\n")
 
     def signature(_app: Any, what: str, _name: str, shown: Any, _options: Any, arguments: str | None,
                   returned: str | None) -> tuple[str | None, str | None]:

@@ -1,5 +1,6 @@
 """The chapters of the report: the questions of the paper, what it does not show, every claim, the supplement."""
 
+import html
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,8 @@ import pandas as pd
 
 from lib.report.claims import QUESTIONS, SIMULATED_NOTE
 from lib.report.verdicts import LEVEL
-from lib.site.abstract import PAPER, SECTIONS, abstract, counts
+from lib.report.words import counted
+from lib.site.abstract import SECTIONS, abstract, counts
 from lib.site.blocks import Block, Chapter, Picture, Prose, Table, bullets, plain
 from lib.site.gathered import Gathered
 from lib.site.methods import methods
@@ -50,10 +52,11 @@ SUPPLEMENT: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 }
 """Figures and tables of each analysis beyond the paper."""
 RULE: Final = ("A claim says that something is above zero: a difference in the direction of better, or a distance to a "
-               f"bound. It **stands** if its whole interval ({100 * LEVEL:g} %, over patients and seeds) is above zero, it "
-               "**falls** if the whole interval is below the margin under which two experiments count as equal, and it is "
-               "**undecided** in between, and wherever there are too few patients or seeds for an interval. A claim of "
-               "several comparisons is as its weakest. Each interval covers by itself: counts of verdicts are no test.")
+               f"bound. It **stands** if its whole interval ({100 * LEVEL:g}\u00a0%, over patients and seeds) is above "
+               "zero, it **falls** if the whole interval is below the margin under which two experiments count as equal, "
+               "and it is **undecided** in between, and wherever there are too few patients or seeds for an interval. A "
+               "claim of several comparisons is as its weakest. Each interval covers by itself: counts of verdicts are no "
+               "test.")
 
 
 def chapters(run: Gathered) -> list[Chapter]:
@@ -73,19 +76,22 @@ def front(run: Gathered, rest: Sequence[tuple[str, str]]) -> Chapter:
     glance = Table("glance", "Claims by question", ("Question", "stand", "undecided", "fall"), tuple(rows))
     links = [f"[{plain(title)}]({name}.md)" + (f": {SAID[name]}" if name in SAID else "") for title, name in rest]
     lead: list[Picture] = run.picture("fig_psi") or run.picture("fig2")
+    paragraphs = [Prose(each) for each in abstract(run)]
     return Chapter("index", "Perceptual Influence: a paper that reruns itself", (
-        Prose(f"What became of *{PAPER}* (Viana, Alves Pereira, Ren, Cavalcanti, Sijbers) when it was run from DICOM files "
-              "to the last p-value. The same as one document: <a href=\"paper.pdf\">paper.pdf</a>."),
-        labelled(run), Prose("## Abstract"), *map(Prose, abstract(run)),
-        Prose("## At a glance"), glance, *lead, Prose("## Where to go on"), bullets(links)), printed=False)
+        Prose("The paper of Viana, Alves Pereira, Ren, Cavalcanti and Sijbers, run again from DICOM files to the last "
+              'p-value. As one document: <a href="paper.pdf">paper.pdf</a>.'),
+        *labelled(run), Prose("## Abstract"), *paragraphs[:2], *lead, *paragraphs[2:],
+        Prose("## At a glance"), glance, Prose("## Where to go on"), bullets(links)), printed=False)
 
 
-def labelled(run: Gathered) -> Prose:
-    """What this run is, for the head of the first page: profile, simulated scans, stand-ins."""
-    lines = [plain(each) for each in run.words]
-    stale = [f"**Out of date:** code, settings or inputs of {len(run.stale)} stages have changed since they ran "
-             f"({plain(', '.join(run.stale))})"] if run.stale else []
-    return Prose("```{admonition} What this run is\n" + "\n".join(f"- {line}" for line in [*lines, *stale]) + "\n```")
+def labelled(run: Gathered) -> list[Prose]:
+    """What this run is, for the head of the first page: what is out of date, and, to be opened, profile, simulated scans,
+    stand-ins in full."""
+    stale = [Prose(f"**Out of date:** code, settings or inputs of {counted(len(run.stale), 'stage')} have changed since "
+                   f"they ran ({plain(', '.join(run.stale))})")] if run.stale else []
+    lines = "".join(f"<li>{html.escape(each)}</li>" for each in run.words)
+    return [*stale, Prose(f'<details class="run"><summary>What this run is: profile, scans, encoders, settings</summary>'
+                          f"<ul>{lines}</ul></details>")]
 
 
 def question(run: Gathered, name: str) -> Chapter:

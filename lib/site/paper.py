@@ -54,7 +54,9 @@ def write_paper(run: Gathered, chapters: Sequence[Chapter], folder: Path, out: P
 
 def _head(run: Gathered) -> str:
     known, date = citation(), commit_date(run.commit)
-    values = {"title": known["title"], "of": PAPER, "authors": [each["name"] for each in known["authors"]],
+    values = {"title": known["title"], "of": PAPER,
+              "by": ", ".join(each["family-names"] for each in known["preferred-citation"]["authors"]),
+              "authors": [each["name"] for each in known["authors"]],
               "commit": run.commit, "provenance": run.provenance,
               "label": " · ".join(run.words[:2])}
     given = ", ".join(f"{name}: {_literal(value)}" for name, value in values.items())
@@ -114,13 +116,20 @@ def typst_table(table: Table) -> str:
 
 
 def split_columns(table: Table) -> list[list[int]]:
-    """Places of the columns of each part: as many as fit. The first ones, by which rows are known, are in every part."""
+    """Places of the columns of each part: in as few parts as fit, of about equal width. The first ones, by which rows are
+    known, are in every part."""
+    fewest = len(_parts(table, ACROSS))
+    return next(parts for across in range(LEAST, ACROSS + 1) if len(parts := _parts(table, across)) == fewest)
+
+
+def _parts(table: Table, across: int) -> list[list[int]]:
+    """Filled one after the other, up to so many characters; a column that is wider stands in a part of its own."""
     known = list(range(_known_by(table)))
     begin = sum(_width(table, place) for place in known)
     parts, used = [[*known]], begin
     for place in range(len(known), len(table.columns)):
         width = _width(table, place)
-        if used + width > ACROSS and len(parts[-1]) > len(known):
+        if used + width > across and len(parts[-1]) > len(known):
             parts.append([*known])
             used = begin
         parts[-1].append(place)

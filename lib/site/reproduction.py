@@ -30,7 +30,7 @@ def reproduction(run: Gathered, beside: Iterable[Block] = ()) -> Chapter:
     blocks += [
         Prose("## Code"), Prose(f"The stages ran at commit {listed(dated)}." if dated else
                                 f"Commit {plain(run.commit)}; the run left no stamps of its stages."),
-        Prose("## Again"), Prose(f"```\nmake paper PROFILE={run.profile}\nmake report PROFILE={run.profile}\n```"),
+        Prose("## Again"), Prose(f"```\nmake paper PROFILE={run.profile}\nmake verify report PROFILE={run.profile}\n```"),
         Prose("A second `make paper` does only what is out of date. Last digits depend on the processor and its number of "
               "cores; verdicts should not."), *beside]
     if run.stamps:

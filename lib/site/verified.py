@@ -7,7 +7,7 @@ import pandas as pd
 from lib.errors import PaperError
 from lib.report.words import counted, number
 from lib.site.blocks import Block, Prose, Table, plain
-from lib.verify.comparison import ARITHMETIC, FAILING, compare, is_claim, kind_of
+from lib.verify.comparison import ARITHMETIC, FAILING, REPRODUCED, compare, is_claim, kind_of
 from lib.verify.reference import REFERENCES, known, load
 from lib.verify.runs import read_run
 from lib.verify.tolerances import caution
@@ -31,7 +31,7 @@ def verified(root: Path, profile: str, references: Path = REFERENCES) -> list[Bl
         words, each, count = "the same seeds and other arithmetic", "run", len(reference.arithmetic)
     else:
         words, each, count = "other seeds", "set", len(reference.by_seeds)
-    blocks: list[Block] = [Prose(f"{TITLE}\n\nCompared with runs of {words}: {counted(count, each)}{caution(count)}. {HOW}"),
+    blocks: list[Block] = [Prose(f"{TITLE}\n\n{_summary(table)} Compared with runs of {words}: {counted(count, each)}{caution(count)}. {HOW}"),
                            _counts(table)]
     failing = table[table["verdict"].isin(FAILING)]
     if len(failing):
@@ -39,6 +39,13 @@ def verified(root: Path, profile: str, references: Path = REFERENCES) -> list[Bl
                             tuple((each["quantity"], each["verdict"], *(_shown(each[name]) for name in (
                                 "reference", "here", "tolerance"))) for each in failing.to_dict("records"))))
     return blocks
+
+
+def _summary(table: pd.DataFrame) -> str:
+    """How many numbers and verdicts are reproduced, in a sentence."""
+    fine, claims = table["verdict"] == REPRODUCED, is_claim(table)
+    return (f"**Of {counted(int((~claims).sum()), 'number')} {int((fine & ~claims).sum())} lie within their tolerance; of "
+            f"{counted(int(claims.sum()), 'claim')} {int((fine & claims).sum())} have the verdict of the reference.**")
 
 
 def _counts(table: pd.DataFrame) -> Table:
