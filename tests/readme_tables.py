@@ -14,12 +14,13 @@ from typing import Any
 import yaml
 
 from lib.data.doses import FULL, LOW
-from lib.report.words import number
+from lib.report.words import listed, number
 from lib.simulation.anatomy import ORGANS
 from lib.simulation.cohort import LEVELS_MM, SPACING_MM
 from lib.simulation.exposure import I0_RANGE
 from lib.simulation.scanner import ROLL_OFF, Scanner
 from lib.simulation.series import THICK_SPACING_MM, THICKNESSES_MM
+from lib.verify.reference import known
 from lib.verify.reproducing import reproducing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -254,6 +255,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "demo.steps": lambda: steps("training"), "demo.patches": patches, "demo.split": lambda: split("demo"),
     "demo.channels": lambda: str(profile("demo")["unet"]["channels"]), "cohort": cohort, "noise": noise,
     "insertion": insertion, "tables": tables(""), "tables.supplement": tables("supplement"),
+    "verify.profiles": lambda: listed(known()),
 }
 
 

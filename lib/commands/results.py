@@ -35,4 +35,5 @@ def report(_: argparse.Namespace) -> None:
     from lib.site import whole
 
     started = time.monotonic()
-    print(f"{whole.report(load_study())}, {time.monotonic() - started:.0f} s")
+    index = whole.report(load_study())
+    print(index, index.with_name("paper.pdf"), f"{time.monotonic() - started:.0f} s", sep="\n")

@@ -31,8 +31,8 @@ def verified(root: Path, profile: str, references: Path = REFERENCES) -> list[Bl
         words, each, count = "the same seeds and other arithmetic", "run", len(reference.arithmetic)
     else:
         words, each, count = "other seeds", "set", len(reference.by_seeds)
-    blocks: list[Block] = [Prose(f"{TITLE}\n\n{_summary(table)} Compared with runs of {words}: {counted(count, each)}{caution(count)}. {HOW}"),
-                           _counts(table)]
+    rests = f"Compared with runs of {words}: {counted(count, each)}{caution(count)}."
+    blocks: list[Block] = [Prose(f"{TITLE}\n\n{_summary(table)} {rests} {HOW}"), _counts(table)]
     failing = table[table["verdict"].isin(FAILING)]
     if len(failing):
         blocks.append(Table("differs", "What is not reproduced", ("Quantity", "Verdict", "Reference", "Here", "Tolerance"),
