@@ -220,6 +220,23 @@ def test_dciodvfy_finds_no_error_that_the_input_has_not(tmp_path, source, pseudo
     assert errors(written(tmp_path / "out")[0]) - errors(next((tmp_path / "in").iterdir())) == Counter()
 
 
+@pytest.mark.parametrize(("name", "value", "expected"), [
+    ("SeriesNumber", b"1\\2 ", 10_000), ("SeriesNumber", b"seven ", 10_000), ("SeriesNumber", b"2147483647", 2**31 - 1),
+    ("TimezoneOffsetFromUTC", b"+9900 ", b"+9900 "), ("BodyPartExamined", b"ARM\\LEG ", b"ARM\\LEG "),
+    ("SeriesDescription", b"calm\\mild ", "calm mild [denoised E1, seed 5, research only]"),
+    ("SOPInstanceUID", b"1.2\\1.3 ", None)])
+def test_values_that_a_header_may_not_have_stop_nothing(tmp_path, name, value, expected):
+    path = series(tmp_path / "in", 1)[0]
+    ds, tag = pydicom.dcmread(path), pydicom.tag.Tag(name)
+    kind = pydicom.datadict.dictionary_VR(tag)
+    ds._dict[tag] = pydicom.dataelem.RawDataElement(tag, kind, len(value), value, 0, False, True)
+    ds.save_as(path)
+    run(tmp_path / "in", tmp_path / "out")
+    made = pydicom.dcmread(written(tmp_path / "out")[0])
+    found = made[name].value if not isinstance(expected, bytes) else made.get_item(name).value
+    assert found == expected if expected else pydicom.uid.UID(found).is_valid
+
+
 def test_a_header_without_uids_gets_its_own(tmp_path):
     """As in files whose anonymiser emptied them: the file's, or new ones that are the same each time."""
     paths = series(tmp_path / "in", SOPClassUID="", StudyInstanceUID="", SeriesInstanceUID="", FrameOfReferenceUID="")
@@ -393,6 +410,40 @@ def test_a_slice_that_cannot_be_read_is_named_and_nothing_is_written(tmp_path, d
     with pytest.raises(DicomError, match="Zyxwell 1.dcm"):
         run(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "stored values", "colour", "frames", "volume"])
+def test_a_file_that_cannot_be_read_takes_its_series_with_it_and_no_other(tmp_path, damage):
+    series(tmp_path / "in" / "a", SeriesInstanceUID="1.2.3.9.1")
+    bad = series(tmp_path / "in" / "b", SeriesInstanceUID="1.2.3.9.2", StudyInstanceUID="1.2.3.8")[1]
+    if damage == "cut":
+        bad = bad.rename(tmp_path / "in" / "a" / "strayed.dcm")  # it names its series still
+        bad.write_bytes(bad.read_bytes()[:-99])
+    elif damage == "empty":
+        bad.write_bytes(b"")  # it names none: that of its folder
+    elif damage == "stored values":
+        trees.undecodable(bad)
+    elif damage == "volume":
+        shutil.rmtree(tmp_path / "in" / "b")
+        (bad := tmp_path / "in" / "Zyxwell.nii").write_bytes(b"no volume")
+    else:
+        changes = {"colour": {"PhotometricInterpretation": "RGB"}, "frames": {"NumberOfFrames": 2}}[damage]
+        trees.edit(bad, SeriesInstanceUID="1.2.3.9.3", **changes)  # a series of its own: nothing else has a hole
+    report = run(tmp_path / "in", tmp_path / "out")
+    kept = 2 if damage in ("colour", "frames") else 1
+    assert [(row.state, row.slices) for row in report.series] == [("denoised", 3), ("denoised", 2)][:kept]
+    assert bad in {each.file for each in report.left_out}
+    assert len(report.left_out) == (2 if damage in ("cut", "empty") else 1)
+    assert "Zyxwell" not in (tmp_path / "out" / "denoised.json").read_text()
+
+
+def test_what_has_no_name_of_a_slice_and_is_none_is_listed(tmp_path):
+    for path in series(tmp_path / "in"):
+        path.rename(path.with_suffix(""))
+    (tmp_path / "in" / "Zyxwell 1").write_bytes(b"")
+    report = run(tmp_path / "in", tmp_path / "out")
+    assert [row.slices for row in report.series] == [2]
+    assert [each.what for each in report.left_out] == ["file without extension that is no DICOM file"]
 
 
 def test_a_run_that_was_stopped_leaves_nothing_half_written_and_the_next_ends_alike(tmp_path):

@@ -19,7 +19,7 @@ from lib.deploy.model import Model
 from lib.deploy.nifti import Volume, is_nifti
 from lib.deploy.outcome import Report, Row, SeriesUnderTest, label_of
 from lib.deploy.trained_range import Reason, TrainedRange
-from lib.errors import CohortError, OutputError
+from lib.errors import CohortError, DicomError, OutputError, PaperError
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +47,25 @@ def denoise(
 
     Raises
     ------
-    CohortError : no series can be denoised. DicomError : a slice cannot be read; nothing of its series is written.
+    CohortError, DicomError : no series can be denoised; the first file that could not be read. Beside series that can, one
+    with such a file is left out as a whole. A file that becomes unreadable while its series is written stops the run.
     OutputError : ``output`` lies in ``source``, holds other files, or cannot be written. TrainingError : see `Model.denoise`
     """
     source, output = Path(source).expanduser(), Path(output).expanduser()
     check_places(source, output)
-    found, left_out = _series(source)
-    judged = [(each, *each.reasons(seen)) for each in found]
+    found, left_out, unreadable = _series(source)
+    judged = []
+    for each in found:
+        try:
+            judged.append((each, *each.reasons(seen)))
+        except (DicomError, CohortError) as error:
+            what = f"{error.what}, so the series is left out"
+            left_out.append(Problem(Path(error.where or source), "unreadable", what, error.remedy))
+            unreadable.append(error)
     for problem in left_out:
         log.warning("left out: %s", problem)
+    if not judged and unreadable:
+        raise unreadable[0]
     if not judged:
         first = f": {left_out[0].what}" if left_out else ""
         raise CohortError(f"no CT series that could be denoised{first}", where=source,
@@ -103,14 +113,15 @@ def check_places(source: Path, output: Path) -> None:
     check_ours(output, SUMMARY, "the denoiser", "|".join([r"series-\d+", *map(re.escape, SHEET)]))
 
 
-def _series(source: Path) -> tuple[list[Stack | Volume], list[Problem]]:
+def _series(source: Path) -> tuple[list[Stack | Volume], list[Problem], list[PaperError]]:
+    """See `lib.deploy.dicom_series.Found`."""
     refused: list[OSError] = []
     files = sorted(files_below(source, refused.append)) if source.is_dir() else [source]
     if refused:
         raise CohortError(f"a folder cannot be read ({refused[0].strerror})", where=Path(refused[0].filename or source),
                           remedy="make it readable, or move it away")
-    found, left_out = stacks([path for path in files if not is_nifti(path)])
-    return [*found, *(Volume(path) for path in files if is_nifti(path))], left_out
+    found = stacks([path for path in files if not is_nifti(path)])
+    return [*found.series, *(Volume(path) for path in files if is_nifti(path))], found.left_out, [*found.unreadable]
 
 
 def _one(
