@@ -393,6 +393,10 @@ def test_a_folder_of_others_is_left_alone(tmp_path):
     (tmp_path / "out" / "diary.txt").write_text("mine")
     with pytest.raises(OutputError, match="the denoiser did not write"):
         run(tmp_path / "in", tmp_path / "out")
+    scans = series(tmp_path / "theirs" / "series-1")
+    with pytest.raises(OutputError, match="the denoiser did not write"):
+        run(tmp_path / "in", tmp_path / "theirs")  # a name like ours makes no folder ours
+    assert all(path.is_file() for path in scans)
     with pytest.raises(CohortError, match="does not exist"):
         run(tmp_path / "nowhere", tmp_path / "new")
     (tmp_path / "empty").mkdir()
@@ -509,7 +513,7 @@ def test_pseudonymised_series_hold_nothing_of_a_person(tmp_path):
         assert ds.PatientIdentityRemoved == "YES" and ds.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
         assert not [element for element in ds.iterall() if element.tag.is_private]
         assert ds.SourceImageSequence[0].ReferencedSOPInstanceUID and ds.ContributingEquipmentSequence
-    assert not (tmp_path / "out" / ".series").exists()
+    assert not list((tmp_path / "out" / ".series").iterdir())
 
 
 def nifti(path: Path, kind=np.int16, axes: str = "LPS", slope: float | None = None, seed: int = 1) -> np.ndarray:

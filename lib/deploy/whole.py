@@ -1,7 +1,6 @@
 """Denoise every CT series below a folder, or a NIfTI volume: what is written, kept, refused, and said of it."""
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 
 SUMMARY: Final = "denoised.json"  # the last file that is written
 SHEET: Final = ("evidence.html", "evidence.json")  # that the caller writes of what `evidence` returned
-STAMPS: Final = ".series"  # what made each series, for the next run
+STAMPS: Final = ".series"  # what made each series, for the next run; by it a folder is known to be ours
 
 
 def denoise(
@@ -79,6 +78,7 @@ def denoise(
     pseudonyms, moment = Pseudonyms() if pseudonymise else None, moment or datetime.now(UTC).astimezone()
     rows, measured = [], []
     with single_writer(output):
+        (output / STAMPS).mkdir(exist_ok=True)  # before anything else: only where it is, folders `series-N` are removed
         for name in (SUMMARY, *SHEET):
             (output / name).unlink(missing_ok=True)
         _remove_others(output, len(judged))
@@ -110,7 +110,7 @@ def check_places(source: Path, output: Path) -> None:
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise OutputError("one of it and the input holds the other", where=output,
                           remedy="write to a folder beside the input")
-    check_ours(output, SUMMARY, "the denoiser", "|".join([r"series-\d+", *map(re.escape, SHEET)]))
+    check_ours(output, STAMPS, "the denoiser")
 
 
 def _series(source: Path) -> tuple[list[Stack | Volume], list[Problem], list[PaperError]]:
