@@ -360,11 +360,15 @@ def test_a_training_whose_spacing_nobody_knows_refuses_none():
     assert [(str(each), each.refuses) for each in reasons] == [("pixel spacing not stated (trained: not known)", False)]
 
 
-def test_what_lies_outside_is_refused_by_name(tmp_path):
+def test_what_lies_outside_is_refused_by_name(tmp_path, caplog):
     series(tmp_path / "in", SliceThickness="5", ConvolutionKernel="Br38f")
     with pytest.raises(CohortError, match=r"kernel Br38 \(trained: B30\); slice thickness 5 mm \(trained: 1 mm\).*--force"):
         run(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    series(tmp_path / "in" / "more", ConvolutionKernel="Hr60f", SeriesInstanceUID="1.2.3.9.7")
+    with pytest.raises(CohortError, match=r"kernel Br38 .*and 1 more series"):
+        run(tmp_path / "in", tmp_path / "out")
+    assert "refused: series 2: kernel Hr60, 1 mm, 3 slices: kernel Hr60 (trained: B30)" in caplog.text
     metal = tmp_path / "metal"
     trees.one(metal / "a", hu=np.full(SHAPE, 3071), RescaleSlope="3", RescaleIntercept="-1024")
     with pytest.raises(CohortError, match=r"voxels outside the HU range 100 %"):
@@ -572,6 +576,16 @@ def test_networks_see_nifti_slices_as_a_scanner_lays_them_out(tmp_path, axes):
                   for axis in (next(k for k, letter in enumerate(axes) if letter in pair) for pair in ("PA", "LR")))
     np.testing.assert_allclose(added, 10 * back + left, atol=1e-2)
     assert seen[0].volume(3).shape == (3, back.max() + 1, left.max() + 1)
+
+
+def test_a_nifti_file_that_does_not_say_how_it_lies_is_said_not_to(tmp_path):
+    nifti(tmp_path / "in" / "a.nii")
+    image = nibabel.load(tmp_path / "in" / "a.nii")
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nibabel.save(image, tmp_path / "in" / "b.nii")
+    report = run(tmp_path / "in", tmp_path / "out")
+    assert [Reason("plane", None, ("axial",)) in row.reasons for row in report.series] == [False, True]
 
 
 def test_nifti_that_is_no_axial_ct_is_refused(tmp_path):

@@ -94,6 +94,8 @@ class Volume:
         found = seen.reasons(Scan(None, None, self.spacing_mm[1:], share))
         if lowest > BODY_HU:
             found.append(Reason("lowest number", lowest, (seen.hu[0], BODY_HU)))
+        if not (int(self.image.header["sform_code"]) or int(self.image.header["qform_code"])):
+            found.append(Reason("plane", None, ("axial",)))  # nibabel makes an affine up
         axes = self.image.affine[:3, :3] / np.linalg.norm(self.image.affine[:3, :3], axis=0)
         if abs(axes[2, 2]) < AXIAL:
             found.append(Reason("plane", "sagittal, coronal or oblique along the third axis", ("axial",)))

@@ -71,6 +71,8 @@ def denoise(
                           remedy="expected axial CT slices in HU as DICOM files, or NIfTI volumes")
     refused = [force or not any(reason.refuses for reason in reasons) for _, reasons, _ in judged].count(False)
     if refused == len(judged):
+        for number, (each, reasons, _) in enumerate(judged[1:], start=2):
+            log.warning("refused: %s: %s", label_of(number, each), "; ".join(map(str, reasons)))
         label, why = label_of(1, judged[0][0]), "; ".join(str(each) for each in judged[0][1] if each.refuses)
         raise CohortError(f"{label} lies outside of what {model.name} was trained on: {why}"
                           + f" (and {refused - 1} more series)" * (refused > 1), where=source,
