@@ -139,8 +139,9 @@ def _noise(found: Squares, before: np.ndarray, after: np.ndarray, cell: np.ndarr
     freedom = found.side**2 - FREEDOM
     both = [without_trend(found.of(each)) for each in (before, after)]
     sums = _summed(found, cell, *[(each**2).sum(axis=(1, 2)) / freedom for each in both])
-    sd = [jackknife(sums, _root_mean(of), WITH_SQUARES) for of in (1, 2)]
-    share = jackknife(sums, lambda total: float(np.sqrt(total[2] / total[1])) if total[1] > 0 else np.nan, WITH_SQUARES)
+    sd = [jackknife(sums, _root_mean(of), WITH_SQUARES, least=0) for of in (1, 2)]
+    share = jackknife(sums, lambda total: float(np.sqrt(total[2] / total[1])) if total[1] > 0 else np.nan,
+                      WITH_SQUARES, least=0)
     place = {tuple(corner): index for index, corner in enumerate(found.corners.tolist())}
     pairs = [(index, place[following]) for (at, *rest), index in place.items() if (following := (at + 1, *rest)) in place]
     if not pairs:
@@ -148,7 +149,7 @@ def _noise(found: Squares, before: np.ndarray, after: np.ndarray, cell: np.ndarr
     first, second = np.array(pairs).T
     apart = [((each[first] - each[second]) ** 2).sum(axis=(1, 2)) / freedom / 2 for each in both]
     sums = _summed(found._replace(corners=found.corners[first]), cell, *apart)
-    return [*sd, share, *[jackknife(sums, _root_mean(of), WITH_SQUARES) for of in (1, 2)]]
+    return [*sd, share, *[jackknife(sums, _root_mean(of), WITH_SQUARES, least=0) for of in (1, 2)]]
 
 
 def _root_mean(of: int) -> Callable[[np.ndarray], float]:
