@@ -188,15 +188,17 @@ def test_memory_does_not_grow_with_the_series(tmp_path):
     assert peaks[1] - peaks[0] < 2 * 200 * 201 * 4  # two slices of ten more, float32
 
 
-def test_uids_hang_on_input_and_model(tmp_path):
+def test_uids_hang_on_input_model_and_code(tmp_path, monkeypatch):
     series(tmp_path / "in")
-    runs = {"once": stand_in(), "again": stand_in(), "other": stand_in(sha256="cd" * 32)}
+    runs = {"once": stand_in(), "again": stand_in(), "other": stand_in(sha256="cd" * 32), "code": stand_in()}
     for name, model in runs.items():
+        if name == "code":  # which the commit does not tell outside git
+            monkeypatch.setattr("lib.deploy.dicom_series.code_hash", lambda modules: "another")
         run(tmp_path / "in", tmp_path / name, model)
     found = {name: [pydicom.dcmread(path).SOPInstanceUID for path in written(tmp_path / name)] for name in runs}
     assert [path.read_bytes() for path in written(tmp_path / "once")] == [
         path.read_bytes() for path in written(tmp_path / "again")]
-    assert not set(found["once"]) & set(found["other"])
+    assert not set(found["once"]) & set(found["other"]) and not set(found["once"]) & set(found["code"])
 
 
 @pytest.mark.parametrize("source", ["CT_small.dcm", "J2K_pixelrep_mismatch.dcm", "own"])
@@ -576,6 +578,25 @@ def test_networks_see_nifti_slices_as_a_scanner_lays_them_out(tmp_path, axes):
                   for axis in (next(k for k, letter in enumerate(axes) if letter in pair) for pair in ("PA", "LR")))
     np.testing.assert_allclose(added, 10 * back + left, atol=1e-2)
     assert seen[0].volume(3).shape == (3, back.max() + 1, left.max() + 1)
+
+
+@pytest.mark.parametrize("damage", ["a byte", "cut", "another format", "no affine", "NaN affine"])
+def test_a_damaged_nifti_file_is_refused_and_its_name_is_in_no_output(tmp_path, damage):
+    folder = tmp_path / "in"
+    nifti(folder / "good.nii.gz")
+    bad = folder / "Zyxwell.nii.gz"
+    content = bytearray(gzip.decompress((folder / "good.nii.gz").read_bytes()))
+    if damage in ("no affine", "NaN affine"):
+        content[280:328] = (b"\0" if damage == "no affine" else b"\xff") * 48
+        content[254:256] = b"\1\0"  # the code of the sform
+    packed = bytearray(gzip.compress(bytes(content), 0))
+    if damage == "a byte":
+        packed[1000] ^= 1  # stored, so that it decompresses
+    bad.write_bytes(packed[:-20] if damage == "cut" else packed if damage != "another format" else b"no archive")
+    report = run(folder, tmp_path / "out")
+    assert [row.state for row in report.series] == ["denoised"] and [each.file for each in report.left_out] == [bad]
+    text = (tmp_path / "out" / "denoised.json").read_text()
+    assert "so the series is left out" in text and "Zyxwell" not in text and str(tmp_path) not in text
 
 
 def test_a_nifti_file_that_does_not_say_how_it_lies_is_said_not_to(tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 from pydicom.config import disable_value_validation
 from tqdm import tqdm
 
+from lib.artifacts.code import code_hash
 from lib.artifacts.files import atomic
 from lib.data.dicom.deidentified import Pseudonyms, deidentified
 from lib.data.dicom.derived import DENOISED, NOTICE, Derivation, derive, source_header
@@ -194,7 +195,7 @@ def derivation(model: Model, reasons: list[Reason], moment: datetime) -> Derivat
         f"Noise reduction by a U-Net, {model.name}, weights SHA-256 {model.sha256}, code {model.version}.", NOTICE, flags,
         f"Trained on: {made_from}" * bool(made_from)]))
     return Derivation(plain(text), plain(flags), f"denoised {plain(model.name)}", f"U-Net {plain(model.name)}",
-                      f"commit {model.version}", (model.sha256, model.version), moment)
+                      f"commit {model.version}", (model.sha256, model.version, code_hash({__name__})), moment)
 
 
 def plain(text: str) -> str:
