@@ -196,6 +196,16 @@ def test_what_leaks_far_from_a_lesion_is_seen():
     assert found.outside_largest_hu == pytest.approx(expected, rel=0.05)
 
 
+def test_a_small_scan_without_noise_is_said_to_be_one_once():
+    """Four places in the body, and nothing to lose."""
+    small = np.full((2, 24, 24), 40, np.float32)
+    found = sentences(measure(subject(lambda volume: volume, small)))
+    assert found["Inserted noise"] == ["What is left of inserted noise is not measurable: 4 places in the body, at least 5 "
+                                       "are needed."]
+    assert mean(np.ones(1), "places of lung").reason == "1 place of lung, at least 5 are needed"
+    assert found["Noise"][1] == "The texture of the noise is not measurable: the scan has no noise."
+
+
 def test_the_interval_of_what_cannot_be_negative_is_not():
     """One place of many in which the output changes far from the lesion."""
     calls = []

@@ -62,7 +62,8 @@ def jackknife(sums: np.ndarray, of: Callable[[np.ndarray], float], what: str = "
     """
     count = len(sums)
     if count < LEAST:
-        return missing(f"{count} {what}, at least {LEAST} are needed", count)
+        shown = what.replace("places", "place", 1) if count == 1 else what
+        return missing(f"{count} {shown}, at least {LEAST} are needed", count)
     total = sums.sum(axis=0)
     without = np.array([of(total - each) for each in sums])
     value = float(of(total))

@@ -167,12 +167,12 @@ def spectrum(found: Squares, before: np.ndarray, after: np.ndarray, pixel_mm: fl
         empty, none = np.full(half, np.nan), missing(f"no homogeneous square of soft tissue of {SQUARE_MM:g} mm")
         return Spectrum(frequency, empty, empty, none, none)
     curves, means = [], []
-    for volume in (before, after):
+    for volume, nothing in ((before, "the scan has no noise"), (after, "no noise is left")):
         power = np.abs(fft.fft2(without_trend(found.of(volume)))) ** 2 * (pixel_mm / side) ** 2
         rings = np.array([np.bincount(ring, each)[1 : half + 1] / counts for each in power.reshape(len(power), -1)])
         curves.append(rings.mean(axis=0))
         if curves[-1].max() < NOTHING:
-            means.append(missing("no noise is left"))
+            means.append(missing(nothing))
             continue
         means.append(jackknife(_summed(found, cell, *rings.T), _mean_frequency(frequency), WITH_SQUARES))
     return Spectrum(frequency, *curves, *means)
