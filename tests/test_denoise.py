@@ -188,15 +188,17 @@ def test_memory_does_not_grow_with_the_series(tmp_path):
     assert peaks[1] - peaks[0] < 2 * 200 * 201 * 4  # two slices of ten more, float32
 
 
-def test_uids_hang_on_input_and_model(tmp_path):
+def test_uids_hang_on_input_model_and_code(tmp_path, monkeypatch):
     series(tmp_path / "in")
-    runs = {"once": stand_in(), "again": stand_in(), "other": stand_in(sha256="cd" * 32)}
+    runs = {"once": stand_in(), "again": stand_in(), "other": stand_in(sha256="cd" * 32), "code": stand_in()}
     for name, model in runs.items():
+        if name == "code":  # which the commit does not tell outside git
+            monkeypatch.setattr("lib.deploy.dicom_series.code_hash", lambda modules: "another")
         run(tmp_path / "in", tmp_path / name, model)
     found = {name: [pydicom.dcmread(path).SOPInstanceUID for path in written(tmp_path / name)] for name in runs}
     assert [path.read_bytes() for path in written(tmp_path / "once")] == [
         path.read_bytes() for path in written(tmp_path / "again")]
-    assert not set(found["once"]) & set(found["other"])
+    assert not set(found["once"]) & set(found["other"]) and not set(found["once"]) & set(found["code"])
 
 
 @pytest.mark.parametrize("source", ["CT_small.dcm", "J2K_pixelrep_mismatch.dcm", "own"])
@@ -218,6 +220,23 @@ def test_dciodvfy_finds_no_error_that_the_input_has_not(tmp_path, source, pseudo
         return Counter(line for line in lines if line.startswith("Error"))
 
     assert errors(written(tmp_path / "out")[0]) - errors(next((tmp_path / "in").iterdir())) == Counter()
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), [
+    ("SeriesNumber", b"1\\2 ", 10_000), ("SeriesNumber", b"seven ", 10_000), ("SeriesNumber", b"2147483647", 2**31 - 1),
+    ("TimezoneOffsetFromUTC", b"+9900 ", b"+9900 "), ("BodyPartExamined", b"ARM\\LEG ", b"ARM\\LEG "),
+    ("SeriesDescription", b"calm\\mild ", "calm mild [denoised E1, seed 5, research only]"),
+    ("SOPInstanceUID", b"1.2\\1.3 ", None)])
+def test_values_that_a_header_may_not_have_stop_nothing(tmp_path, name, value, expected):
+    path = series(tmp_path / "in", 1)[0]
+    ds, tag = pydicom.dcmread(path), pydicom.tag.Tag(name)
+    kind = pydicom.datadict.dictionary_VR(tag)
+    ds._dict[tag] = pydicom.dataelem.RawDataElement(tag, kind, len(value), value, 0, False, True)
+    ds.save_as(path)
+    run(tmp_path / "in", tmp_path / "out")
+    made = pydicom.dcmread(written(tmp_path / "out")[0])
+    found = made[name].value if not isinstance(expected, bytes) else made.get_item(name).value
+    assert found == expected if expected else pydicom.uid.UID(found).is_valid
 
 
 def test_a_header_without_uids_gets_its_own(tmp_path):
@@ -343,11 +362,15 @@ def test_a_training_whose_spacing_nobody_knows_refuses_none():
     assert [(str(each), each.refuses) for each in reasons] == [("pixel spacing not stated (trained: not known)", False)]
 
 
-def test_what_lies_outside_is_refused_by_name(tmp_path):
+def test_what_lies_outside_is_refused_by_name(tmp_path, caplog):
     series(tmp_path / "in", SliceThickness="5", ConvolutionKernel="Br38f")
     with pytest.raises(CohortError, match=r"kernel Br38 \(trained: B30\); slice thickness 5 mm \(trained: 1 mm\).*--force"):
         run(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    series(tmp_path / "in" / "more", ConvolutionKernel="Hr60f", SeriesInstanceUID="1.2.3.9.7")
+    with pytest.raises(CohortError, match=r"kernel Br38 .*and 1 more series"):
+        run(tmp_path / "in", tmp_path / "out")
+    assert "refused: series 2: kernel Hr60, 1 mm, 3 slices: kernel Hr60 (trained: B30)" in caplog.text
     metal = tmp_path / "metal"
     trees.one(metal / "a", hu=np.full(SHAPE, 3071), RescaleSlope="3", RescaleIntercept="-1024")
     with pytest.raises(CohortError, match=r"voxels outside the HU range 100 %"):
@@ -376,6 +399,10 @@ def test_a_folder_of_others_is_left_alone(tmp_path):
     (tmp_path / "out" / "diary.txt").write_text("mine")
     with pytest.raises(OutputError, match="the denoiser did not write"):
         run(tmp_path / "in", tmp_path / "out")
+    scans = series(tmp_path / "theirs" / "series-1")
+    with pytest.raises(OutputError, match="the denoiser did not write"):
+        run(tmp_path / "in", tmp_path / "theirs")  # a name like ours makes no folder ours
+    assert all(path.is_file() for path in scans)
     with pytest.raises(CohortError, match="does not exist"):
         run(tmp_path / "nowhere", tmp_path / "new")
     (tmp_path / "empty").mkdir()
@@ -393,6 +420,40 @@ def test_a_slice_that_cannot_be_read_is_named_and_nothing_is_written(tmp_path, d
     with pytest.raises(DicomError, match="Zyxwell 1.dcm"):
         run(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "stored values", "colour", "frames", "volume"])
+def test_a_file_that_cannot_be_read_takes_its_series_with_it_and_no_other(tmp_path, damage):
+    series(tmp_path / "in" / "a", SeriesInstanceUID="1.2.3.9.1")
+    bad = series(tmp_path / "in" / "b", SeriesInstanceUID="1.2.3.9.2", StudyInstanceUID="1.2.3.8")[1]
+    if damage == "cut":
+        bad = bad.rename(tmp_path / "in" / "a" / "strayed.dcm")  # it names its series still
+        bad.write_bytes(bad.read_bytes()[:-99])
+    elif damage == "empty":
+        bad.write_bytes(b"")  # it names none: that of its folder
+    elif damage == "stored values":
+        trees.undecodable(bad)
+    elif damage == "volume":
+        shutil.rmtree(tmp_path / "in" / "b")
+        (bad := tmp_path / "in" / "Zyxwell.nii").write_bytes(b"no volume")
+    else:
+        changes = {"colour": {"PhotometricInterpretation": "RGB"}, "frames": {"NumberOfFrames": 2}}[damage]
+        trees.edit(bad, SeriesInstanceUID="1.2.3.9.3", **changes)  # a series of its own: nothing else has a hole
+    report = run(tmp_path / "in", tmp_path / "out")
+    kept = 2 if damage in ("colour", "frames") else 1
+    assert [(row.state, row.slices) for row in report.series] == [("denoised", 3), ("denoised", 2)][:kept]
+    assert bad in {each.file for each in report.left_out}
+    assert len(report.left_out) == (2 if damage in ("cut", "empty") else 1)
+    assert "Zyxwell" not in (tmp_path / "out" / "denoised.json").read_text()
+
+
+def test_what_has_no_name_of_a_slice_and_is_none_is_listed(tmp_path):
+    for path in series(tmp_path / "in"):
+        path.rename(path.with_suffix(""))
+    (tmp_path / "in" / "Zyxwell 1").write_bytes(b"")
+    report = run(tmp_path / "in", tmp_path / "out")
+    assert [row.slices for row in report.series] == [2]
+    assert [each.what for each in report.left_out] == ["file without extension that is no DICOM file"]
 
 
 def test_a_run_that_was_stopped_leaves_nothing_half_written_and_the_next_ends_alike(tmp_path):
@@ -458,7 +519,7 @@ def test_pseudonymised_series_hold_nothing_of_a_person(tmp_path):
         assert ds.PatientIdentityRemoved == "YES" and ds.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
         assert not [element for element in ds.iterall() if element.tag.is_private]
         assert ds.SourceImageSequence[0].ReferencedSOPInstanceUID and ds.ContributingEquipmentSequence
-    assert not (tmp_path / "out" / ".series").exists()
+    assert not list((tmp_path / "out" / ".series").iterdir())
 
 
 def nifti(path: Path, kind=np.int16, axes: str = "LPS", slope: float | None = None, seed: int = 1) -> np.ndarray:
@@ -517,6 +578,35 @@ def test_networks_see_nifti_slices_as_a_scanner_lays_them_out(tmp_path, axes):
                   for axis in (next(k for k, letter in enumerate(axes) if letter in pair) for pair in ("PA", "LR")))
     np.testing.assert_allclose(added, 10 * back + left, atol=1e-2)
     assert seen[0].volume(3).shape == (3, back.max() + 1, left.max() + 1)
+
+
+@pytest.mark.parametrize("damage", ["a byte", "cut", "another format", "no affine", "NaN affine"])
+def test_a_damaged_nifti_file_is_refused_and_its_name_is_in_no_output(tmp_path, damage):
+    folder = tmp_path / "in"
+    nifti(folder / "good.nii.gz")
+    bad = folder / "Zyxwell.nii.gz"
+    content = bytearray(gzip.decompress((folder / "good.nii.gz").read_bytes()))
+    if damage in ("no affine", "NaN affine"):
+        content[280:328] = (b"\0" if damage == "no affine" else b"\xff") * 48
+        content[254:256] = b"\1\0"  # the code of the sform
+    packed = bytearray(gzip.compress(bytes(content), 0))
+    if damage == "a byte":
+        packed[1000] ^= 1  # stored, so that it decompresses
+    bad.write_bytes(packed[:-20] if damage == "cut" else packed if damage != "another format" else b"no archive")
+    report = run(folder, tmp_path / "out")
+    assert [row.state for row in report.series] == ["denoised"] and [each.file for each in report.left_out] == [bad]
+    text = (tmp_path / "out" / "denoised.json").read_text()
+    assert "so the series is left out" in text and "Zyxwell" not in text and str(tmp_path) not in text
+
+
+def test_a_nifti_file_that_does_not_say_how_it_lies_is_said_not_to(tmp_path):
+    nifti(tmp_path / "in" / "a.nii")
+    image = nibabel.load(tmp_path / "in" / "a.nii")
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nibabel.save(image, tmp_path / "in" / "b.nii")
+    report = run(tmp_path / "in", tmp_path / "out")
+    assert [Reason("plane", None, ("axial",)) in row.reasons for row in report.series] == [False, True]
 
 
 def test_nifti_that_is_no_axial_ct_is_refused(tmp_path):

@@ -196,6 +196,32 @@ def test_what_leaks_far_from_a_lesion_is_seen():
     assert found.outside_largest_hu == pytest.approx(expected, rel=0.05)
 
 
+def test_a_small_scan_without_noise_is_said_to_be_one_once():
+    """Four places in the body, and nothing to lose."""
+    small = np.full((2, 24, 24), 40, np.float32)
+    found = sentences(measure(subject(lambda volume: volume, small)))
+    assert found["Inserted noise"] == ["What is left of inserted noise is not measurable: 4 places in the body, at least 5 "
+                                       "are needed."]
+    assert mean(np.ones(1), "places of lung").reason == "1 place of lung, at least 5 are needed"
+    assert found["Noise"][1] == "The texture of the noise is not measurable: the scan has no noise."
+
+
+def test_the_interval_of_what_cannot_be_negative_is_not():
+    """One place of many in which the output changes far from the lesion."""
+    calls = []
+
+    def once(volume):
+        calls.append(changed := volume.copy())
+        changed[0, 20, 20] += 900 * (len(calls) > 1)
+        return changed
+
+    volume = scan()
+    where = lesions.places(volume, homogeneous.is_tissue(homogeneous.tissues(volume), "soft tissue"), PIXEL, 10.0)
+    found = lesions.recover(once, volume, where, PIXEL, RollOff(3.4, 2.2), 10.0)[0].outside_rms_hu
+    assert found.low == 0 < found.value < found.high and found.value < 2 * found.standard_error
+    assert mean(np.array([-1.0, 0, 0, 0, 1])).low < 0  # of a bias it may be
+
+
 def test_places_are_soft_tissue_apart_from_each_other_and_from_the_border():
     volume = scan(2)
     soft = homogeneous.is_tissue(homogeneous.tissues(volume), "soft tissue")

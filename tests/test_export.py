@@ -125,6 +125,31 @@ def test_what_was_not_trained_is_refused_and_nothing_is_written(trained, tmp_pat
     assert not (tmp_path / "out").exists() and (tmp_path / "mine" / "README.md").read_text(encoding="utf-8") == "mine"
 
 
+def _left(study) -> dict:
+    """What the stamp of a training knows of the weights that are there."""
+    weights = study.paths.weights(RUN)
+    return {weights.name: [weights.stat().st_size, 0, file_sha256(weights)]}
+
+
+def test_weights_that_the_training_did_not_leave_are_not_handed_on_under_its_name(trained, tmp_path):
+    study, network = trained
+    (study.paths.training(RUN) / "stamp.json").write_text(json.dumps({"outputs": _left(study)}), encoding="utf-8")
+    network.set_weights([each + 1 for each in network.get_weights()])
+    network.save_weights(study.paths.weights(RUN))
+    with pytest.raises(WeightsError, match="not the weights that its training left"):
+        export_to(tmp_path / "out", study)
+    assert not (tmp_path / "out").exists()
+
+
+def test_checksums_of_others_make_no_folder_an_export(trained, tmp_path):
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release" / "README.md").write_text("mine", encoding="utf-8")
+    (tmp_path / "release" / "SHA256SUMS").write_text("00  README.md\n11  thesis.pdf\n", encoding="utf-8")
+    with pytest.raises(OutputError, match="SHA256SUMS is not of an export"):
+        export_to(tmp_path / "release", trained[0])
+    assert (tmp_path / "release" / "README.md").read_text(encoding="utf-8") == "mine"
+
+
 def test_a_card_without_measurements_says_so(trained, tmp_path):
     study, _ = trained
     export_to(tmp_path / "out", study)
@@ -153,9 +178,15 @@ def test_the_numbers_of_a_card_are_those_of_the_tables(trained, tmp_path):
     metrics = pd.DataFrame(rows)
     write_csv(study.paths.metrics, metrics)
     stamp = {"commit": "0123456789", "versions": {"keras": "3"}, "arithmetic": [{"processor": "X", "cores": 2}],
-             "config": {"loss": {"encoder": "vgg16"}}, "outputs": {}, "key": ""}
+             "config": {"loss": {"encoder": "vgg16"}}, "outputs": _left(study), "key": ""}
     (study.paths.training(RUN) / "stamp.json").write_text(json.dumps(stamp), encoding="utf-8")
-    export_to(tmp_path / "out", study, trained=Range())
+    evaluation = study.paths.evaluation / "E1_seed-5.json"
+    evaluation.parent.mkdir(parents=True)
+    for weights in ("of an earlier training", file_sha256(study.paths.weights(RUN))):
+        evaluation.write_text(json.dumps({"inputs": {"weights": weights}}), encoding="utf-8")
+        export_to(tmp_path / "out", study, trained=Range())
+        card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+        assert ("It has not been evaluated" in card) == (weights == "of an earlier training")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
     means = metrics.groupby(["experiment", "seed", "patient"], dropna=False)[["ssim", "bias_liver_hu"]].mean().reset_index()

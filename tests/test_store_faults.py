@@ -194,7 +194,9 @@ def test_two_runs_at_once(cohort, tmp_path):
     first = start(cohort / "data", tmp_path / "out")
     while not (tmp_path / "out" / ".lock").exists():
         time.sleep(0.02)
+    first.send_signal(signal.SIGSTOP)  # it must not end before the other looks, however slowly that starts
     second = run(cohort / "data", tmp_path / "out")
+    first.send_signal(signal.SIGCONT)
     assert second.returncode == 1 and f"another run is at work in {tmp_path / 'out'}" in second.stderr
     assert second.stderr.count("\n") == 1
     assert first.wait() == 0 and contents(tmp_path / "out") == contents(cohort / "whole")

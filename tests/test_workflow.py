@@ -95,12 +95,12 @@ def test_editing_the_loss_retrains_and_editing_a_figure_does_not(smoke_study, me
     def retrains() -> list[bool]:
         return [not training_step(smoke_study, run, used[run]).is_current() for run in runs]
 
-    meaning("lib.report.figures")
+    meaning("lib.report.style")
     assert not any(retrains())
     every = [stage for wave in supplement(smoke_study) for stage in wave]
     beyond = {stage.name for stage in every if stage.name.startswith("S") and stage.notebook}
     assert len(beyond) == 8
-    assert out_of_date(smoke_study) == {"01_preprocess", "04_evaluate", "05_stats"} | beyond
+    assert out_of_date(smoke_study) == {"01_preprocess", "02_calibrate_psi", "04_evaluate", "05_stats"} | beyond
     for name in ("lib.stages.statistics", "lib.metrics.significance"):
         meaning(name)
         assert not any(retrains()) and out_of_date(smoke_study) == {"04_evaluate", "05_stats", "S7_target"}

@@ -83,14 +83,18 @@ def facts(run: Run, paths: Paths, labels: Labels, trained: Trained | None) -> Fa
     stamp = paths.training(run) / "stamp.json"
     known = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else {}
     shown = labels.experiments[run.experiment]
-    scores = pd.read_csv(paths.metrics, dtype={"seed": "Int64"}) if paths.metrics.is_file() else pd.DataFrame()
+    sha256, evaluation = file_sha256(paths.weights(run)), paths.evaluation / f"{run.file}.json"
+    scores = pd.DataFrame()
+    if evaluation.is_file() and paths.metrics.is_file() and json.loads(evaluation.read_text(encoding="utf-8"))[
+            "inputs"].get("weights") == sha256:  # those of an earlier training are another network's
+        scores = pd.read_csv(paths.metrics, dtype={"seed": "Int64"})
     if len(scores):
         ours = (scores["experiment"] == run.experiment) & (scores["seed"] == run.seed).fillna(False).astype(bool)
         scores = scores[ours | (scores["experiment"] == LDCT)] if ours.any() else scores[:0]
     influence = _rows(labels.figures / "calibration.csv", experiment=run.experiment, seed=run.seed)
     exchange = _rows(paths.supplement / "exchange.csv", configuration=run.experiment, seed=run.seed, at="used")
     return Facts(run, paths.profile, labels.simulated, shown.label, shown.context, tuple(shown.layers), shown.pixel,
-                 shown.lambda_rule, labels.provenance, file_sha256(paths.weights(run)), known,
+                 shown.lambda_rule, labels.provenance, sha256, known,
                  _metrics(scores, run.experiment), _regions(scores, run.experiment), _influence(influence),
                  _exchange(exchange), _claims(labels.figures / "claims.csv", run.experiment),
                  scores["patient"].nunique() if len(scores) else 0, trained)

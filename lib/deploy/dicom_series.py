@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pydicom.config import disable_value_validation
 from tqdm import tqdm
 
+from lib.artifacts.code import code_hash
 from lib.artifacts.files import atomic
 from lib.data.dicom.deidentified import Pseudonyms, deidentified
 from lib.data.dicom.derived import DENOISED, NOTICE, Derivation, derive, source_header
@@ -22,12 +24,15 @@ from lib.data.dicom.identity import Problem
 from lib.data.dicom.kinds import NotCtImageError
 from lib.data.dicom.parsing import parse
 from lib.data.dicom.series import Series, series_of
-from lib.data.dicom.slice import Decoded, Header, decode, read_bytes, read_hu
+from lib.data.dicom.slice import Decoded, Header, decode, read_bytes, read_hu, series_uid
 from lib.deploy.model import Model
 from lib.deploy.trained_range import Reason, Scan, TrainedRange
 from lib.errors import DicomError
 
 HARMLESS = ("copy", "pieces")  # of the problems of a folder: nothing is left out for them
+UNNAMED = ("other file", "file without extension")  # of `look`: a slice, perhaps, that was cut at its beginning
+_LOOK = "nothing to do unless it should be one"
+_HOLE = "a file of its series, or in its folder, cannot be read, so the series is left out"
 
 
 @dataclass(frozen=True)
@@ -131,10 +136,19 @@ def save(instance, target: Path, source: Path) -> None:
         raise DicomError(what, where=source, remedy="export the file again") from None
 
 
-def stacks(files: list[Path]) -> tuple[list[Stack], list[Problem]]:
-    """The series among some files, and what is none, or is left out, and why. Raises DicomError for a DICOM file that is
-    damaged or of a form that CT slices do not have: whether its series is whole without it, nobody knows."""
+class Found(NamedTuple):
+    """What some files hold."""
+
+    series: list[Stack]
+    left_out: list[Problem]  # what is no CT slice, or is left out, and why
+    unreadable: list[DicomError]  # of files that are damaged, or of a form that CT slices do not have
+
+
+def stacks(files: list[Path]) -> Found:
+    """The series among some files. One with a file that cannot be read is left out, since it would have a hole: that of the
+    SeriesInstanceUID that the file names, or where that cannot be read, either, all in its folder."""
     headers: dict[Path, Header] = {}
+    unreadable: list[DicomError] = []
     others: dict[str, list[NotCtImageError]] = {}
     people: dict[str, int] = {}
     problems: list[Problem] = []
@@ -147,11 +161,21 @@ def stacks(files: list[Path]) -> tuple[list[Stack], list[Problem]]:
         elif isinstance(found, NotCtImageError):
             others.setdefault(found.code, []).append(found)
         elif isinstance(found, DicomError):
-            raise found
+            unreadable.append(found)
+        elif found in UNNAMED:
+            others.setdefault(found, []).append(NotCtImageError(f"{found} that is no DICOM file", where=path, remedy=_LOOK))
     problems += [Problem(each[0].where, kind, each[0].what, each[0].remedy, len(each)) for kind, each in others.items()]
-    series = series_of(headers, problems)
-    whole = [_stack(each, headers) for each in series if each.usable]
-    return whole, [problem for problem in problems if problem.kind not in HARMLESS]
+    series, named = series_of(headers, problems), {Path(each.where): series_uid(Path(each.where)) for each in unreadable}
+    uids, folders = set(named.values()) - {None}, {path.parent for path, uid in named.items() if uid is None}
+    whole = []
+    for each in series:
+        paths = [path for _, path in each.slices]
+        if any(headers[path].series_uid in uids or path.parent in folders for path in paths):
+            problems.append(Problem(paths[0], "hole", _HOLE, "copy that file again, or move it away", len(paths)))
+        elif each.usable:
+            whole.append(_stack(each, headers))
+    problems += [Problem(Path(each.where), each.code, each.what, each.remedy) for each in unreadable]
+    return Found(whole, [problem for problem in problems if problem.kind not in HARMLESS], unreadable)
 
 
 def _stack(series: Series, headers: dict[Path, Header]) -> Stack:
@@ -171,7 +195,7 @@ def derivation(model: Model, reasons: list[Reason], moment: datetime) -> Derivat
         f"Noise reduction by a U-Net, {model.name}, weights SHA-256 {model.sha256}, code {model.version}.", NOTICE, flags,
         f"Trained on: {made_from}" * bool(made_from)]))
     return Derivation(plain(text), plain(flags), f"denoised {plain(model.name)}", f"U-Net {plain(model.name)}",
-                      f"commit {model.version}", (model.sha256, model.version), moment)
+                      f"commit {model.version}", (model.sha256, model.version, code_hash({__name__})), moment)
 
 
 def plain(text: str) -> str:

@@ -50,7 +50,7 @@ def missing(reason: str, places: int = 0) -> Estimate:
     return Estimate(places=places, reason=reason)
 
 
-def jackknife(sums: np.ndarray, of: Callable[[np.ndarray], float], what: str = "places") -> Estimate:
+def jackknife(sums: np.ndarray, of: Callable[[np.ndarray], float], what: str = "places", least: float = -np.inf) -> Estimate:
     """``of`` the total of all cells, with its interval by leaving out one cell at a time (Student's t).
 
     Parameters
@@ -58,10 +58,12 @@ def jackknife(sums: np.ndarray, of: Callable[[np.ndarray], float], what: str = "
     sums : array, (cells, numbers), that add up over cells
     of : function of the total, (numbers,)
     what : what a cell is, for the reason where there are fewer than 5
+    least : what the quantity cannot be below, as an SD cannot be below 0: neither does the interval go there
     """
     count = len(sums)
     if count < LEAST:
-        return missing(f"{count} {what}, at least {LEAST} are needed", count)
+        shown = what.replace("places", "place", 1) if count == 1 else what
+        return missing(f"{count} {shown}, at least {LEAST} are needed", count)
     total = sums.sum(axis=0)
     without = np.array([of(total - each) for each in sums])
     value = float(of(total))
@@ -69,12 +71,12 @@ def jackknife(sums: np.ndarray, of: Callable[[np.ndarray], float], what: str = "
         return missing("the numbers do not allow it", count)
     error = float(np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum()))
     half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * error
-    return Estimate(value, value - half, value + half, error, count)
+    return Estimate(value, max(value - half, least), value + half, error, count)
 
 
-def mean(values: np.ndarray, what: str = "places") -> Estimate:
+def mean(values: np.ndarray, what: str = "places", least: float = -np.inf) -> Estimate:
     """Mean of one value a place, (places,), with the t interval (which is the jackknife's)."""
-    return jackknife(np.stack([values, np.ones(len(values))], axis=1), lambda total: total[0] / total[1], what)
+    return jackknife(np.stack([values, np.ones(len(values))], axis=1), lambda total: total[0] / total[1], what, least)
 
 
 def cells(shape: tuple[int, int], spacing_mm: tuple[float, float]) -> np.ndarray:

@@ -12,7 +12,7 @@ from lib.artifacts.files import atomic, check_ours, file_sha256, write_text
 from lib.data.hu import HU_MAX, HU_MIN
 from lib.deploy import card
 from lib.deploy.card import CARD, MODEL, Trained
-from lib.errors import StageError, TrainingError
+from lib.errors import OutputError, StageError, TrainingError, WeightsError
 from lib.report.labels import Labels
 from lib.study.paths import Paths
 from lib.study.runs import Run
@@ -50,14 +50,20 @@ def export(out: Path, run: Run, paths: Paths, settings: UNet, labels: Labels, tr
 
     Raises
     ------
-    StageError : the run has not been trained. WeightsError : its weights are damaged, or of another network.
+    StageError : the run has not been trained. WeightsError : its weights are damaged, of another network, or not those that
+    its training left, so that the card would be another network's.
     TrainingError : they hold NaN. OutputError : the folder holds other files, or cannot be written.
     """
     weights = paths.weights(run)
     if not weights.is_file():
         raise StageError(f"{run} of the {paths.profile} profile has not been trained",
                          remedy=f"run make paper PROFILE={paths.profile}")
+    _check_stamp(weights, paths.training(run) / "stamp.json", paths.profile)
+    out = out.expanduser()
     check_ours(out, SUMS, "the export")
+    if (out / SUMS).is_file() and {line.split()[-1] for line in (out / SUMS).read_text("utf-8", "replace").splitlines()
+                                   if line.strip()} != {MODEL, CARD}:
+        raise OutputError(f"{SUMS} is not of an export", where=out, remedy="pass a new or empty folder")
     from lib.stages.train import load_unet  # TensorFlow: only now
 
     content = as_bytes(in_hu(load_unet(settings, weights)))
@@ -76,6 +82,15 @@ def as_asset(folder: Path, out: Path) -> Path:
     with atomic(path := out / f"{folder.name}.zip") as temporary:
         temporary.write_bytes(zipped(parts))
     return path
+
+
+def _check_stamp(weights: Path, stamp: Path, profile: str) -> None:
+    """Raises WeightsError where the training's stamp knows other weights."""
+    if stamp.is_file():
+        outputs = json.loads(stamp.read_text(encoding="utf-8"))["outputs"]
+        if outputs.get(weights.name, ["", "", ""])[2] != file_sha256(weights):
+            raise WeightsError("not the weights that its training left", where=weights,
+                               remedy=f"train it again: make paper PROFILE={profile}")
 
 
 def in_hu(unet: "keras.Model") -> "keras.Model":

@@ -139,8 +139,9 @@ def _noise(found: Squares, before: np.ndarray, after: np.ndarray, cell: np.ndarr
     freedom = found.side**2 - FREEDOM
     both = [without_trend(found.of(each)) for each in (before, after)]
     sums = _summed(found, cell, *[(each**2).sum(axis=(1, 2)) / freedom for each in both])
-    sd = [jackknife(sums, _root_mean(of), WITH_SQUARES) for of in (1, 2)]
-    share = jackknife(sums, lambda total: float(np.sqrt(total[2] / total[1])) if total[1] > 0 else np.nan, WITH_SQUARES)
+    sd = [jackknife(sums, _root_mean(of), WITH_SQUARES, least=0) for of in (1, 2)]
+    share = jackknife(sums, lambda total: float(np.sqrt(total[2] / total[1])) if total[1] > 0 else np.nan,
+                      WITH_SQUARES, least=0)
     place = {tuple(corner): index for index, corner in enumerate(found.corners.tolist())}
     pairs = [(index, place[following]) for (at, *rest), index in place.items() if (following := (at + 1, *rest)) in place]
     if not pairs:
@@ -148,7 +149,7 @@ def _noise(found: Squares, before: np.ndarray, after: np.ndarray, cell: np.ndarr
     first, second = np.array(pairs).T
     apart = [((each[first] - each[second]) ** 2).sum(axis=(1, 2)) / freedom / 2 for each in both]
     sums = _summed(found._replace(corners=found.corners[first]), cell, *apart)
-    return [*sd, share, *[jackknife(sums, _root_mean(of), WITH_SQUARES) for of in (1, 2)]]
+    return [*sd, share, *[jackknife(sums, _root_mean(of), WITH_SQUARES, least=0) for of in (1, 2)]]
 
 
 def _root_mean(of: int) -> Callable[[np.ndarray], float]:
@@ -166,12 +167,12 @@ def spectrum(found: Squares, before: np.ndarray, after: np.ndarray, pixel_mm: fl
         empty, none = np.full(half, np.nan), missing(f"no homogeneous square of soft tissue of {SQUARE_MM:g} mm")
         return Spectrum(frequency, empty, empty, none, none)
     curves, means = [], []
-    for volume in (before, after):
+    for volume, nothing in ((before, "the scan has no noise"), (after, "no noise is left")):
         power = np.abs(fft.fft2(without_trend(found.of(volume)))) ** 2 * (pixel_mm / side) ** 2
         rings = np.array([np.bincount(ring, each)[1 : half + 1] / counts for each in power.reshape(len(power), -1)])
         curves.append(rings.mean(axis=0))
         if curves[-1].max() < NOTHING:
-            means.append(missing("no noise is left"))
+            means.append(missing(nothing))
             continue
         means.append(jackknife(_summed(found, cell, *rings.T), _mean_frequency(frequency), WITH_SQUARES))
     return Spectrum(frequency, *curves, *means)

@@ -105,7 +105,8 @@ def left(denoise: Denoise, clean: np.ndarray, denoised: np.ndarray, noise: np.nd
 def _region(sums: np.ndarray, what: str) -> Region:
     """Of sums over cells of: 1, noise^2, effect noise, effect^2, squared errors of the noisy and the clean slices."""
     def root(top: int, below: int) -> Estimate:
-        return jackknife(sums, lambda total: float(np.sqrt(total[top] / total[below])) if total[below] > 0 else np.nan, what)
+        return jackknife(sums, lambda total: float(np.sqrt(total[top] / total[below])) if total[below] > 0 else np.nan, what,
+                         least=0)
 
     slope = jackknife(sums, lambda total: float(total[2] / total[1]) if total[1] > 0 else np.nan, what)
     total = sums.sum(axis=0)
@@ -122,7 +123,8 @@ def _under_disc(effect: np.ndarray, noise: np.ndarray, calm: np.ndarray, cell: n
     kernel = disc(side, spacing_mm[0], (side // 2, side // 2), diameter_mm)
     smooth = [np.stack([_convolved(image, kernel / kernel.sum()) for image in each]) for each in (effect, noise)]
     sums = by_cell(cell, calm, *[each**2 for each in smooth])
-    return jackknife(sums, lambda total: float(np.sqrt(total[1] / total[2])) if total[2] > 0 else np.nan, CALM)
+    return jackknife(sums, lambda total: float(np.sqrt(total[1] / total[2])) if total[2] > 0 else np.nan, CALM,
+                     least=0)
 
 
 def _convolved(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ class Lesion(NamedTuple):
     diameter_mm: float
     contrast_hu: float  # of the disc before the scanner's own blur
     recovery: Estimate  # mean change of the output under the disc / that of the input; 1: all of it
-    outside_rms_hu: Estimate  # of the change of the output beyond the lesion that is not that of the input
+    outside_rms_hu: Estimate  # mean over places of the RMS of the output's change beyond the lesion less the input's
     outside_largest_hu: float  # its largest magnitude in all places; NaN where there are none
 
 
@@ -111,7 +111,7 @@ def recover(denoise: Denoise, volume: np.ndarray, where: np.ndarray, pixel_mm: f
         rest = [(each - own)[outside] for each, own, outside in zip(change, given, beyond, strict=True)]
         far = np.array([np.sqrt(np.mean(each**2)) if each.size else np.nan for each in rest])
         largest = max((float(np.abs(each).max()) for each in rest if each.size), default=np.nan)
-        found.append(Lesion(diameter_mm, contrast, mean(recovery), mean(far), largest))
+        found.append(Lesion(diameter_mm, contrast, mean(recovery), mean(far, least=0), largest))
     return found
 
 

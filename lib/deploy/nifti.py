@@ -4,6 +4,7 @@ along its third axis, whatever its orientation. One slice is in memory at a time
 import gzip
 import hashlib
 import math
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from lib.errors import CohortError
 
 ENDINGS: Final = (".nii", ".nii.gz")
 AXIAL: Final = 0.8  # cosine between the third axis and the body's, from which on slices count as axial
+_DAMAGED: Final = (OSError, EOFError, zlib.error)
+_CUT: Final = "cannot be read, truncated or damaged"
 _REMEDY: Final = "pass a CT volume of three dimensions in HU, uncompressed or as .nii.gz"
 
 
@@ -48,13 +51,18 @@ class Volume:
         """The image as nibabel reads it, whose voxels stay in the file. Raises CohortError for what is no volume."""
         try:
             image = nibabel.load(self.path, keep_file_open=True)
-        except (nibabel.filebasedimages.ImageFileError, HeaderDataError, ValueError, EOFError, gzip.BadGzipFile) as error:
+        except HeaderDataError as error:
             raise self._error(f"no NIfTI file ({' '.join(str(error).split())[:80]})") from None
+        except (nibabel.filebasedimages.ImageFileError, ValueError, *_DAMAGED) as error:  # whose texts hold the file's name
+            refused = getattr(error, "strerror", None)
+            raise self._error(f"cannot be read ({refused})" if refused else "no NIfTI file, or a damaged one") from None
         if not isinstance(image, nibabel.Nifti1Image):
             raise self._error(f"no NIfTI file but {type(image).__name__}")
         sizes = image.shape
         if len(sizes) < 3 or max(sizes[3:], default=1) > 1 or min(sizes) < 1 or image.get_data_dtype().kind not in "iuf":
             raise self._error(f"{image.get_data_dtype()} of shape {tuple(sizes)}, expected a volume of numbers")
+        if not np.isfinite(image.affine).all() or nibabel.affines.voxel_sizes(image.affine).min() <= 0:
+            raise self._error("an affine that gives voxels no size")
         return image
 
     @property
@@ -78,7 +86,8 @@ class Volume:
 
     @cached_property
     def ends(self) -> tuple[float, float]:
-        """The lowest and the highest number. Raises CohortError: one is not finite."""
+        """The lowest and the highest number. Raises CohortError: one is not finite, or the file is damaged."""
+        self._check_sum()
         ends = np.array([(image.min(), image.max()) for image in map(self._slice, range(self.shape[0]))])
         if not np.isfinite(ends).all():
             raise self._error("voxels that are no finite numbers")
@@ -94,6 +103,8 @@ class Volume:
         found = seen.reasons(Scan(None, None, self.spacing_mm[1:], share))
         if lowest > BODY_HU:
             found.append(Reason("lowest number", lowest, (seen.hu[0], BODY_HU)))
+        if not (int(self.image.header["sform_code"]) or int(self.image.header["qform_code"])):
+            found.append(Reason("plane", None, ("axial",)))  # nibabel makes an affine up
         axes = self.image.affine[:3, :3] / np.linalg.norm(self.image.affine[:3, :3], axis=0)
         if abs(axes[2, 2]) < AXIAL:
             found.append(Reason("plane", "sagittal, coronal or oblique along the third axis", ("axial",)))
@@ -150,9 +161,20 @@ class Volume:
         """Slice k as it lies in the file, (second axis, first axis), float32."""
         try:
             found = np.asarray(self.image.dataobj[(slice(None), slice(None), k, *[0] * (len(self.image.shape) - 3))])
-        except (OSError, EOFError, ValueError) as error:
-            raise self._error(f"cannot be read ({' '.join(str(error).split())[:80]})") from None
+        except (ValueError, *_DAMAGED):
+            raise self._error(_CUT) from None
         return found.astype(np.float32).T
+
+    def _check_sum(self) -> None:
+        """Read a compressed file to its end, where its checksum stands: who reads voxels alone does not get there."""
+        if not self.path.name.lower().endswith(ENDINGS[1]):
+            return
+        try:
+            with gzip.open(self.path) as stream:
+                while stream.read(2**20):
+                    pass
+        except _DAMAGED:
+            raise self._error(_CUT) from None
 
     def _error(self, what: str) -> CohortError:
         return CohortError(what, where=self.path, remedy=_REMEDY)

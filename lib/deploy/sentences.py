@@ -49,7 +49,7 @@ def sentences(evidence: Evidence) -> dict[str, list[str]]:
     found = {"Trained range": [within(evidence)],
              "Noise": [*noise(evidence.tissues["soft tissue"]), *texture(evidence)],
              "CT numbers": bias(evidence.tissues),
-             "Inserted noise": [each for left in evidence.noise_left for each in inserted(left)],
+             "Inserted noise": list(dict.fromkeys(each for left in evidence.noise_left for each in inserted(left))),
              "Inserted lesions": [each for some in of_lesions for each in some]}
     for name, reason in evidence.not_measured.items():
         found[name].append(f"Not measurable: {reason}.")

@@ -1,7 +1,6 @@
 """Denoise every CT series below a folder, or a NIfTI volume: what is written, kept, refused, and said of it."""
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,13 +18,16 @@ from lib.deploy.model import Model
 from lib.deploy.nifti import Volume, is_nifti
 from lib.deploy.outcome import Report, Row, SeriesUnderTest, label_of
 from lib.deploy.trained_range import Reason, TrainedRange
-from lib.errors import CohortError, OutputError
+from lib.errors import CohortError, DicomError, OutputError, PaperError
 
 log = logging.getLogger(__name__)
 
+Judged = tuple[Stack | Volume, list[Reason], float]
+"""A series, in what it lies outside of what was trained on, and the share of its voxels outside the HU range."""
+
 SUMMARY: Final = "denoised.json"  # the last file that is written
 SHEET: Final = ("evidence.html", "evidence.json")  # that the caller writes of what `evidence` returned
-STAMPS: Final = ".series"  # what made each series, for the next run
+STAMPS: Final = ".series"  # what made each series, for the next run; by it a folder is known to be ours
 
 
 def denoise(
@@ -47,28 +49,19 @@ def denoise(
 
     Raises
     ------
-    CohortError : no series can be denoised. DicomError : a slice cannot be read; nothing of its series is written.
+    CohortError, DicomError : no series can be denoised; the first file that could not be read. Beside series that can, one
+    with such a file is left out as a whole. A file that becomes unreadable while its series is written stops the run.
     OutputError : ``output`` lies in ``source``, holds other files, or cannot be written. TrainingError : see `Model.denoise`
     """
     source, output = Path(source).expanduser(), Path(output).expanduser()
     check_places(source, output)
-    found, left_out = _series(source)
-    judged = [(each, *each.reasons(seen)) for each in found]
-    for problem in left_out:
-        log.warning("left out: %s", problem)
-    if not judged:
-        first = f": {left_out[0].what}" if left_out else ""
-        raise CohortError(f"no CT series that could be denoised{first}", where=source,
-                          remedy="expected axial CT slices in HU as DICOM files, or NIfTI volumes")
-    refused = [force or not any(reason.refuses for reason in reasons) for _, reasons, _ in judged].count(False)
-    if refused == len(judged):
-        label, why = label_of(1, judged[0][0]), "; ".join(str(each) for each in judged[0][1] if each.refuses)
-        raise CohortError(f"{label} lies outside of what {model.name} was trained on: {why}"
-                          + f" (and {refused - 1} more series)" * (refused > 1), where=source,
-                          remedy="use a network that was trained on such scans, or pass --force, which flags the result")
+    judged, left_out = _judged(source, seen)
+    if not force:
+        _check_range(judged, source, model)
     pseudonyms, moment = Pseudonyms() if pseudonymise else None, moment or datetime.now(UTC).astimezone()
     rows, measured = [], []
     with single_writer(output):
+        (output / STAMPS).mkdir(exist_ok=True)  # before anything else: only where it is, folders `series-N` are removed
         for name in (SUMMARY, *SHEET):
             (output / name).unlink(missing_ok=True)
         _remove_others(output, len(judged))
@@ -100,17 +93,52 @@ def check_places(source: Path, output: Path) -> None:
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise OutputError("one of it and the input holds the other", where=output,
                           remedy="write to a folder beside the input")
-    check_ours(output, SUMMARY, "the denoiser", "|".join([r"series-\d+", *map(re.escape, SHEET)]))
+    check_ours(output, STAMPS, "the denoiser")
 
 
-def _series(source: Path) -> tuple[list[Stack | Volume], list[Problem]]:
+def _judged(source: Path, seen: TrainedRange) -> tuple[list[Judged], list[Problem]]:
+    """The series that can be denoised, and what is left out. Raises CohortError, DicomError: see `denoise`."""
+    found, left_out, unreadable = _series(source)
+    judged: list[Judged] = []
+    for each in found:
+        try:
+            judged.append((each, *each.reasons(seen)))
+        except (DicomError, CohortError) as error:
+            what = f"{error.what}, so the series is left out"
+            left_out.append(Problem(Path(error.where or source), "unreadable", what, error.remedy))
+            unreadable.append(error)
+    for problem in left_out:
+        log.warning("left out: %s", problem)
+    if not judged and unreadable:
+        raise unreadable[0]
+    if not judged:
+        first = f": {left_out[0].what}" if left_out else ""
+        raise CohortError(f"no CT series that could be denoised{first}", where=source,
+                          remedy="expected axial CT slices in HU as DICOM files, or NIfTI volumes")
+    return judged, left_out
+
+
+def _check_range(judged: list[Judged], source: Path, model: Model) -> None:
+    """Raises CohortError where every series lies outside of what was trained on."""
+    if not all(any(reason.refuses for reason in reasons) for _, reasons, _ in judged):
+        return
+    for number, (each, reasons, _) in enumerate(judged[1:], start=2):
+        log.warning("refused: %s: %s", label_of(number, each), "; ".join(map(str, reasons)))
+    label, why = label_of(1, judged[0][0]), "; ".join(str(each) for each in judged[0][1] if each.refuses)
+    raise CohortError(f"{label} lies outside of what {model.name} was trained on: {why}"
+                      + f" (and {len(judged) - 1} more series)" * (len(judged) > 1), where=source,
+                      remedy="use a network that was trained on such scans, or pass --force, which flags the result")
+
+
+def _series(source: Path) -> tuple[list[Stack | Volume], list[Problem], list[PaperError]]:
+    """See `lib.deploy.dicom_series.Found`."""
     refused: list[OSError] = []
     files = sorted(files_below(source, refused.append)) if source.is_dir() else [source]
     if refused:
         raise CohortError(f"a folder cannot be read ({refused[0].strerror})", where=Path(refused[0].filename or source),
                           remedy="make it readable, or move it away")
-    found, left_out = stacks([path for path in files if not is_nifti(path)])
-    return [*found, *(Volume(path) for path in files if is_nifti(path))], left_out
+    found = stacks([path for path in files if not is_nifti(path)])
+    return [*found.series, *(Volume(path) for path in files if is_nifti(path))], found.left_out, [*found.unreadable]
 
 
 def _one(

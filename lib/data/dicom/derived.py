@@ -3,8 +3,8 @@
 
 import hashlib
 import io
+import re
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 from pydicom.sr.codedict import codes
 from pydicom.uid import (
@@ -32,6 +33,7 @@ SERIES_AFTER = 10_000  # what is added to a series number
 # Transfer syntaxes that are lossy whatever the header says, and the method that the standard names for each
 LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPEGLSNearLossless: "ISO_14495_1"}
 _SHORT, _LONG = 64, 1024  # characters of the VRs LO and ST
+_LARGEST_IS = 2**31 - 1
 # What is true of the source's own pixels, or of its file, alone
 _OF_THE_SOURCE = (
     "SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries", "LargestPixelValueInSeries",
@@ -40,6 +42,7 @@ _OF_THE_SOURCE = (
     "SOPAuthorizationDateTime", "SOPAuthorizationComment", "AuthorizationEquipmentCertificationNumber",
     "SourceImageSequence", "PixelDataProviderURL",
 )
+_UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 # Type 2 of the CT Image IOD's mandatory modules: there, if empty
 _THERE = (
     "StudyDate", "StudyTime", "AccessionNumber", "Manufacturer", "ReferringPhysicianName", "PatientName", "PatientID",
@@ -101,6 +104,9 @@ def source_header(elements: Elements, stack: str) -> tuple[Dataset, list[str]]:
     with warnings.catch_warnings():  # pydicom's of odd values, which stay what they are
         warnings.simplefilter("ignore")
         header, unreadable = standard_elements(elements.dataset)
+        for name in _UIDS:
+            if isinstance(header.get(name), MultiValue):  # damage: none of them is the one
+                delattr(header, name)
         if not header.get("SOPInstanceUID"):
             meta = pydicom.dcmread(io.BytesIO(elements.data), specific_tags=[], stop_before_pixels=True).file_meta
             own = meta.get("MediaStorageSOPInstanceUID") if elements.data[128:132] == b"DICM" else None
@@ -110,13 +116,13 @@ def source_header(elements: Elements, stack: str) -> tuple[Dataset, list[str]]:
     if "RescaleType" in header and not header.RescaleType:
         header.RescaleType = "HU"
     header.SOPClassUID, header.Modality = CTImageStorage, "CT"
-    for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+    for name in _UIDS[1:]:
         if not header.get(name):
             setattr(header, name, new_uid(name, stack))
     for name in _THERE:
         if name not in header:
             setattr(header, name, None)
-    if "ImageLaterality" not in header and "Laterality" not in header and header.get("BodyPartExamined") not in _UNPAIRED:
+    if "ImageLaterality" not in header and "Laterality" not in header and _text(header, "BodyPartExamined") not in _UNPAIRED:
         header.Laterality = None
     return header, unreadable
 
@@ -159,11 +165,12 @@ def _name(ds: Dataset, derivation: Derivation) -> None:
     words = [str(each) for each in (ds.get("ImageType") or [])][3:] if not isinstance(ds.get("ImageType"), str) else []
     ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", *(word for word in words if word != DENOISED), DENOISED]
     suffix = f"[{derivation.name}, research only]"[:_SHORT]
-    before = str(ds.get("SeriesDescription") or "")[: max(0, _SHORT - 1 - len(suffix))]
+    before = _text(ds, "SeriesDescription")[: max(0, _SHORT - 1 - len(suffix))]
     ds.SeriesDescription = f"{before} {suffix}".strip()
-    ds.SeriesNumber = SERIES_AFTER + int(ds.get("SeriesNumber") or 0)
-    ds.DerivationDescription = _first(derivation.text, ds.get("DerivationDescription"))
-    ds.ImageComments = _first(f"{NOTICE} {derivation.flags}".strip(), ds.get("ImageComments"))
+    number = ds.get("SeriesNumber")  # text where it is none that the VR can have, several where it is damaged
+    ds.SeriesNumber = min(SERIES_AFTER + number if isinstance(number, int) else SERIES_AFTER, _LARGEST_IS)
+    ds.DerivationDescription = _first(derivation.text, _text(ds, "DerivationDescription"))
+    ds.ImageComments = _first(f"{NOTICE} {derivation.flags}".strip(), _text(ds, "ImageComments"))
     moment = derivation.moment.astimezone(_zone(ds.get("TimezoneOffsetFromUTC")))
     ds.InstanceCreationDate, ds.InstanceCreationTime = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
 
@@ -191,16 +198,22 @@ def _code(concept) -> Dataset:
     return item
 
 
-def _first(text: str, before: Sequence[str] | str | None) -> str:
+def _text(ds: Dataset, name: str) -> str:
+    """An element's text, that of several values as one, '' for none."""
+    value = ds.get(name)
+    parts = value if isinstance(value, MultiValue) else [value]
+    return " ".join(str(each).strip() for each in parts if each is not None).strip()
+
+
+def _first(text: str, before: str) -> str:
     """A text before what stood there, as far as there is room."""
-    known = str(before or "").strip()
-    return (f"{text} | before: {known}" if known else text)[:_LONG]
+    return (f"{text} | before: {before}" if before else text)[:_LONG]
 
 
-def _zone(offset: str | None) -> timezone | None:
+def _zone(offset: object) -> timezone | None:
     """Of TimezoneOffsetFromUTC, '-0500'; None, where there is none, for that of this machine."""
     text = str(offset or "").strip()
-    if len(text) != 5 or text[0] not in "+-" or not text[1:].isdigit():
+    if not re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", text, re.ASCII):
         return None
     minutes = int(text[1:3]) * 60 + int(text[3:])
     return timezone(timedelta(minutes=-minutes if text[0] == "-" else minutes))

@@ -93,6 +93,14 @@ def read_header(path: Path) -> Header:
     )
 
 
+def series_uid(path: Path) -> str | None:
+    """The series that a file names which :func:`read_header` refuses; None where it cannot be found out."""
+    try:
+        return str(_beginning(Path(path)).get("SeriesInstanceUID") or "") or None
+    except DicomError:
+        return None
+
+
 def kernel_name(stated: str) -> str | None:
     """A kernel as files, figures and tables can have it: B30f is B30, and what is no letter, digit, point, + or - becomes -,
     at the beginning nothing (a spreadsheet takes =, + and - for a formula)."""
