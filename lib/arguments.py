@@ -132,7 +132,7 @@ def _models(commands: Commands) -> None:
                            ["python -m lib denoise ~/series ~/denoised --experiment E1",
                             "python -m lib denoise chest.nii.gz ~/denoised --experiment E3 --profile smoke --force --json"],
                            json="what was written, and the evidence")
-    denoise.add_argument("input", metavar="INPUT", type=Path, help="folder with DICOM files, or a file .nii, .nii.gz")
+    denoise.add_argument("input", metavar="INPUT", type=Path, help="folder with DICOM files or NIfTI volumes, or one file")
     denoise.add_argument("output", metavar="OUTPUT", type=Path, help="new or empty folder")
     _which(denoise, "--experiment", required=True)
     denoise.add_argument("--force", action="store_true",

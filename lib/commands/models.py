@@ -35,7 +35,7 @@ def denoise(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(report.as_json() | {"evidence": [each.as_dict() for each in report.evidence]})
     else:
-        print(report.table().to_string(index=False), *written, sep="\n")
+        print(*report.lines(), *written, sep="\n")
 
 
 def export(arguments: argparse.Namespace) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 
 from lib.data.dicom.derived import NOTICE
 from lib.data.dicom.identity import Problem
@@ -63,11 +62,9 @@ class Report:
     left_out: list[Problem]  # files that are no CT slice in HU, or that no series can be made of
     evidence: list[Any]
 
-    def table(self) -> pd.DataFrame:
-        """A row per series, as people read it."""
-        return pd.DataFrame([{
-            "series": row.label, "result": row.state, "folder": row.folder, "seconds": round(row.seconds, 1),
-            "outside or not stated": "; ".join(map(str, row.reasons))} for row in self.series])
+    def lines(self) -> list[str]:
+        """A line per series, for a terminal; why one was refused or flagged is a warning of its own."""
+        return [f"{row.label}: {row.state}" + f", {row.folder}, {row.seconds:.1f} s" * bool(row.folder) for row in self.series]
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs; without names of files."""
