@@ -64,7 +64,8 @@ class Report:
 
     def lines(self) -> list[str]:
         """A line per series, for a terminal; why one was refused or flagged is a warning of its own."""
-        return [f"{row.label}: {row.state}" + f", {row.folder}, {row.seconds:.1f} s" * bool(row.folder) for row in self.series]
+        return [f"{row.label}: {row.state}" + f", {row.folder}, {row.seconds:.1f} s" * bool(row.folder)
+                for row in self.series]
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs; without names of files."""
