@@ -4,6 +4,7 @@ import argparse
 import time
 
 from lib.commands.options import print_json
+from lib.report.words import counted
 from lib.study.config import load_study
 from lib.workflow.stages import stages
 
@@ -27,7 +28,7 @@ def reference(arguments: argparse.Namespace) -> None:
 
     profile = load_study().profile
     known = build(profile, arguments.runs, anew=arguments.anew)
-    print(f"{profile}: {len(known.runs)} runs, {len(known.numbers())} numbers")
+    print(f"{profile}: {counted(len(known.runs), 'run')}, {counted(len(known.numbers()), 'number')}")
 
 
 def report(_: argparse.Namespace) -> None:
