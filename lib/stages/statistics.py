@@ -131,10 +131,10 @@ def of_patients(metrics: pd.DataFrame, best: str, name: str, margin: float) -> d
 
 def _cells(metrics: pd.DataFrame, names: Iterable[str], seeds: pd.Index) -> list[pd.DataFrame]:
     """Mean SSIM by patient, series and seed of each experiment; one without seeds has the same for each. The order of the
-    slices is no matter: they are added up in one of their own."""
+    rows is no matter: slices are added up from the lowest score."""
     found = []
     for name in names:
-        rows = metrics[metrics["experiment"] == name].sort_values(SLICE)
+        rows = metrics[metrics["experiment"] == name].sort_values("ssim")
         rows = rows.assign(series=rows["kernel"].astype(str) + " " + rows["thickness_mm"].astype(str))
         if rows["seed"].isna().all():
             rows = rows.drop(columns="seed").merge(pd.DataFrame({"seed": seeds}), how="cross")
