@@ -554,7 +554,7 @@ def test_a_committed_reference_is_what_its_values_give(profile, tmp_path):
     for column in ("tolerance", "tolerance_seeds"):
         np.testing.assert_allclose(committed[column], made[column], rtol=0.02)
     share = (committed["tolerance"].notna() | (committed["family"] == reference.VERDICTS)).mean()
-    assert share > 0.95 or len(known.arithmetic) < 2 and committed["tolerance"].isna().all()
+    assert share > 0.95 or (len(known.arithmetic) < 2 and committed["tolerance"].isna().all())
 
 
 def test_each_run_of_smoke_reproduces_by_the_others():
