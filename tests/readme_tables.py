@@ -236,6 +236,19 @@ def insertion() -> str:
     return table(list(found[0]), [list(row.values()) for row in found])
 
 
+def false_alarms() -> str:
+    """How often verify calls a run different that reproduces (benchmarks/false_alarms.py)."""
+    found = rows(MEASURED / "false_alarms.csv")
+    runs = list(dict.fromkeys(row["runs"] for row in found))
+    shown: dict[tuple[str, str], list[str]] = {}
+    for row in found:
+        cell = f"{row['called different']} ({float(row['median tolerance, SD']):,.0f} SD)"
+        shown.setdefault((row["deviations"], row["correlation"]), []).append(cell)
+    head = ["deviations", "a number's", *(f"{count} runs" for count in runs)]
+    what = f"Share of {int(found[0]['draws']):,} runs in which any number is called different; in brackets the median tolerance."
+    return f"{table(head, [[*key, *cells] for key, cells in shown.items()])}\n\n{what}"
+
+
 def tables(folder: str) -> Callable[[], str]:
     """Every table that a run left in a folder of figures/demo, by the beginning of its title."""
     def listing() -> str:
@@ -261,7 +274,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "demo.steps": lambda: steps("training"), "demo.patches": patches, "demo.split": lambda: split("demo"),
     "demo.channels": lambda: str(profile("demo")["unet"]["channels"]), "cohort": cohort, "noise": noise,
     "insertion": insertion, "tables": tables(""), "tables.supplement": tables("supplement"),
-    "verify.profiles": compared,
+    "verify.profiles": compared, "false_alarms": false_alarms,
 }
 
 
@@ -270,7 +283,7 @@ def outdated() -> dict[Path, str]:
     found = {page: page.read_text(encoding="utf-8") for page in PAGES}
     changed = {page: new for page, text in found.items() if (new := filled(text)) != text}
     known = REPRODUCING.read_text(encoding="utf-8") if REPRODUCING.is_file() else ""
-    return changed | ({REPRODUCING: new} if (new := reproducing()) != known else {})
+    return changed | ({REPRODUCING: new} if (new := filled(reproducing())) != known else {})
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from rocrate.rocrate import ROCrate
 from scipy import stats
 from scipy.special import polygamma
 
+from benchmarks import false_alarms
 from lib import REPOSITORY
 from lib.artifacts.files import TEMPORARY, file_sha256
 from lib.errors import OutputError, StageError, StudyError
@@ -150,6 +151,17 @@ def test_a_run_that_reproduces_is_seldom_called_different(shared):
         called += (off > allowed).any()
         seen += ((off + 40 * scale) > allowed).any()
     assert called / tries < risk + 3 * np.sqrt(risk * (1 - risk) / tries) and seen / tries > 0.95
+
+
+@pytest.mark.parametrize("deviation", false_alarms.DEVIATIONS)
+def test_runs_are_drawn_with_the_spread_and_the_correlation_that_are_said(deviation):
+    family, runs = np.repeat(np.arange(3), 5), 40_000
+    for shared in false_alarms.SHARED.values():
+        values, sd = false_alarms.drawn(np.random.default_rng(4), deviation, shared, family, runs)
+        assert values.shape == (runs, 15)
+        np.testing.assert_allclose(values.std(axis=0), sd, rtol=0.1)
+        pairs = np.corrcoef(values, rowvar=False)[np.triu_indices(15, 1)]
+        assert np.isclose(pairs, shared / 2, atol=0.05).sum() > 60 and pairs.max() < shared + 0.05  # by experiment: all
 
 
 def test_what_never_varied_has_its_familys_spread_or_the_floor():

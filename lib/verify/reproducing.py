@@ -14,6 +14,7 @@ import pandas as pd
 from lib.artifacts.provenance import ARITHMETIC
 from lib.report.words import counted, listed
 from lib.study.config import profiles
+from lib.verify.quantities import SOURCES
 from lib.verify.reference import REFERENCES, VERDICTS, Reference, known, load
 from lib.verify.tolerances import RISK
 
@@ -26,6 +27,7 @@ SHOWN: Final = {  # a table of numbers: its first title; then by title the quant
     "Network of": {"Ψ by its own losses": "self_consistency/own/{}/psi",
                    "log10 of its λ\\*": "self_consistency/own/{}/log10_lambda_star"},
 }
+MANY: Final = {"stands": "stand", "falls": "fall"}
 MINUTE, NOTHING, WIDTH = 60, "–", 125
 ROUNDS: Final = 1e-12  # share of a number by which it only seems to vary
 TEXT: Final = """# Reproducing it
@@ -41,6 +43,8 @@ runs, and each claim with its verdict there. It ends with status 0 if nothing di
 `artifacts/<profile>/verify.csv`; `codecheck.yml` and, in `figures/<profile>`, `ro-crate-metadata.json` and `claims.json` are
 records of it.
 
+{compared}
+
 {profiles}
 
 ## What the tolerances are
@@ -50,12 +54,14 @@ and with other seeds. A tolerance is half a Student prediction interval for one 
 that are moderated over numbers of one kind (Smyth 2004), at a risk of {risk:g} that is divided by how many numbers there
 are.
 
-How often a run that does reproduce is called different was simulated once, with as many numbers in as many families as
-smoke has. With normal deviations, independent ones or such that run through all numbers, it is one run in 100 by eight runs
-and one to three in 100 by three to five. With heavy tails (Student's t with 3 degrees of freedom) it is up to one in two:
-then a few numbers differ, by little. With two runs next to nothing is ever called different: a tolerance is tens of
-thousands of standard deviations. So look at how many numbers differ, of what, and how many times as far as allowed; `make
-verify` says so.
+How often a run that does reproduce is called different was simulated (`python -m benchmarks.false_alarms`), with as many
+numbers in as many families as smoke has, by how many runs a reference is of and how deviations of its numbers go together:
+
+<!-- false_alarms -->
+<!-- end -->
+
+A tolerance that is tens of thousands of standard deviations says next to nothing, and with heavy tails a few numbers differ,
+by little. So look at how many numbers differ, of what, and how many times as far as allowed; `make verify` says so.
 
 The formulas, what they assume and what they do not cover stand in [`tolerances.py`](lib/verify/tolerances.py).
 
@@ -69,7 +75,9 @@ def reproducing(folder: Path = REFERENCES) -> str:
     """REPRODUCING.md for the profiles that have a reference in ``folder``."""
     references = [load(profile, folder) for profile in profiles() if profile in known(folder)]
     without = [profile for profile in profiles() if profile not in known(folder)]
-    return TEXT.format(commands=_commands(references), risk=RISK, not_run=_not_run(references, without),
+    tables = listed([f"`{source.table}`" for source in SOURCES])
+    compared = _filled(f"Compared are the results in {tables}; not the figures, the supplement's tables and `table3_real`.")
+    return TEXT.format(commands=_commands(references), risk=RISK, compared=compared, not_run=_not_run(references, without),
                        profiles="\n\n".join(part for reference in references for part in _profile(reference)))
 
 
@@ -100,11 +108,12 @@ def _profile(reference: Reference) -> list[str]:
     table = reference.table()
     numbers = table[table["family"] != VERDICTS].set_index("quantity")
     file, seeds = f"{reference.profile}.csv", listed([str(seed) for seed in reference.seeds])
+    several = "s" * (len(reference.seeds) > 1)
     others = len(reference.by_seeds) - 1
     other = f", in brackets that for one of other seeds (from {counted(others, 'run')} of such: the fewer, the wider)"
     parts = [f"## What to expect of {reference.profile}", _filled(
-        f"The reference is the mean of {counted(len(reference.arithmetic), 'run')} from seed {seeds}; ± is the tolerance "
-        f"for a run of the same seeds{other if others else ''}. All {len(numbers)} numbers: "
+        f"The reference is the mean of {counted(len(reference.arithmetic), 'run')} from seed{several} {seeds}; ± is the "
+        f"tolerance for a run of the same seeds{other if others else ''}. All {len(numbers)} numbers: "
         f"[`{file}`](lib/verify/references/{file}).")]
     for first, columns in SHOWN.items():
         rows = [{first: name} | {title: _number(numbers, quantity.format(name)) for title, quantity in columns.items()}
@@ -123,7 +132,7 @@ def _filled(text: str, indent: str = "") -> str:
 def _claims(reference: Reference) -> str:
     claims = reference.claims()[reference.arithmetic]
     same = claims[claims.nunique(axis=1) == 1].iloc[:, 0].value_counts()
-    parts = [f"{count} {verdict}" for verdict, count in same.items()]
+    parts = [f"{count} {verdict if count == 1 else MANY.get(verdict, verdict)}" for verdict, count in same.items()]
     if changing := int((claims.nunique(axis=1) > 1).sum()):
         parts.append(f"{changing} not the same in every run")
     return f"Of its {counted(len(claims), 'claim')}, by these runs: {', '.join(parts)}."

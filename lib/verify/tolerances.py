@@ -21,10 +21,9 @@ variance is taken as no smaller than the mean over its family, of those quantiti
 
 The tolerance is half a Student prediction interval for one new run, t s~ sqrt(1 + 1 / n), two-sided at the risk .01 /
 number of quantities (Bonferroni): for normal deviations a run that is one more of the same kind is called different in any
-of its numbers with a probability of about .01 (simulated with 488 quantities in a hundred families: .008 by eight runs; .01
-to .03 by three to five, whose variances and correlations are hardly known). Heavy tails break it: by Student's t with 3
-degrees of freedom, each quantity by itself, it is .07 by three runs and .5 by eight, whose narrower interval is left by a
-few numbers. Two runs leave one degree of freedom: a tolerance of some 40,000 s~, which says next to nothing.
+of its numbers with a probability of about .01; somewhat more by three to five runs, whose variances and correlations are
+hardly known, and many times that where tails are heavy (benchmarks/false_alarms.py). Two runs leave one degree of freedom: a
+tolerance of tens of thousands s~, which says next to nothing.
 
 What it does not cover: what was not repeated (another version of a library, a GPU, where arithmetic differs in kind; a kind
 of processor unlike those of the runs), a change that is smaller than the tolerance, and errors that all runs share.
