@@ -70,7 +70,8 @@ def _stamps(root: Path, seeds: list[int], epochs: int, commit: str, code: bool, 
     names = ["00_simulate", "01_preprocess", *(f"03_train_pilot_seed-{seed}" for seed in seeds), "02_calibrate_psi",
              *(f"03_train_{run}" for run in runs), *(f"04_evaluate_{run}" for run in runs), "04_evaluate", "05_stats"]
     outputs = {"01_preprocess": [figures / "fig1.png"], "05_stats": [figures / "claims.csv"],
-               "04_evaluate": [artifacts / "metrics.csv", figures / "table3.csv", figures / "calibration.csv"]}
+               "04_evaluate": [artifacts / "metrics.csv", *(figures / name for name in (
+                   "table3.csv", "table3.md", "calibration.csv", "self_consistency.csv"))]}
     inputs = {"05_stats": {"metrics.csv": file_sha256(artifacts / "metrics.csv"), "notebook": "print()"},
               "04_evaluate": {"brought.h5": "f" * 64}}
     for name in names:

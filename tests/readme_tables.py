@@ -245,7 +245,8 @@ def false_alarms() -> str:
         cell = f"{row['called different']} ({float(row['median tolerance, SD']):,.0f} SD)"
         shown.setdefault((row["deviations"], row["correlation"]), []).append(cell)
     head = ["deviations", "a number's", *(f"{count} runs" for count in runs)]
-    what = f"Share of {int(found[0]['draws']):,} runs in which any number is called different; in brackets the median tolerance."
+    what = (f"Share of {int(found[0]['draws']):,} runs in which any number is called different; in brackets the median "
+            "tolerance.")
     return f"{table(head, [[*key, *cells] for key, cells in shown.items()])}\n\n{what}"
 
 

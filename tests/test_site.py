@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import dataclasses
 import html
 import io
 import json
@@ -178,6 +179,14 @@ def test_every_figure_has_a_caption_and_every_output_a_place(study):
         name for _, texts in shown for name in texts} | {"table1", "table2", "training", "probe", "table3_real"}
 
 
+def test_what_another_run_left_is_not_shown(run):
+    """A clone has figures and tables of the whole committed run; of a new one only what it wrote itself is shown."""
+    own = frozenset(path for path in run.results if path.parent == DEMO and "real" not in path.stem)
+    names = [{each.name for each in chapters.chapters(of)} for of in (run, dataclasses.replace(run, results=own))]
+    assert names[0] - names[1] == {"real", *(f"supplement/S{number}" for number in range(1, 9))}
+    assert "beyond the paper" not in str(chapters.front(dataclasses.replace(run, results=own), []))
+
+
 def test_an_unfinished_run_is_refused_in_one_line(study):
     with pytest.raises(StageError) as refused:
         whole.report(study)
@@ -255,7 +264,7 @@ def run(tmp_path_factory) -> gathered.Gathered:
         stamps[-1].write_text(json.dumps({
             "step": name, "commit": "0123456789", "versions": {"python": "3.12.1"}, "seconds": 75.5, "peak_memory_mib": 1234,
             "arithmetic": [{"processor": "X <1>", "cores": 2}], "config": {"seeds": [5, 6 + number]}}))
-    return gathered.gather("demo", True, DEMO, [executed(folder)], stamps, ["05_stats"])
+    return gathered.gather("demo", True, DEMO, DEMO.rglob("*"), [executed(folder)], stamps, ["05_stats"])
 
 
 @pytest.fixture(scope="module")

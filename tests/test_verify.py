@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ from lib.verify import comparison, records, reference, runs, tolerances, whole
 from lib.verify.descriptions import described, result_files
 from lib.verify.quantities import floors, quantities, scales
 from lib.verify.reproducing import reproducing
-from lib.workflow.stages import stages
+from lib.workflow.stages import REAL_ANATOMY, stages
 from tests.finished_runs import PROVENANCE, made_up, write
 
 
@@ -403,6 +404,15 @@ def test_verify_refuses_a_run_that_is_out_of_date_and_a_profile_without_referenc
     assert not (tmp_path / "empty").exists()
 
 
+def test_real_anatomy_that_did_not_run_keeps_no_run_from_being_compared(known, folders, tmp_path):
+    """It is asked for as soon as the public scans are there, and nothing of it is compared."""
+    late = SimpleNamespace(name=REAL_ANATOMY, is_current=lambda: False)
+    assert whole.verify(Paths(folders[0], "smoke"), [[late]], tmp_path / "references").reproduced
+    other = SimpleNamespace(name="05_further", is_current=lambda: False)
+    with pytest.raises(StageError, match=r"1 stage of smoke not there or out of date: 05_further; make paper"):
+        whole.verify(Paths(folders[0], "smoke"), [[late, other]], tmp_path / "references")
+
+
 @pytest.mark.parametrize(("name", "damage"), [
     ("smoke.json", lambda text: text[:300]), ("smoke.json", lambda text: "{}"), ("smoke.json", lambda text: "[]"),
     ("smoke.csv", lambda text: text[:-40]), ("smoke.csv", lambda text: text[:text.index("claim: ")]),
@@ -447,7 +457,7 @@ def test_codecheck_lists_what_is_there_and_keeps_what_the_checker_wrote(known, f
     assert again["summary"] == found["summary"]
     path.write_text("- a list\n")
     with pytest.raises(OutputError, match=r"codecheck.yml: is there, and is no codecheck.yml; move it away"):
-        records.write_codecheck(root, root / "figures" / "smoke", "")
+        records.write_codecheck(root, root / "figures" / "smoke", runs.read_run(root, "smoke"), "")
 
 
 def _references_of(entity: dict) -> list[str]:
@@ -458,14 +468,16 @@ def _references_of(entity: dict) -> list[str]:
 def test_the_crate_is_one(known, folders, tmp_path):
     """rocrate reads it; no reference leads nowhere; each file is there with its checksum; stages are joined."""
     figures = folders[0] / "figures" / "smoke"
+    (figures / (others := "table3_real.csv")).write_text("a\n1\n")  # of another run, as a clone has it
     _verify(folders[0], tmp_path / "references")
+    assert others not in (folders[0] / "codecheck.yml").read_text(encoding="utf-8")
     graph = json.loads((figures / records.CRATE).read_text(encoding="utf-8"))["@graph"]
     by_id = {each["@id"]: each for each in graph}
     assert len(by_id) == len(graph)
     assert {each for entity in graph for each in _references_of(entity) if not each.startswith("http")} <= set(by_id)
     assert by_id["./"]["conformsTo"] == {"@id": records.PROCESS} and by_id["./"]["description"] == PROVENANCE
     files = [each for each in graph if each["@type"] == "File"]
-    assert {each["@id"] for each in files} == {path.name for path in figures.iterdir()} - {records.CRATE}
+    assert {each["@id"] for each in files} == {path.name for path in figures.iterdir()} - {records.CRATE, others}
     assert all(each["sha256"] == file_sha256(figures / each["@id"]) and each["encodingFormat"] for each in files)
     assert by_id["table3.csv"]["name"] == "Table 3. Image quality*, mean (SD)"
     actions = [each for each in graph if each["@type"] == "CreateAction"]
@@ -489,7 +501,10 @@ def test_a_crate_names_the_variables_that_were_set(tmp_path):
 
 
 def test_every_figure_of_a_run_has_words():
-    for path in result_files(REPOSITORY / "figures" / "demo"):
+    figures = REPOSITORY / "figures" / "demo"
+    found = result_files(figures, (path.name for path in figures.iterdir()))
+    assert len(found) > 40
+    for path in found:
         assert described(path) != path.stem, path.name
 
 

@@ -35,6 +35,7 @@ class Gathered:
     simulated: bool  # whether the scans are the simulation's
     provenance: str  # the line that stands below every figure and table
     figures: Path  # the folder of figures and tables
+    results: frozenset[Path]  # those there that this run wrote: others are another's
     claims: pd.DataFrame  # of the paper's questions, :data:`lib.report.verdicts.COLUMNS`
     answers: Mapping[str, Answer]  # by question
     scores: pd.DataFrame  # table3.csv
@@ -51,17 +52,17 @@ class Gathered:
     def table(self, name: str) -> list[Table]:
         """The table of that name, or nothing where this run has none."""
         path = self.figures / f"{name}.md"
-        return [_named(read_table(path), name, self.provenance)] if path.is_file() else []
+        return [_named(read_table(path), name, self.provenance)] if path in self.results else []
 
     def picture(self, name: str) -> list[Picture]:
         """The figure of that name with its caption, or nothing where this run has none."""
         path = self.figures / f"{name}.png"
-        return [Picture(name, path, FIGURES[name].title, FIGURES[name].alt)] if path.is_file() else []
+        return [Picture(name, path, FIGURES[name].title, FIGURES[name].alt)] if path in self.results else []
 
     def supplement_claims(self, section: str) -> pd.DataFrame | None:
         """The claims of an analysis ('S1'), or None where it was not made."""
         path = self.figures / "supplement" / f"claims_{section}.csv"
-        return pd.read_csv(path) if path.is_file() else None
+        return pd.read_csv(path) if path in self.results else None
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -69,13 +70,14 @@ class Gathered:
         return tuple(part.strip() for part in self.provenance.split(" | ") if part.strip())
 
 
-def gather(profile: str, simulated: bool, figures: Path, notebooks: Iterable[Path], stamps: Iterable[Path],
-           stale: Iterable[str] = ()) -> Gathered:
+def gather(profile: str, simulated: bool, figures: Path, results: Iterable[Path], notebooks: Iterable[Path],
+           stamps: Iterable[Path], stale: Iterable[str] = ()) -> Gathered:
     """Read a finished run.
 
     Parameters
     ----------
     figures : Path, the folder with ``claims.csv``, ``table3.csv`` and all else that is shown
+    results : iterable of Path, what the run wrote; of ``figures`` only that is shown
     notebooks, stamps : iterables of paths, in the order in which they are shown
     stale : iterable of str, names of stages that are out of date
 
@@ -91,7 +93,7 @@ def gather(profile: str, simulated: bool, figures: Path, notebooks: Iterable[Pat
     provenance = str(claims["provenance"].iloc[0]) if len(claims) else str(
         pd.read_csv(figures / "table3.csv")["provenance"].iloc[0])
     return Gathered(
-        profile, simulated, provenance, figures, claims,
+        profile, simulated, provenance, figures, frozenset(results), claims,
         answers((figures / "claims.md").read_text(encoding="utf-8"), len(claims["question"].unique())),
         pd.read_csv(figures / "table3.csv"), tuple(notebooks),
         tuple(json.loads(path.read_text(encoding="utf-8")) for path in stamps), tuple(stale))

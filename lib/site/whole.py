@@ -16,7 +16,7 @@ from lib.site.blocks import numbered, plain
 from lib.site.gathered import Gathered, gather
 from lib.site.verified import verified
 from lib.study.config import Study
-from lib.workflow.stages import Stage, stages
+from lib.workflow.stages import REAL_ANATOMY, Stage, stages
 from lib.workflow.supplement import supplement
 
 log = logging.getLogger(__name__)
@@ -55,25 +55,26 @@ def finished(profile: str, simulated: bool, figures: Path, papers: Sequence[Stag
     ----------
     profile, simulated, figures : as for :func:`lib.site.gathered.gather`
     papers, further : sequences of Stage
-        Those of the paper, and all, with the analyses beyond it; of the latter those that ran are shown.
+        Those of the paper, and all, with the analyses beyond it. Of the latter, and of real anatomy, what ran is shown:
+        files that were there before, as in a clone, are another run's.
 
     Raises
     ------
     StageError
         The paper's stages did not all run. What is out of date is shown, with a warning here and on the pages.
     """
-    if lacking := [stage.name for stage in papers if not _made(stage)]:
+    if lacking := [stage.name for stage in papers if stage.name != REAL_ANATOMY and not _made(stage)]:
         more = f" and {counted(len(lacking) - 1, 'more stage')}" if len(lacking) > 1 else ""
         raise StageError(f"the {profile} run is not finished: {lacking[0]}{more} did not run or lost results",
                          remedy=f"make paper PROFILE={profile}")
-    names = {stage.name for stage in papers}
-    shown = [*papers, *(stage for stage in further if stage.name not in names and _made(stage))]
+    shown = list({stage.name: stage for stage in (*papers, *further) if _made(stage)}.values())
     stale = [stage.name for stage in shown if not stage.is_current()]
     if stale:
         log.warning("%s out of date (%s): the report shows them as they are, and says so", counted(len(stale), "stage"),
                     ", ".join(stale[:5]) + ", ..." * (len(stale) > 5))
     executed = [stage.executed for stage in shown if stage.executed and stage.executed.is_file()]
-    return gather(profile, simulated, figures, executed, [stage.stamp for stage in shown], stale)
+    results = [path for stage in shown for path in stage.outputs]
+    return gather(profile, simulated, figures, results, executed, [stage.stamp for stage in shown], stale)
 
 
 def _made(stage: Stage) -> bool:

@@ -2,6 +2,7 @@
 
 import mimetypes
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -11,9 +12,11 @@ CLAIMS: Final = "Claims: what the paper claims, the number of this run with its 
 KINDS: Final = {".md": "text/markdown", ".tex": "application/x-tex", ".csv": "text/csv"}
 
 
-def result_files(figures: Path) -> list[Path]:
-    """Tables and figures of a run in all their forms, sorted by name; not the supplement's, nor records of them."""
-    return sorted(path for path in figures.iterdir() if path.suffix in (*KINDS, ".png", ".pdf") and path.is_file())
+def result_files(figures: Path, written: Iterable[str]) -> list[Path]:
+    """Tables and figures in all their forms, sorted by name, of those whose names a run has ``written``: what else lies
+    there is another run's (a clone has all of the committed one). Not the supplement's, nor records of them."""
+    endings, names = (*KINDS, ".png", ".pdf"), set(written)
+    return sorted(path for path in figures.iterdir() if path.name in names and path.suffix in endings and path.is_file())
 
 
 def described(path: Path) -> str:

@@ -34,7 +34,7 @@ OURS: Final = ("version", "paper", "manifest", "summary", "check_time")  # writt
 CRATE, CLAIMS = "ro-crate-metadata.json", "claims.json"
 
 
-def write_codecheck(root: Path, figures: Path, summary: str) -> Path:
+def write_codecheck(root: Path, figures: Path, run: FinishedRun, summary: str) -> Path:
     """Write ``codecheck.yml`` at an OUTPUT folder's root: which files a check should look at, and what this one found.
 
     Raises OutputError where a file of that name is no codecheck.yml.
@@ -46,7 +46,7 @@ def write_codecheck(root: Path, figures: Path, summary: str) -> Path:
             filled |= {name: value for name, value in before.items() if value and name not in OURS}
         except (yaml.YAMLError, AttributeError, TypeError, ValueError):
             raise OutputError("is there, and is no codecheck.yml", where=path, remedy="move it away") from None
-    shown = [each for each in result_files(figures) if each.suffix in (".csv", ".png")]
+    shown = [each for each in result_files(figures, _written(run)) if each.suffix in (".csv", ".png")]
     text = yaml.safe_dump(
         {"version": CODECHECK, "paper": _paper(),
          "manifest": [{"file": each.relative_to(root).as_posix(), "comment": described(each)} for each in shown],
@@ -80,7 +80,7 @@ def write_crate(figures: Path, run: FinishedRun, provenance: str) -> Path:
     root["conformsTo"] = crate.add(ContextEntity(crate, PROCESS, {
         "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"}))
     crate.add(ContextEntity(crate, LICENSE, {"@type": "CreativeWork", "name": "MIT License"}))
-    for path in [*result_files(figures), figures / CLAIMS]:
+    for path in [*result_files(figures, _written(run)), figures / CLAIMS]:
         if path.is_file():
             crate.add_file(path, path.name, properties=_file_properties(path))
     software, variables = _software(crate, run), _variables(crate, run)
@@ -90,6 +90,10 @@ def write_crate(figures: Path, run: FinishedRun, provenance: str) -> Path:
     made_of = crate.metadata.generate()
     write_json(path := figures / CRATE, made_of | {"@graph": [_compacted(each) for each in made_of["@graph"]]})
     return path
+
+
+def _written(run: FinishedRun) -> Iterable[str]:
+    return (Path(output).name for stage in run.stages for output in stage["outputs"])
 
 
 def _compacted(entity: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from lib.study.runs import Run
 NETWORK = ("cohort.division", "encoder", "medical", "unet", "training", "pilot", "compute")
 EXPERIMENTS = ("experiments", "seeds", "losses")
 CITATION = REPOSITORY / "CITATION.cff"
+REAL_ANATOMY = "06_real_anatomy"  # there once `make real-data` has run; nothing else needs it
 
 
 @dataclass
@@ -102,7 +103,7 @@ def stages(study: Study) -> list[list[Stage]]:
     ]
     real = paths.real_data / "volumes" / "manifest.csv"
     if study.real_slices and real.is_file():
-        waves.append([new.notebook("06_real_anatomy", [*NETWORK, "calibration", *EXPERIMENTS, "real_slices"],
+        waves.append([new.notebook(REAL_ANATOMY, [*NETWORK, "calibration", *EXPERIMENTS, "real_slices"],
                                    [real, *map(paths.weights, runs)],
                                    [*new.table("table3_real"), *new.figure("fig3_real")])])
     return [wave for wave in waves if wave]
