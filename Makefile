@@ -33,8 +33,9 @@ export $(filter-out PYTHON VENV UNCHECKED GPU,$(VARIABLES))
 COMMA := ,
 PROFILES := $(basename $(notdir $(wildcard lib/study/profiles/*.yaml)))
 
-# JupyterLab, which asks no host for news.
-LAB = $(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.news_url=None \
+# JupyterLab, which asks no host for news. Its kernels work in notebooks/: files and folders get their whole paths.
+LAB = for name in OUTPUT $(FILES); do value=$${!name}; case $$value in ''|/*|'~'*) ;; *) export $$name="$$PWD/$$value";; esac; \
+  done; exec $(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.news_url=None \
   --LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate
 
 # Mistakes are named before anything is installed.
@@ -109,10 +110,10 @@ board: $(INSTALLED) ## TensorBoard on the trainings of PROFILE
 	$(BIN)/tensorboard --logdir "$${OUTPUT:-.}/artifacts/$$PROFILE/training"
 
 lab: $(INSTALLED) ## JupyterLab on the notebooks, with this environment's kernel and PROFILE
-	$(LAB)
+	@$(LAB)
 
 explore: $(INSTALLED) ## the same on notebooks/explore.ipynb: sliders for lambda, scans, running trainings; choose Run > Run All Cells
-	$(LAB) notebooks/explore.ipynb
+	@$(LAB) notebooks/explore.ipynb
 
 lock: ## resolve requirements.in anew into requirements.txt, requirements-gpu.txt and environment.yml (needs uv)
 	uv pip compile requirements.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -134,7 +135,7 @@ $(VENV)/.gpu: requirements-gpu.txt $(VENV)/.installed
 $(VENV)/.installed: requirements.txt requirements-wheels.txt | given
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else \
 	  f"PYTHON=$(PYTHON) is Python {v[0]}.{v[1]}: this project needs 3.11, 3.12 or 3.13, pass PYTHON=python3.12 for example")'
-	@echo "Creating the environment in $(VENV) (about 2 GB, a few minutes, once)"
+	@echo "Creating the environment in $(VENV) (about 4 GB, a few minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $(VENV)/wheels \

@@ -133,7 +133,7 @@ def _models(commands: Commands) -> None:
                             "python -m lib denoise chest.nii.gz ~/denoised --experiment E3 --profile smoke --force --json"],
                            json="what was written, and the evidence")
     denoise.add_argument("input", metavar="INPUT", type=Path, help="folder with DICOM files or NIfTI volumes, or one file")
-    denoise.add_argument("output", metavar="OUTPUT", type=Path, help="new or empty folder")
+    denoise.add_argument("output", metavar="OUTPUT", type=Path, help="new or empty folder, or one of an earlier run")
     _which(denoise, "--experiment", required=True)
     denoise.add_argument("--force", action="store_true",
                          help="denoise what lies outside the trained range, too, and say so in the series")
@@ -145,7 +145,7 @@ def _models(commands: Commands) -> None:
                           ["python -m lib export E1 ~/models/E1",
                            "python -m lib export E3 ~/models/E3 --profile smoke --seed 5"])
     _which(export, "experiment")
-    export.add_argument("out", metavar="OUT", type=Path, help="new or empty folder")
+    export.add_argument("out", metavar="OUT", type=Path, help="new or empty folder, or one of an earlier export")
     release = commands.add("release", "the network of every experiment as a file to attach to a release (make release)",
                            "Export the network of each experiment of PROFILE, from its first seed, each as one zip with "
                            "model, card and checksums.",
@@ -199,7 +199,7 @@ def _seed(command: argparse.ArgumentParser) -> None:
 def _which(command: argparse.ArgumentParser, experiment: str, **options: bool) -> None:
     """Which trained network."""
     command.add_argument(experiment, metavar="EXPERIMENT",
-                         help="which network: baseline, E1, E2, E3, E4, mse or one of your own", **options)
+                         help="which network: baseline, E1, E2, E3, E4, mse, pilot or one of your own", **options)
     command.add_argument("--profile", metavar="PROFILE",
                          help="the run that trained it (default: the variable PROFILE, else demo)")
     _seed(command)

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -305,6 +306,18 @@ def test_make_starts_nothing_with_a_file_that_is_not_there(name, where, environm
         monkeypatch.setenv(name, "/no/such")
     ended = make("paper", f"VENV={environment_of_fakes}", *([f"{name}=/no/such"] if where == "command line" else []))
     assert ended.returncode == 2 and f"error: {name}=/no/such does not exist" in ended.stderr and not ended.stdout
+
+
+@pytest.mark.parametrize("target", ["lab", "explore"])
+def test_jupyterlab_gets_whole_paths(target, environment_of_fakes):
+    """Its kernels work in notebooks/, where 'results' is another folder."""
+    shutil.copy(environment_of_fakes / "bin" / "python", environment_of_fakes / "bin" / "jupyter")
+    ended = make(target, f"VENV={environment_of_fakes}", "OUTPUT=a $b; c", "DATA=/", "SPLIT=CITATION.cff")
+    assert ended.returncode == 0, ended.stderr
+    arguments, seen = json.loads(ended.stdout)
+    assert {name: seen[name] for name in ("OUTPUT", "DATA", "SPLIT", "GRID")} == {
+        "OUTPUT": f"{REPOSITORY}/a $b; c", "DATA": "/", "SPLIT": f"{REPOSITORY}/CITATION.cff", "GRID": ""}
+    assert arguments[0] == "lab" and ("notebooks/explore.ipynb" in arguments) == (target == "explore")
 
 
 def test_kill_9_of_make_ends_the_run(environment_of_fakes, tmp_path):

@@ -109,8 +109,10 @@ def test_a_larger_model_than_a_release_asset_says_so():
 
 def test_what_was_not_trained_is_refused_and_nothing_is_written(trained, tmp_path):
     study, network = trained
-    with pytest.raises(StageError, match=r"E2, seed 5 of the smoke profile has not been trained; run make paper"):
+    with pytest.raises(StageError, match=r"E2, seed 5 of the smoke profile has not been trained; run make paper PROFILE="):
         export_to(tmp_path / "out", study, Run("E2", 5))
+    with pytest.raises(StageError, match=r"E1, seed 99 of the smoke profile has not been trained; choose --seed from 5$"):
+        export_to(tmp_path / "out", study, Run("E1", 99))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("mine", encoding="utf-8")
     with pytest.raises(OutputError, match="holds files that the export did not write"):

@@ -12,8 +12,10 @@ from lib.artifacts.files import atomic, check_ours, file_sha256, write_text
 from lib.data.hu import HU_MAX, HU_MIN
 from lib.deploy import card
 from lib.deploy.card import CARD, MODEL, Trained
-from lib.errors import OutputError, StageError, TrainingError, WeightsError
+from lib.deploy.model import not_trained
+from lib.errors import OutputError, TrainingError, WeightsError
 from lib.report.labels import Labels
+from lib.study.again import make_paper
 from lib.study.paths import Paths
 from lib.study.runs import Run
 from lib.study.sections import UNet
@@ -56,9 +58,8 @@ def export(out: Path, run: Run, paths: Paths, settings: UNet, labels: Labels, tr
     """
     weights = paths.weights(run)
     if not weights.is_file():
-        raise StageError(f"{run} of the {paths.profile} profile has not been trained",
-                         remedy=f"run make paper PROFILE={paths.profile}")
-    _check_stamp(weights, paths.training(run) / "stamp.json", paths.profile)
+        raise not_trained(run, paths)
+    _check_stamp(weights, paths.training(run) / "stamp.json", make_paper(paths.profile, paths.root))
     out = out.expanduser()
     check_ours(out, SUMS, "the export")
     if (out / SUMS).is_file() and {line.split()[-1] for line in (out / SUMS).read_text("utf-8", "replace").splitlines()
@@ -84,13 +85,13 @@ def as_asset(folder: Path, out: Path) -> Path:
     return path
 
 
-def _check_stamp(weights: Path, stamp: Path, profile: str) -> None:
-    """Raises WeightsError where the training's stamp knows other weights."""
+def _check_stamp(weights: Path, stamp: Path, command: str) -> None:
+    """Raises WeightsError where the training's stamp knows other weights than those that ``command`` would make."""
     if stamp.is_file():
         outputs = json.loads(stamp.read_text(encoding="utf-8"))["outputs"]
         if outputs.get(weights.name, ["", "", ""])[2] != file_sha256(weights):
             raise WeightsError("not the weights that its training left", where=weights,
-                               remedy=f"train it again: make paper PROFILE={profile}")
+                               remedy=f"train it again: {command}")
 
 
 def in_hu(unet: "keras.Model") -> "keras.Model":

@@ -14,6 +14,8 @@ from lib.artifacts.provenance import commit
 from lib.data.hu import HU_MAX, HU_MIN
 from lib.errors import StageError, WeightsError
 from lib.report.labels import Labels
+from lib.report.words import listed
+from lib.study.again import make_paper
 from lib.study.paths import Paths
 from lib.study.runs import Run
 from lib.study.sections import UNet
@@ -60,16 +62,23 @@ def load(run: Run, paths: Paths, settings: UNet, labels: Labels) -> Model:
     those that the training left."""
     weights, stamp = paths.weights(run), paths.training(run) / "stamp.json"
     if not (weights.is_file() and stamp.is_file()):
-        raise StageError(f"{run} of the {paths.profile} profile has not been trained",
-                         remedy=f"run make paper PROFILE={paths.profile}")
+        raise not_trained(run, paths)
     known, sha256 = json.loads(stamp.read_text(encoding="utf-8")), file_sha256(weights)
     if known["outputs"].get(weights.name, ["", "", ""])[2] != sha256:
         raise WeightsError("not the weights that its training left", where=weights,
-                           remedy=f"train it again: make paper PROFILE={paths.profile}")
+                           remedy=f"train it again: {make_paper(paths.profile, paths.root)}")
     shown = labels.experiments.get(run.experiment)
     provenance = {"profile": paths.profile, "commit": known["commit"], "loss": shown.label if shown else run.experiment,
                   "made_from": labels.provenance}
     return Model(_network(settings, weights), str(run), sha256, commit(), provenance)
+
+
+def not_trained(run: Run, paths: Paths) -> StageError:
+    """The error of a run without weights: it names the seeds that its experiment was trained from, if there are any."""
+    files = (paths.weights(Run(run.experiment, 0)).parents[1]).glob(f"*/{paths.weights(run).name}")
+    seeds = sorted(int(path.parent.name.removeprefix("seed-")) for path in files)
+    return StageError(f"{run} of the {paths.profile} profile has not been trained", remedy=(
+        f"choose --seed from {listed(list(map(str, seeds)))}" if seeds else f"run {make_paper(paths.profile, paths.root)}"))
 
 
 def _network(settings: UNet, weights: Path) -> Callable[[np.ndarray], np.ndarray]:

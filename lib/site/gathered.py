@@ -15,6 +15,7 @@ from lib.errors import StageError
 from lib.report.captions import FIGURES
 from lib.site.blocks import Picture, Table
 from lib.site.tables import read_table
+from lib.study.again import make_paper
 
 ANSWER: Final = re.compile(r"^\*\*(\w+)\*\*, (.*)$")  # the head of a question in claims.md
 
@@ -88,7 +89,8 @@ def gather(profile: str, simulated: bool, figures: Path, results: Iterable[Path]
     """
     for name in ("claims.csv", "claims.md", "table3.csv"):
         if not (figures / name).is_file():
-            raise StageError(f"{profile} has no {name}", where=figures, remedy=f"make paper PROFILE={profile} finishes it")
+            raise StageError(f"{profile} has no {name}", where=figures,
+                             remedy=f"{make_paper(profile, figures.parents[1])} finishes it")
     claims = pd.read_csv(figures / "claims.csv")
     provenance = str(claims["provenance"].iloc[0]) if len(claims) else str(
         pd.read_csv(figures / "table3.csv")["provenance"].iloc[0])

@@ -15,6 +15,7 @@ from lib.site import api, build, chapters, notebooks, pages, paper, reproduction
 from lib.site.blocks import numbered, plain
 from lib.site.gathered import Gathered, gather
 from lib.site.verified import verified
+from lib.study.again import make_paper
 from lib.study.config import Study
 from lib.workflow.stages import REAL_ANATOMY, Stage, stages
 from lib.workflow.supplement import supplement
@@ -66,7 +67,7 @@ def finished(profile: str, simulated: bool, figures: Path, papers: Sequence[Stag
     if lacking := [stage.name for stage in papers if stage.name != REAL_ANATOMY and not _made(stage)]:
         more = f" and {counted(len(lacking) - 1, 'more stage')}" if len(lacking) > 1 else ""
         raise StageError(f"the {profile} run is not finished: {lacking[0]}{more} did not run or lost results",
-                         remedy=f"make paper PROFILE={profile}")
+                         remedy=make_paper(profile, figures.parents[1]))
     shown = list({stage.name: stage for stage in (*papers, *further) if _made(stage)}.values())
     stale = [stage.name for stage in shown if not stage.is_current()]
     if stale:

@@ -10,6 +10,7 @@ import pandas as pd
 from lib.artifacts.files import write_csv
 from lib.errors import StageError
 from lib.report.words import counted, listed
+from lib.study.again import make_paper
 from lib.study.paths import Paths
 from lib.verify import records
 from lib.verify.comparison import ARITHMETIC, DIFFERS, FAILING, MISSING, REPRODUCED, compare, is_claim, kind_of, reproduced
@@ -99,8 +100,8 @@ def verify(paths: Paths, waves: Sequence[Sequence[Stage]], references: Path = RE
         require_comparable(configuration(*asked) | scans, reference)  # before somebody runs it for that
     if late := [stage for stage in due(waves) if stage.name != REAL_ANATOMY]:
         raise StageError(f"{counted(len(late), 'stage')} of {paths.profile} not there or out of date: {late[0].name}"
-                         + " and others" * (len(late) > 1), remedy=f"make paper PROFILE={paths.profile} first; of a run "
-                         "with SET=seeds=[6], OUTPUT=... give these to verify, too")
+                         + " and others" * (len(late) > 1), remedy=f"{make_paper(paths.profile, paths.root)} first; of a "
+                         "run with SET=seeds=[6] give that to verify, too")
     run = read_run(paths.root, paths.profile)
     kind, table = kind_of(run, reference), compare(run, reference)
     here = code_here(list(run.code))
