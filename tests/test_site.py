@@ -408,7 +408,7 @@ def test_pages_say_what_the_run_is(site, run):
     front = (site / "index.html").read_text(encoding="utf-8")
     assert front.index("<details") < front.index("<h2>Abstract<") < front.index("<img")  # shut, then text, then a picture
     verdicts = run.claims[run.claims["question"].isin(["RQ1", "RQ2", "RQ3"])]["verdict"].value_counts()
-    assert f"Of the paper's {verdicts.sum()} claims {verdicts['stands']} stand" in html.unescape(front)
+    assert f"Of {verdicts.sum()} tests of the paper's claims {verdicts['stands']} stand" in html.unescape(front)
     assert "trained with 6 loss functions (mse, baseline, E1, E2, E3 and E4), from 3 seeds each" in html.unescape(front)
     made = html.unescape((site / "reproduction.html").read_text(encoding="utf-8"))
     for each in ("0123456789", "X <1>", "1 min 16 s", "2 min 31 s", "1,234", "5, 6 and 7", "05_stats", "3.12.1"):

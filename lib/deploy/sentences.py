@@ -58,8 +58,12 @@ def sentences(evidence: Evidence) -> dict[str, list[str]]:
 
 def cautions(evidence: Evidence) -> list[str]:
     """What speaks against using the images, where the whole interval does: CT numbers of soft tissue that move by more than
-    water may be off in a quality test, and lesions of which less than half of the contrast came back."""
+    water may be off in a quality test, and lesions of which less than half of the contrast came back; before them an input
+    that is itself derived."""
     bias, found = evidence.tissues["soft tissue"].bias, []
+    if "DERIVED" in evidence.image_type.split("/"):
+        found.append(f"the input is no acquisition, its ImageType is {evidence.image_type}: noise, dose and CT numbers "
+                     "below are those of a series that was computed before")
     if bias.known and min(abs(bias.low), abs(bias.high)) > MOST_BIAS_HU and bias.low * bias.high > 0:
         found.append(f"the mean of soft tissue moves by {shown(bias, sign=True)}, and quality tests allow water "
                      f"±{MOST_BIAS_HU:.0f} HU")
@@ -127,11 +131,13 @@ def inserted(left: Left) -> list[str]:
         return [f"What is left of inserted noise is not measurable: {region.share.reason}."]
     found = [f"Noise of {dose} the scan's dose was inserted ({region.sd_hu:.1f} HU in the body): {percent(region.share)} of "
              f"the inserted noise comes out as it went in, and {percent(region.rms_share)} of its SD is left in any form."]
-    flat = left.soft_tissue
-    if flat.rmse_after.known:
-        found.append(f"In homogeneous soft tissue the RMSE from the scan as it was goes from {shown(flat.rmse_before)} with "
-                     f"that noise to {shown(flat.rmse_after)} after denoising; without it denoising changes the scan by "
-                     f"{shown(flat.rmse_clean)}.")
+    for where, part in (("homogeneous soft tissue", left.soft_tissue), ("the whole body, edges and all,", region)):
+        if part.rmse_after.known:
+            before, after = part.rmse_before, part.rmse_after
+            nearer = "nearer" if after.high < before.low else "farther away" if after.low > before.high else "undecided"
+            found.append(f"In {where} the RMSE from the scan as it was goes from {shown(before)} with that noise to "
+                         f"{shown(after)} after denoising ({nearer}); without it denoising changes the scan by "
+                         f"{shown(part.rmse_clean)}.")
     return found
 
 
@@ -149,13 +155,14 @@ def lesions(of_diameter: list[Lesion], noise_left: tuple[Left, ...], guard: floa
              f"{percent(one.recovery)} of the contrast came back; over contrasts of {hu(min(CONTRASTS_HU))} to "
              f"{hu(max(CONTRASTS_HU))} it is {range_}. Farther than {guard:.0f} mm from its edge it changed the "
              f"image by {shown(one.outside_rms_hu, 2)} (RMS), at most by {one.outside_largest_hu:.1f} HU."]
-    if noise_left:
-        against = against_noise(one.recovery, noise_left[0].under_disc[one.diameter_mm])
+    for left in noise_left:
+        under = left.under_disc[one.diameter_mm]
+        against = against_noise(one.recovery, under)
         if against.known:
             verdict = ("easier to tell from noise than before" if against.low > 1 else
                        "harder to tell from noise than before" if against.high < 1 else
                        "undecided whether it is easier to tell from noise")
-            found.append(f"Of inserted noise of the disc's own size {percent(noise_left[0].under_disc[one.diameter_mm])} is "
+            found.append(f"Of inserted noise ({DOSES[left.dose]} the dose) of the disc's own size {percent(under)} is "
                          f"left: the ratio of its contrast to that noise is {shown(against, 2, ' times')} the one before, "
                          f"{verdict}.")
     return found

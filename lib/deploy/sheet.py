@@ -138,7 +138,8 @@ def _noise(evidence: Evidence) -> dict[str, Any]:
             *both("RMSE without inserted noise", lambda part: _cell(part.rmse_clean))]
     source = evidence.noise_source
     note = (f"Inserted into {counted(evidence.noise_slices, 'slice')} by thinning the photons of their line integrals. "
-            f"Photons: {source['photons_source']}. Roll-off: {source['roll_off_source']}. RMSE: from the scan as it was, "
+            f"How many photons that takes: {source['photons_source']}. How the noise falls off with frequency: "
+            f"{source['roll_off_source']}. RMSE: from the scan as it was, "
             "whose own noise denoising removes, too.")
     return {"caption": "Noise of a known dose, inserted and denoised", "head": head, "rows": rows, "note": note}
 

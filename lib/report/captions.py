@@ -17,10 +17,10 @@ class Caption(NamedTuple):
 
 PAPER: Final[Mapping[str, Caption]] = {
     "fig1": Caption(
-        "A low-dose slice, the normal-dose slice of the same place, and one training patch of both.",
+        "A low-dose slice, the normal-dose slice of the same place, and a window of both as large as a training patch.",
         "Four CT images in grey, window −160 to 240 HU. Above, the whole slice: (a) low dose, grainy, and (b) normal "
         "dose, less so; a yellow box marks the window with the most structure, as large as a training patch. Below, that "
-        "patch of each, enlarged, pixel by pixel. Scale bars in millimetres are at the lower left, a colour bar in HU at "
+        "window of each, enlarged, pixel by pixel. Scale bars in millimetres are at the lower left, a colour bar in HU at "
         "the right."),
     "fig_psi": Caption(
         "What perceptual influence Ψ is: the share of the perceptual term in the total loss, before and after "
@@ -34,7 +34,7 @@ PAPER: Final[Mapping[str, Caption]] = {
         "logarithmic axis: an S-shaped curve for each layer and context, shifted by decades against each other; a marker "
         "shows where each reaches the target."),
     "fig2": Caption(
-        "Perceptual influence Ψ against the weight λ, for each layer and context, in three states of the network and for "
+        "Perceptual influence Ψ against the weight λ, for each experiment, in three states of the network and for "
         "the authors' published losses.",
         "Four panels with the same axes: λ on a logarithmic axis, Ψ from 0 to 1. In each, S-shaped curves rise from 0 to "
         "1; colour is the context of the encoder (blue ImageNet, orange Medical), line style its layer. A grey line "

@@ -56,7 +56,8 @@ def figure1(labels: Labels, ldct_hu: np.ndarray, ndct_hu: np.ndarray, where: str
         frame(whole, (top, left), (side, side))
         scale_bar(whole, image.shape, pixel_mm)
         patch = image[top : top + side, left : left + side]
-        shown = picture(zoom, patch, WINDOW, f"{name}, a training patch: {side} × {side} pixels", interpolation="nearest")
+        shown = picture(zoom, patch, WINDOW, f"{name}, as large as a training patch: {side} × {side} pixels",
+                        interpolation="nearest")
         scale_bar(zoom, patch.shape, pixel_mm)
         framed(zoom)
     figure.suptitle(f"{minus(where)}; framed: where the NDCT has most structure")

@@ -89,7 +89,7 @@ class Labels:
         limits = [f"{count} {part}" for part, count in (study.training.max_patches or {}).items()]
         settings = study.training.model_dump() | study.unet.model_dump() | {
             "seed": ", ".join(map(str, study.seeds)), "encoder": what["ImageNet"], "phi": ", ".join(sorted(phis)),
-            "lambda_rule": rule, "max_patches": ", ".join(limits) or "all"}
+            "lambda_rule": rule, "max_patches": ", ".join(limits) or "all", "pilot": _pilot(study)}
         cohort = cohort_label(study.paths.volumes, study.simulated, None if study.cohort.split else study.cohort.split_seed)
         provenance = " | ".join([f"{study.profile} profile", cohort, *(f"{contexts[name]} = {what[name]}" for name in what),
                                  f"λ: {rule}", *_departures(study.training, study.unet), f"commit {commit()}",
@@ -215,3 +215,12 @@ def _substituted(encoder: Encoder) -> bool:
 
 def _file(path: Path) -> str:
     return f"weights of {path.name} (SHA-256 {file_sha256(path)[:10]})"
+
+
+def _pilot(study: Study) -> str:
+    """'4 epochs of 2400 patches, learning rate 0.002', or nothing where trainings start from scratch."""
+    if not study.pilots():
+        return ""
+    chosen = study.training_of(study.pilot_run)
+    patches = f" of {(chosen.max_patches or {})['train']} patches" if chosen.max_patches else ""
+    return f"{chosen.epochs} epochs{patches}, learning rate {chosen.lr:g}"

@@ -11,6 +11,7 @@ from lib.report.words import counted, listed, number
 
 FORMATS: Final = {"SSIM": "{:+z.4f}", "PSNR": "{:+z.2f}", "NRMSE": "{:+z.4f}", "least Ψ": "{:.4f}",
                   "decades of PL / MSE": "{:+.2f}"}  # of λ*: `number`
+ORDERS: Final = {"ssim": "SSIM", "ssim_window": "SSIM in the window of −160 to 240 HU", "ssim_body": "SSIM in the body"}
 SUFFIXES: Final = {"PSNR": " dB", "decades of PL / MSE": " decades"}
 
 
@@ -42,18 +43,18 @@ def tally(claims: pd.DataFrame) -> str:
             + (f"; {listed(factors)}" if factors else ""))
 
 
-def order(metrics: pd.DataFrame) -> str:
-    """All experiments by mean SSIM, in groups: between two groups every pair is told apart by its interval over patients and
-    seeds, inside a group not every pair is."""
-    rows = metrics.groupby(["experiment", "patient"])["ssim"].mean().groupby("experiment").mean()
+def order(metrics: pd.DataFrame, metric: str = "ssim") -> str:
+    """All experiments by mean SSIM (or that of a window or of the body, :data:`ORDERS`), in groups: between two groups every
+    pair is told apart by its interval over patients and seeds, inside a group not every pair is."""
+    rows = metrics.groupby(["experiment", "patient"])[metric].mean().groupby("experiment").mean()
     names = rows.sort_values(ascending=False).index.tolist()
 
     cuts = [0, *(place for place in range(1, len(names))
-                 if all(compared(metrics, above, below, "ssim").bounds[1] > 0
+                 if all(compared(metrics, above, below, metric).bounds[1] > 0
                         for above in names[:place] for below in names[place:])), len(names)]
     groups = [names[start:end] for start, end in pairwise(cuts)]
     shown = " > ".join(group[0] if len(group) == 1 else "{" + ", ".join(group) + "}" for group in groups)
-    return f"Order of all by SSIM, in braces what the intervals cannot tell apart: {shown}."
+    return f"Order of all by {ORDERS[metric]}, in braces where the intervals do not tell every pair apart: {shown}."
 
 
 def calibrated(calibration: pd.DataFrame, target: float) -> list[str]:

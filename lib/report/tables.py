@@ -24,7 +24,9 @@ _SYMBOL = re.compile("|".join(re.escape(symbol) for symbol in sorted(SYMBOLS, ke
 _POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e(-?\d+)(?![\w.])")
 OPEN_CHOICES: Final = (
     ("max_patches", "Patches of the grid that are used.", "all"),
+    ("sampling", "Which patches of the grid, and how often.", "grid"),
     ("start", "Where the weights of a training come from.", "scratch"),
+    ("pilot", "What was trained before, with MSE alone, from scratch.", "none"),
     ("upsampling", "How the U-Net doubles a side.", "transposed"),
     ("output_bias", "Start of the U-Net's last bias.", "zero"),
     ("schedule", "Learning rate over the epochs.", "constant"),

@@ -42,7 +42,8 @@ def _claims(run: Gathered) -> str:
     papers = run.claims[run.claims["question"].isin(OF_THE_PAPER)]
     parts = [f"{question} ({plain(QUESTIONS[question])}): {counts(papers[papers['question'] == question])}"
              for question in OF_THE_PAPER if (papers["question"] == question).any()]
-    return (f"**Of the paper's {len(papers)} claims {counts(papers)}.** {'; '.join(parts)}. A claim stands or falls by an "
+    return (f"**Of {len(papers)} tests of the paper's claims {counts(papers)}.** {'; '.join(parts)}. A claim on Ψ is "
+            "tested in each state of the network that was measured. A claim stands or falls by an "
             f"interval of {100 * LEVEL:g}\u00a0% over patients and seeds, and is undecided without one. Of "
             f"{int((run.claims['question'] == 'reader').sum())} things that a reader asks beside that, "
             f"{counts(run.claims[run.claims['question'] == 'reader'])}.")

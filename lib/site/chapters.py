@@ -54,9 +54,13 @@ SUPPLEMENT: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 RULE: Final = ("A claim says that something is above zero: a difference in the direction of better, or a distance to a "
                f"bound. It **stands** if its whole interval ({100 * LEVEL:g}\u00a0%, over patients and seeds) is above "
                "zero, it **falls** if the whole interval is below the margin under which two experiments count as equal, "
-               "and it is **undecided** in between, and wherever there are too few patients or seeds for an interval. A "
-               "claim of several comparisons is as its weakest. Each interval covers by itself: counts of verdicts are no "
-               "test.")
+               "and it is **undecided** in between, and wherever there are too few patients or seeds for an interval. The "
+               "margin is a setting for SSIM, and half the smallest step in the paper's Table 3 for PSNR and NRMSE. A claim "
+               "of several comparisons is as its weakest; it falls only by an interval that is wider, for so many "
+               "comparisons (Bonferroni), so that it may be undecided where one of them falls by itself. Claims on Ψ rest "
+               "on seeds and not on patients; their λ\\* are geometric means over seeds, those of tables arithmetic ones. "
+               "ImageNet and Medical are this run's encoders, those with an asterisk elsewhere. Each interval covers by "
+               "itself: counts of verdicts are no test; and a sign-flip test over n patients gives no less than 2 / 2ⁿ.")
 
 
 def chapters(run: Gathered) -> list[Chapter]:

@@ -41,7 +41,7 @@ $$\Psi(\lambda, \phi, c) = \frac{1}{N} \sum_{i=1}^{N}
 + \lambda \, \ell_{\mathrm{PL}}^{c, \phi}(f_\theta(\mathbf{x}^{(i)}), \mathbf{y}^{(i)})} .$$
 
 **Algorithm 2** sums both losses over the pairs first, and takes the ratio of the sums. That is another number, unless every
-pair has the same ratio; tables here say which of the two they hold:
+pair has the same ratio. Ψ and λ\\* in tables and claims here are its own, unless a column says Eq. 5:
 
 $$\Psi(\lambda, \phi, c) = \frac{\lambda S_{\mathrm{PL}}}{S_{\mathrm{MSE}} + \lambda S_{\mathrm{PL}}}, \qquad
 S_{\mathrm{MSE}} = \sum_i \ell_{\mathrm{MSE}}^{(i)}, \quad S_{\mathrm{PL}} = \sum_i \ell_{\mathrm{PL}}^{(i)} .$$
@@ -54,14 +54,15 @@ $$\lambda^{*} = \frac{\Psi^{*}}{1 - \Psi^{*}} \, \frac{S_{\mathrm{MSE}}}{S_{\mat
 STATES = """
 Ψ depends on the network whose outputs are compared. Three states of it are measured: an **untrained** one, as Algorithm 2
 has it; a **pilot**, trained with the MSE alone; and each experiment's **own** network after its training, which is what the
-authors drew as their Figure 2. λ\\* differs between them by orders of magnitude.
+authors drew as their Figure 2. How far λ\\* differs between them is part of the answer to RQ1.
 """
 
 SCORES = """
 SSIM, PSNR and NRMSE are computed on whole test slices in the authors' protocol (clipped to [0, 1], quantised to 8 bits over
 -1024 to 3072 HU), and again in the window from -160 to 240 HU without quantisation. Means and standard deviations are over
-slices. The paper tests slices as if they were independent (Wilcoxon, Cohen's d). Here the patient is the unit beside that:
-intervals over patients and seeds, sign-flip tests over patients with Holm's correction, and a mixed model.
+slices and seeds. The paper tests slices as if they were independent (Wilcoxon, Cohen's d): so does Table 4, on slices whose
+scores are averaged over seeds first. Here the patient is the unit beside that: intervals over patients and seeds, sign-flip
+tests over patients with Holm's correction, and a mixed model.
 """
 
 ALL = """
@@ -92,15 +93,20 @@ def _experiments() -> str:
     return ("E1 and E2 take features of an encoder trained on ImageNet, at a shallow layer (block3\\_conv2) and at the last "
             "convolution; E3 and E4 the same of a Medical encoder. The *baseline* is what the literature does most: "
             "ImageNet, the last convolution, λ = 0.1, uncalibrated. The control *mse* has λ = 0. An asterisk (ImageNet\\*, "
-            "Medical\\*) marks an encoder that stands in for the paper's, as every table says below it. λ of each "
-            "experiment here:")
+            "Medical\\*) marks an encoder that stands in for the paper's; the head of the first page says what it is. λ of "
+            "each experiment here:")
 
 
 def _cohort(run: Gathered) -> str:
     papers = (f"The paper uses ten patients of the 2016 Mayo challenge, {published.PAIRS:,} pairs of slices: two kernels, "
               "two slice thicknesses; seven patients train, one validates, two test.")
-    here = ("This run's scans are **simulated**: random bodies, projected, with photon noise at both doses and "
-            "reconstructed with two kernels in two slice thicknesses, in the form of that cohort." if run.simulated else
+    made = next((stamp["config"]["cohort.simulation"] for stamp in run.stamps
+                 if "cohort.simulation" in stamp.get("config", {})), {})
+    doses = f" at the full dose and {100 * made['dose_fraction']:g}\u00a0% of it" if "dose_fraction" in made else ""
+    bodies = f"{made['patients']} random bodies" if "patients" in made else "random bodies"
+    here = (f"This run's scans are **simulated**: {bodies}, projected, with photon "
+            f"noise{doses}, reconstructed with two kernels in two slice thicknesses, as files like those of that cohort."
+            if run.simulated else
             f"This run's scans: {plain(run.words[1] if len(run.words) > 1 else 'see below')}.")
     return f"{papers} {here} The scores below are of {int(run.scores['slices'].max()):,} test slices."
 

@@ -22,7 +22,8 @@ def reproduction(run: Gathered, beside: Iterable[Block] = ()) -> Chapter:
     dated = [f"`{each}`" + (f" of {date}" if (date := commit_date(each)) else "") for each in commits]
     blocks: list[Block] = [
         Prose("## What is simulated, and what stands in"),
-        Prose(f"The line below every figure and table of this run, in its parts (profile **{plain(run.profile)}**):"),
+        Prose(f"The line that stands at the foot of every page, and in every file of this run (profile "
+              f"**{plain(run.profile)}**):"),
         bullets(map(plain, run.words))]
     if run.stale:
         blocks.append(Prose(f"**Out of date.** Code, settings or inputs have changed since these stages ran: "
@@ -31,8 +32,8 @@ def reproduction(run: Gathered, beside: Iterable[Block] = ()) -> Chapter:
         Prose("## Code"), Prose(f"The stages ran at commit {listed(dated)}." if dated else
                                 f"Commit {plain(run.commit)}; the run left no stamps of its stages."),
         Prose("## Again"), Prose(f"```\nmake paper PROFILE={run.profile}\nmake verify report PROFILE={run.profile}\n```"),
-        Prose("A second `make paper` does only what is out of date. Last digits depend on the processor and its number of "
-              "cores; verdicts should not."), *beside]
+        Prose("A second `make paper` does only what is out of date. Numbers depend on the processor and its number of "
+              "cores; `make verify` says whether they lie where such runs lie."), *beside]
     if run.stamps:
         blocks += [_seeds(run.stamps), *_machine(run.stamps), _times(run.stamps)]
     return Chapter("reproduction", "Reproduction", tuple(blocks))
