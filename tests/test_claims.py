@@ -233,6 +233,15 @@ def test_groups_are_cut_only_where_every_pair_is_told_apart():
     assert apart == [False, False, True] and "{E1, E2, E3}" in sentences.order(metrics)
 
 
+def test_another_order_of_the_body_is_said(study):
+    """A claim is of whole slices: where the body's SSIM orders experiments otherwise, a reader must know."""
+    metrics, calibrated = scores({"E1": 0.95, "E2": 0.90}), calibration()
+    metrics["ssim_body"] = 1 - metrics["ssim"]
+    assert sentences.order(metrics, "ssim_body").endswith("apart: E2 > E1.")
+    text = claims.save_claims(Labels.of(study), claims.collect(metrics, calibrated, MARGIN), metrics, calibrated)
+    assert "Order of all by SSIM in the body" in text.partition("**reader**")[2] and "in the window" not in text
+
+
 def test_every_experiment_has_its_own_sentence_against_the_input():
     """'Every experiment but E1, E2, E3, E4 and baseline' was the sentence for one of six."""
     table = found(swapped(ldct=0.96, mse=0.99))

@@ -107,10 +107,10 @@ def rq1(labels: Labels, calibration: pd.DataFrame) -> str:
 def save_claims(labels: Labels, claims: pd.DataFrame, metrics: pd.DataFrame, calibration: pd.DataFrame) -> str:
     """Write ``claims.csv`` (of :func:`collect`) and ``claims.md``, the same in sentences, beside the figures, both with the
     provenance line; returns the text."""
+    closer = [name for name in ("ssim_window", "ssim_body") if name in metrics and metrics[name].notna().all()]
     further: Mapping[str, list[str]] = {"RQ1": sentences.calibrated(calibration, labels.target_psi),
                                         "RQ2": [sentences.order(metrics)],
-                                        "reader": [sentences.order(metrics, metric) for metric in ("ssim_window", "ssim_body")
-                                                   if metric in metrics and metrics[metric].notna().all()]}
+                                        "reader": [sentences.order(metrics, name) for name in closer]}
     text = "\n".join(_answer(labels, question, claims[claims["question"] == question], further.get(question, []))
                      for question in QUESTIONS)
     with atomic(labels.figures / "claims.csv") as temporary:
