@@ -120,16 +120,18 @@ def claims() -> str:
     def digits(value: str, row: dict[str, str], sign: str = "+") -> str:
         return f"{float(value):{sign}.{2 if 'PSNR' in row['claim'] else 4}f}" if value else "–"
 
+    runs = load("demo").claims()
     body = [[row["question"], row["claim"], digits(row["paper"], row),
-             f"{digits(row['estimate'], row)} [{digits(row['low'], row)}, {digits(row['high'], row)}]", row["verdict"]]
+             f"{digits(row['estimate'], row)} [{digits(row['low'], row)}, {digits(row['high'], row)}]", row["verdict"],
+             f"{(runs.loc[row['claim']] == row['verdict']).sum()} of {runs.shape[1]} runs"]
             for row in found if row["question"] in ("RQ2", "RQ3")]
     counts = []
     for question in dict.fromkeys(row["question"] for row in found):
         of = Counter(row["verdict"] for row in found if row["question"] == question)
         asked = "what the paper does not show (no denoising, λ = 0)" if question == "reader" else question
         counts.append(f"{asked} {of['stands']} stand, {of['falls']} fall, {of['undecided']} undecided")
-    shown = table(["", "the paper's claim", "the paper", "this run [95 %]", "verdict"], body)
-    return f"{shown}\n\nOf all {len(found)}: {'; '.join(counts)}."
+    shown = table(["", "the paper's claim", "the paper", "this run [95 %]", "verdict", "the same in"], body)
+    return f"{shown}\n\nOf all {len(found)}: {'; '.join(counts)}. {elsewhere().capitalize()}."
 
 
 def verdicts(*wanted: str) -> Callable[[], str]:
@@ -274,10 +276,10 @@ def elsewhere() -> str:
     found = reference.claims()
     same = int((found.nunique(axis=1) == 1).sum())
     turned = int(((found == "stands").any(axis=1) & (found == "falls").any(axis=1)).sum())
-    seeds = ", some of them from other seeds" * (len(reference.by_seeds) > 1)
+    seeds = " and from other seeds" * (len(reference.by_seeds) > 1)
     stand, fall = ("stand", "fall") if turned > 1 else ("stands", "falls")
-    return (f"{same} have the same verdict in all {len(reference.runs)} runs of its reference, which differ in "
-            f"arithmetic{seeds}; {turned or 'none'} {stand} in one and {fall} in another")
+    return (f"the study was repeated with other arithmetic{seeds}: in {len(reference.runs)} runs {same} claims have the "
+            f"same verdict each time, and {turned or 'none'} {stand} in one and {fall} in another")
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
