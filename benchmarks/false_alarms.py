@@ -4,7 +4,6 @@ Runs are drawn at random, as many numbers in as many families as the reference o
 one more that is compared with it. Writes docs/measured/false_alarms.csv, which REPRODUCING.md takes in (make readme).
 """
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -41,7 +40,7 @@ def drawn(generator: np.random.Generator, deviation: str, shared: float, family:
     return sd * (np.sqrt(shared) * common + np.sqrt(1 - shared) * own), sd
 
 
-def measured(reference: Reference, draws: int = DRAWS) -> Iterator[dict[str, Any]]:
+def measured(reference: Reference) -> Iterator[dict[str, Any]]:
     """A row for each kind of deviation and number of runs: the share of runs that are called different in any number, how
     many numbers these are on average, and the median tolerance in standard deviations."""
     numbers = reference.numbers().dropna()
@@ -53,19 +52,18 @@ def measured(reference: Reference, draws: int = DRAWS) -> Iterator[dict[str, Any
             for runs in RUNS:
                 generator = np.random.default_rng([runs, round(100 * shared)])
                 alarms, widths = [], []
-                for _ in range(draws):
+                for _ in range(DRAWS):
                     values, sd = drawn(generator, deviation, shared, family, runs + 1)
                     values = means + values * unit
                     allowed = tolerances(values[:runs], families, unit, np.zeros(len(families)))
                     alarms.append(int((np.abs(values[runs] - values[:runs].mean(axis=0)) > allowed).sum()))
                     widths.append(np.median(allowed / (sd * unit)))
                 found = np.array(alarms)
-                yield {"deviations": deviation, "correlation": name, "runs": runs, "draws": draws,
+                yield {"deviations": deviation, "correlation": name, "runs": runs, "draws": DRAWS,
                        "called different": f"{(found > 0).mean():.3f}",
                        "numbers then": f"{found[found > 0].mean() if found.any() else 0:.1f}",
                        "median tolerance, SD": f"{np.median(widths):.3g}"}
 
 
 if __name__ == "__main__":
-    given = int(sys.argv[1]) if len(sys.argv) > 1 else DRAWS
-    write_csv(PATH, pd.DataFrame(measured(load("smoke"), given)))
+    write_csv(PATH, pd.DataFrame(measured(load("smoke"))))

@@ -101,6 +101,9 @@ def test_a_denoiser_that_does_nothing_removes_nothing(identity):
         against = lesions.against_noise(lesion.recovery, identity.noise_left[0].under_disc[lesion.diameter_mm])
         assert against.value == pytest.approx(1, abs=1e-3)
     assert cautions(identity) == []
+    derived = replace(identity, image_type="DERIVED/SECONDARY/AXIAL/SIMULATED")
+    assert len(found := cautions(derived)) == 1 and "no acquisition" in found[0] and derived.image_type in found[0]
+    assert cautions(replace(identity, image_type="ORIGINAL/PRIMARY/AXIAL")) == []
 
 
 def test_noise_and_its_spectrum_are_those_of_the_scan(identity):

@@ -18,6 +18,7 @@ from scipy import stats
 
 from lib import REPOSITORY
 from lib.artifacts.files import file_sha256, write_csv
+from lib.deploy import model as models
 from lib.deploy.export import as_asset, export
 from lib.errors import OutputError, StageError, TrainingError, WeightsError
 from lib.report.labels import Labels
@@ -113,6 +114,10 @@ def test_what_was_not_trained_is_refused_and_nothing_is_written(trained, tmp_pat
         export_to(tmp_path / "out", study, Run("E2", 5))
     with pytest.raises(StageError, match=r"E1, seed 99 of the smoke profile has not been trained; choose --seed from 5$"):
         export_to(tmp_path / "out", study, Run("E1", 99))
+    (study.paths.weights(RUN).parents[1] / "seed-5 (copy)").mkdir()
+    (study.paths.weights(RUN).parents[1] / "seed-5 (copy)" / "unet.weights.h5").touch()
+    with pytest.raises(StageError, match="E1, seed 5 of the smoke profile has not been trained; run make paper"):
+        models.load(RUN, study.paths, study.unet, Labels.of(study))  # its weights are there, and no stamp says that it ended
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("mine", encoding="utf-8")
     with pytest.raises(OutputError, match="holds files that the export did not write"):

@@ -74,9 +74,11 @@ def load(run: Run, paths: Paths, settings: UNet, labels: Labels) -> Model:
 
 
 def not_trained(run: Run, paths: Paths) -> StageError:
-    """The error of a run without weights: it names the seeds that its experiment was trained from, if there are any."""
-    files = (paths.weights(Run(run.experiment, 0)).parents[1]).glob(f"*/{paths.weights(run).name}")
-    seeds = sorted(int(path.parent.name.removeprefix("seed-")) for path in files)
+    """The error of a run whose training did not end: it names the other seeds of its experiment that were trained, if there
+    are any."""
+    found = paths.training(run).parent.glob(f"*/{paths.weights(run).name}")
+    names = [path.parent.name.removeprefix("seed-") for path in found]
+    seeds = sorted(int(name) for name in names if name.isdecimal() and int(name) != run.seed)
     return StageError(f"{run} of the {paths.profile} profile has not been trained", remedy=(
         f"choose --seed from {listed(list(map(str, seeds)))}" if seeds else f"run {make_paper(paths.profile, paths.root)}"))
 

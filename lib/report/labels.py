@@ -222,5 +222,6 @@ def _pilot(study: Study) -> str:
     if not study.pilots():
         return ""
     chosen = study.training_of(study.pilot_run)
-    patches = f" of {(chosen.max_patches or {})['train']} patches" if chosen.max_patches else ""
+    count = (chosen.max_patches or {}).get("train")
+    patches = f" of {count} patches" if count else ""
     return f"{chosen.epochs} epochs{patches}, learning rate {chosen.lr:g}"
