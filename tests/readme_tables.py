@@ -6,15 +6,15 @@ docs/measured/facts.yaml), or a block of BLOCKS. A test holds that all of them a
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from lib.data.doses import FULL, LOW
-from lib.report.words import listed, number
+from lib.report.words import listed, number, tallied
 from lib.simulation.anatomy import ORGANS
 from lib.simulation.cohort import LEVELS_MM, SPACING_MM
 from lib.simulation.exposure import I0_RANGE
@@ -127,9 +127,9 @@ def claims() -> str:
             for row in found if row["question"] in ("RQ2", "RQ3")]
     counts = []
     for question in dict.fromkeys(row["question"] for row in found):
-        of = Counter(row["verdict"] for row in found if row["question"] == question)
+        of = tallied(pd.Series([row["verdict"] for row in found if row["question"] == question]))
         asked = "what the paper does not show (no denoising, λ = 0)" if question == "reader" else question
-        counts.append(f"{asked} {of['stands']} stand, {of['falls']} fall, {of['undecided']} undecided")
+        counts.append(f"{asked} {of}")
     shown = table(["", "the paper's claim", "the paper", "this run [95 %]", "verdict", "the same in"], body)
     return f"{shown}\n\nOf all {len(found)}: {'; '.join(counts)}. {elsewhere().capitalize()}."
 

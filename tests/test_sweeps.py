@@ -126,7 +126,7 @@ def test_every_claim_stands_in_one_table(labels, tmp_path):
     assert figure_claims(labels, shown).stat().st_size > 5_000
     text = (tmp_path / "claims.md").read_text(encoding="utf-8")
     assert "of the paper and of S7, and" in text and "S7 rests on trainings of 60 steps" in text  # S1 to S6 were not made
-    assert tally_by_question(shown) == ["RQ1: 1 stand, 1 fall, 0 undecided", "S7: 0 stand, 0 fall, 1 undecided"]
+    assert tally_by_question(shown) == ["RQ1: 1 stands, 1 falls, 0 are undecided", "S7: 0 stand, 0 fall, 1 is undecided"]
 
 
 def test_the_table_of_claims_says_what_its_patients_are(labels, tmp_path):

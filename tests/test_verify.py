@@ -540,7 +540,7 @@ def test_reproducing_says_what_the_reference_does(known, tmp_path):
     assert float(line.split("|")[2].split()[0]) == pytest.approx(row["reference"], abs=1e-5)
     assert "`make paper PROFILE=smoke`" in text and "SIMULATED cohort of 4 patients" in text and "a processor" in text
     assert "Profiles without a reference: demo, paper and real" in text and str(tmp_path) not in text
-    assert all(name in text for name in ("run-0", "run-3", "1 stands, 1 undecided"))
+    assert all(name in text for name in ("run-0", "run-3", "1 stands, 0 fall, 1 is undecided"))
 
 
 def test_reproducing_says_how_each_run_was_made(folders, tmp_path):

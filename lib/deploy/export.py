@@ -12,10 +12,9 @@ from lib.artifacts.files import atomic, check_ours, file_sha256, write_text
 from lib.data.hu import HU_MAX, HU_MIN
 from lib.deploy import card
 from lib.deploy.card import CARD, MODEL, Trained
-from lib.deploy.model import not_trained
-from lib.errors import OutputError, TrainingError, WeightsError
+from lib.deploy.model import left_by_training
+from lib.errors import OutputError, TrainingError
 from lib.report.labels import Labels
-from lib.study.again import make_paper
 from lib.study.paths import Paths
 from lib.study.runs import Run
 from lib.study.sections import UNet
@@ -56,10 +55,7 @@ def export(out: Path, run: Run, paths: Paths, settings: UNet, labels: Labels, tr
     its training left, so that the card would be another network's.
     TrainingError : they hold NaN. OutputError : the folder holds other files, or cannot be written.
     """
-    weights = paths.weights(run)
-    if not weights.is_file():
-        raise not_trained(run, paths)
-    _check_stamp(weights, paths.training(run) / "stamp.json", make_paper(paths.profile, paths.root))
+    left_by_training(run, paths)
     out = out.expanduser()
     check_ours(out, SUMS, "the export")
     if (out / SUMS).is_file() and {line.split()[-1] for line in (out / SUMS).read_text("utf-8", "replace").splitlines()
@@ -67,7 +63,7 @@ def export(out: Path, run: Run, paths: Paths, settings: UNet, labels: Labels, tr
         raise OutputError(f"{SUMS} is not of an export", where=out, remedy="pass a new or empty folder")
     from lib.stages.train import load_unet  # TensorFlow: only now
 
-    content = as_bytes(in_hu(load_unet(settings, weights)))
+    content = as_bytes(in_hu(load_unet(settings, paths.weights(run))))
     facts = card.facts(run, paths, labels, trained)
     with atomic(out / MODEL) as temporary:
         temporary.write_bytes(content)
@@ -83,15 +79,6 @@ def as_asset(folder: Path, out: Path) -> Path:
     with atomic(path := out / f"{folder.name}.zip") as temporary:
         temporary.write_bytes(zipped(parts))
     return path
-
-
-def _check_stamp(weights: Path, stamp: Path, command: str) -> None:
-    """Raises WeightsError where the training's stamp knows other weights than those that ``command`` would make."""
-    if stamp.is_file():
-        outputs = json.loads(stamp.read_text(encoding="utf-8"))["outputs"]
-        if outputs.get(weights.name, ["", "", ""])[2] != file_sha256(weights):
-            raise WeightsError("not the weights that its training left", where=weights,
-                               remedy=f"train it again: {command}")
 
 
 def in_hu(unet: "keras.Model") -> "keras.Model":

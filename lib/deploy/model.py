@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,17 +60,28 @@ class Model:
 def load(run: Run, paths: Paths, settings: UNet, labels: Labels) -> Model:
     """The U-Net of a run after its training. Raises StageError: it has not been trained; WeightsError: its weights are not
     those that the training left."""
-    weights, stamp = paths.weights(run), paths.training(run) / "stamp.json"
-    if not (weights.is_file() and stamp.is_file()):
+    known, sha256 = left_by_training(run, paths)
+    if not known:
         raise not_trained(run, paths)
-    known, sha256 = json.loads(stamp.read_text(encoding="utf-8")), file_sha256(weights)
-    if known["outputs"].get(weights.name, ["", "", ""])[2] != sha256:
-        raise WeightsError("not the weights that its training left", where=weights,
-                           remedy=f"train it again: {make_paper(paths.profile, paths.root)}")
     shown = labels.experiments.get(run.experiment)
     provenance = {"profile": paths.profile, "commit": known["commit"], "loss": shown.label if shown else run.experiment,
                   "made_from": labels.provenance}
-    return Model(_network(settings, weights), str(run), sha256, commit(), provenance)
+    return Model(_network(settings, paths.weights(run)), str(run), sha256, commit(), provenance)
+
+
+def left_by_training(run: Run, paths: Paths) -> tuple[dict[str, Any], str]:
+    """The stamp of a training, empty where it left none, and the SHA-256 of the weights that are there.
+
+    Raises StageError: there are none; WeightsError: the stamp knows others.
+    """
+    weights, stamp = paths.weights(run), paths.training(run) / "stamp.json"
+    if not weights.is_file():
+        raise not_trained(run, paths)
+    known, sha256 = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else {}, file_sha256(weights)
+    if known and known["outputs"].get(weights.name, ["", "", ""])[2] != sha256:
+        raise WeightsError("not the weights that its training left", where=weights,
+                           remedy=f"train it again: {make_paper(paths.profile, paths.root)}")
+    return known, sha256
 
 
 def not_trained(run: Run, paths: Paths) -> StageError:

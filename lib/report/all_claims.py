@@ -12,7 +12,7 @@ from lib.report.labels import Labels
 from lib.report.style import STYLE, ink, new_figure, save_figure
 from lib.report.tables import save_table
 from lib.report.verdicts import COLUMNS
-from lib.report.words import listed, number
+from lib.report.words import listed, number, tallied
 
 COLOURS: Final = {"stands": "#56b4e9", "undecided": "#d9d9d9", "falls": "#d55e00"}
 ANALYSES: Final = tuple(f"S{number}" for number in range(1, 10))
@@ -81,6 +81,4 @@ def figure_claims(labels: Labels, claims: pd.DataFrame) -> Path:
 
 def tally_by_question(claims: pd.DataFrame) -> list[str]:
     """A line for each question: how many claims stand, fall, are undecided; ``claims`` as one reads them."""
-    counts = claims.groupby("Question", sort=False)["Verdict"].value_counts().unstack(fill_value=0)
-    return [f"{question}: " + ", ".join(f"{row.get(name, 0)} {word}" for name, word in (
-        ("stands", "stand"), ("falls", "fall"), ("undecided", "undecided"))) for question, row in counts.iterrows()]
+    return [f"{question}: {tallied(of)}" for question, of in claims.groupby("Question", sort=False)["Verdict"]]

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from lib.data.hu import WINDOW
+from lib.report.words import hu_range
+
 
 class Caption(NamedTuple):
     """What a figure is, in a sentence, and what it shows, in place of the picture."""
@@ -18,7 +21,7 @@ class Caption(NamedTuple):
 PAPER: Final[Mapping[str, Caption]] = {
     "fig1": Caption(
         "A low-dose slice, the normal-dose slice of the same place, and a window of both as large as a training patch.",
-        "Four CT images in grey, window −160 to 240 HU. Above, the whole slice: (a) low dose, grainy, and (b) normal "
+        f"Four CT images in grey, window {hu_range(WINDOW)}. Above, the whole slice: (a) low dose, grainy, and (b) normal "
         "dose, less so; a yellow box marks the window with the most structure, as large as a training patch. Below, that "
         "window of each, enlarged, pixel by pixel. Scale bars in millimetres are at the lower left, a colour bar in HU at "
         "the right."),
@@ -45,9 +48,9 @@ PAPER: Final[Mapping[str, Caption]] = {
     "fig3": Caption(
         "One test slice after each network: the image, its window with the most structure, and the error.",
         "Blocks of three rows, a column for each image: NDCT, the LDCT input, and the output of each experiment. First "
-        "row: the slice in grey, window −160 to 240 HU, with a yellow box where the NDCT has the most structure. Second "
-        "row: that box, enlarged. Third row: image minus NDCT, blue below 0, white at 0, red above 0 HU, on one scale "
-        "for all. RMSE and bias in the body, in HU, stand above each column; scale bars in millimetres are on the NDCT; "
+        f"row: the slice in grey, window {hu_range(WINDOW)}, with a yellow box where the NDCT has the most structure. "
+        "Second row: that box, enlarged. Third row: image minus NDCT, blue below 0, white at 0, red above 0 HU, on one "
+        "scale for all. RMSE and bias in the body, in HU, stand above each column; scale bars in millimetres are on the NDCT; "
         "two colour bars in HU stand in place of the NDCT's error."),
     "fig_training": Caption(
         "The total loss, its two terms and Ψ along the training, on training and validation data.",
@@ -66,7 +69,7 @@ PAPER: Final[Mapping[str, Caption]] = {
         "and the error.",
         "As Figure 3, on a scan of a real body that no network was trained on. Blocks of three rows, a column for each "
         "image: NDCT, LDCT with a quarter of the dose inserted by simulation, each experiment's output. First row: the "
-        "slice in grey, window −160 to 240 HU, with a yellow box; second: that box, enlarged; third: image minus NDCT, "
+        f"slice in grey, window {hu_range(WINDOW)}, with a yellow box; second: that box, enlarged; third: image minus NDCT, "
         "blue below 0, white at 0, red above 0 HU. RMSE and bias in the body stand above each column, scale bars are in "
         "millimetres."),
 }

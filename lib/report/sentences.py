@@ -5,13 +5,14 @@ from typing import Final
 
 import pandas as pd
 
+from lib.data.hu import WINDOW
 from lib.report.psi_claims import HALF_DECADE, STATES, states
 from lib.report.verdicts import compared
-from lib.report.words import counted, listed, number
+from lib.report.words import counted, hu_range, listed, number, tallied
 
 FORMATS: Final = {"SSIM": "{:+z.4f}", "PSNR": "{:+z.2f}", "NRMSE": "{:+z.4f}", "least Ψ": "{:.4f}",
                   "decades of PL / MSE": "{:+.2f}"}  # of λ*: `number`
-ORDERS: Final = {"ssim": "SSIM", "ssim_window": "SSIM in the window of −160 to 240 HU", "ssim_body": "SSIM in the body"}
+ORDERS: Final = {"ssim": "SSIM", "ssim_window": f"SSIM in the window of {hu_range(WINDOW)}", "ssim_body": "SSIM in the body"}
 SUFFIXES: Final = {"PSNR": " dB", "decades of PL / MSE": " decades"}
 
 
@@ -37,10 +38,8 @@ def tally(claims: pd.DataFrame) -> str:
     """How many claims of a question there are of each verdict, and what their intervals are over."""
     if claims.empty:
         return "no experiment of this study has a perceptual term, so there is no Ψ"
-    stand, fall, undecided = (int((claims["verdict"] == name).sum()) for name in ("stands", "falls", "undecided"))
     factors = [counted(count, name) for name in ("patient", "seed") if not pd.isna(count := claims[f"{name}s"].max())]
-    return (f"{stand} stand{'s' * (stand == 1)}, {fall} fall{'s' * (fall == 1)}, {undecided} undecided"
-            + (f"; {listed(factors)}" if factors else ""))
+    return tallied(claims["verdict"]) + (f"; {listed(factors)}" if factors else "")
 
 
 def order(metrics: pd.DataFrame, metric: str = "ssim") -> str:

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from lib.artifacts.files import atomic, write_text
+from lib.data.hu import HU_MAX, HU_MIN, WINDOW
 from lib.metrics import linear_probe
 from lib.paper import published
 from lib.report.labels import UNLEARNT, Labels
-from lib.report.words import listed, number
+from lib.report.words import hu_range, listed, number
 
 SYMBOLS: Final = {
     "λ*": r"$\lambda^{*}$", "λ": r"$\lambda$", "Ψ": r"$\Psi$", "ϕ": r"$\phi$", "β_1": r"$\beta_1$",
@@ -129,9 +130,9 @@ def table3(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
             shown[f"SD of {metric.upper()} over seeds"] = _digits(frame[f"{metric}_seed_sd"], digits)
     lacking = listed(frame.loc[frame["paper_rank"].isna(), "experiment"].tolist())
     return save_table(labels, frame, "table3", "Table 3. Image quality on the test slices, mean (SD): the authors' protocol "
-                      "(uint8 over -1024 to 3072 HU) and a window of -160 to 240 HU (float); Ψ by Algorithm 2 at the λ "
-                      "used, with an untrained network, with the pilot (MSE alone) and at the end of its own training. "
-                      f"Ranked by SSIM among the paper's five; the paper has no rows {lacking}", shown)
+                      f"(uint8 over {hu_range((HU_MIN, HU_MAX))}) and a window of {hu_range(WINDOW)} (float); Ψ by Algorithm "
+                      "2 at the λ used, with an untrained network, with the pilot (MSE alone) and at the end of its own "
+                      f"training. Ranked by SSIM among the paper's five; the paper has no rows {lacking}", shown)
 
 
 def _digits(values: pd.Series, digits: int) -> pd.Series:

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from lib.data.hu import WINDOW
 from lib.metrics.patients import differences, holm
 from lib.metrics.power import power_table
 from lib.report.influence_tables import spread
@@ -15,10 +16,10 @@ from lib.report.labels import Labels
 from lib.report.style import STYLE, legend_below, minus, new_figure, save_figure
 from lib.report.tables import save_table
 from lib.report.verdicts import Compared, compared, equal, frame, row, weakest_compared
-from lib.report.words import number
+from lib.report.words import hu_range, number
 from lib.stages.statistics import few_units, of_patients
 
-PANELS: Final = {"ssim": "SSIM", "psnr": "PSNR (dB)", "ssim_window": "SSIM in [-160, 240] HU",
+PANELS: Final = {"ssim": "SSIM", "psnr": "PSNR (dB)", "ssim_window": f"SSIM, {hu_range(WINDOW)}",
                  "bias_liver_hu": "bias in the liver (HU)", "noise_liver_hu": "noise in the liver (HU)",
                  "gamma_end": "Γ at the output, last epoch"}
 ASKED: Final = {"ssim": "SSIM", "psnr": "PSNR"}

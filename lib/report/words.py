@@ -28,6 +28,18 @@ def counted(number: int, name: str) -> str:
     return f"{number} {name}{'' if number == 1 else 's'}"
 
 
+def tallied(verdicts: pd.Series) -> str:
+    """Verdicts of claims, counted: '2 stand, 1 falls, 4 are undecided'."""
+    stand, fall, undecided = (int((verdicts == name).sum()) for name in ("stands", "falls", "undecided"))
+    return (f"{stand} stand{'s' * (stand == 1)}, {fall} fall{'s' * (fall == 1)}, {undecided} "
+            f"{'is' if undecided == 1 else 'are'} undecided")
+
+
+def hu_range(bounds: tuple[float, float]) -> str:
+    """'−160 to 240 HU'."""
+    return f"{bounds[0]:g} to {bounds[1]:g} HU".replace("-", "−")
+
+
 def slice_name(row: Mapping[str, Any]) -> str:
     """Which slice is shown: 'SIM09, B30, 1 mm, z = -61.3 mm'; ``row`` has patient, kernel, thickness_mm and z_mm."""
     return f"{row['patient']}, {row['kernel']}, {row['thickness_mm']:g} mm, z = {row['z_mm']:.1f} mm"

@@ -8,7 +8,7 @@ from lib.paper import published
 from lib.perceptual.psi import TARGET_PSI
 from lib.report.claims import QUESTIONS, SIMULATED_NOTE
 from lib.report.verdicts import LEVEL
-from lib.report.words import counted, listed, number
+from lib.report.words import counted, listed, number, tallied
 from lib.site.blocks import plain
 from lib.site.gathered import Gathered
 
@@ -40,20 +40,13 @@ def _done(run: Gathered) -> str:
 
 def _claims(run: Gathered) -> str:
     papers = run.claims[run.claims["question"].isin(OF_THE_PAPER)]
-    parts = [f"{question} ({plain(QUESTIONS[question])}): {counts(papers[papers['question'] == question])}"
+    parts = [f"{question} ({plain(QUESTIONS[question])}): {tallied(papers.loc[papers['question'] == question, 'verdict'])}"
              for question in OF_THE_PAPER if (papers["question"] == question).any()]
-    return (f"**Of {len(papers)} tests of the paper's claims {counts(papers)}.** {'; '.join(parts)}. A claim on Ψ is "
-            "tested in each state of the network that was measured. A claim stands or falls by an "
+    return (f"**Of {len(papers)} tests of the paper's claims {tallied(papers['verdict'])}.** {'; '.join(parts)}. A claim on "
+            "Ψ is tested in each state of the network that was measured. A claim stands or falls by an "
             f"interval of {100 * LEVEL:g}\u00a0% over patients and seeds, and is undecided without one. Of "
             f"{int((run.claims['question'] == 'reader').sum())} things that a reader asks beside that, "
-            f"{counts(run.claims[run.claims['question'] == 'reader'])}.")
-
-
-def counts(claims: pd.DataFrame) -> str:
-    """'2 stand, 1 falls, 4 are undecided'."""
-    stand, fall, open_ = (int((claims["verdict"] == name).sum()) for name in ("stands", "falls", "undecided"))
-    return (f"{stand} stand{'s' * (stand == 1)}, {fall} fall{'s' * (fall == 1)}, {open_} "
-            f"{'is' if open_ == 1 else 'are'} undecided")
+            f"{tallied(run.claims.loc[run.claims['question'] == 'reader', 'verdict'])}.")
 
 
 def _best(scores: pd.DataFrame) -> str:
@@ -89,7 +82,7 @@ def _supplement(run: Gathered) -> str:
     if not made:
         return ""
     return (f"Analyses beyond the paper ({listed(list(made))}) add {sum(map(len, made.values()))} claims of their own: "
-            f"{counts(pd.concat(list(made.values()), ignore_index=True))}.")
+            f"{tallied(pd.concat([each['verdict'] for each in made.values()]))}.")
 
 
 def lambdas(table: pd.DataFrame) -> list[str]:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from lib.report.claims import QUESTIONS, SIMULATED_NOTE
 from lib.report.verdicts import LEVEL
-from lib.report.words import counted
-from lib.site.abstract import SECTIONS, abstract, counts
+from lib.report.words import counted, tallied
+from lib.site.abstract import SECTIONS, abstract
 from lib.site.blocks import Block, Chapter, Picture, Prose, Table, bullets, plain
 from lib.site.gathered import Gathered
 from lib.site.methods import methods
@@ -105,7 +105,7 @@ def question(run: Gathered, name: str) -> Chapter:
     further = run.answers[name].further if name in run.answers else ()
     blocks: list[Block] = [
         Prose(f"> {plain(ASKED[name])}"), Prose("## The answer of this run"),
-        Prose(f"Of {len(claims)} claims {counts(claims)}." + f" {SIMULATED_NOTE}" * run.simulated),
+        Prose(f"Of {len(claims)} claims {tallied(claims['verdict'])}." + f" {SIMULATED_NOTE}" * run.simulated),
         claims_table(claims, f"claims_{name}", f"Claims on {QUESTIONS[name]}")]
     blocks += [bullets(map(plain, further))] if further else []
     shown = [block for each in figures for block in run.picture(each)] + [
@@ -120,7 +120,7 @@ def every_claim(run: Gathered) -> Chapter:
     tables = {TITLES.get(name, name): part for name, part in run.claims.groupby("question", sort=False)}
     tables |= {f"{name}: {title}": claims for name, title, claims, _ in _analyses(run)}
     for title, claims in tables.items():
-        blocks += [Prose(f"## {plain(title)}"), Prose(f"{counts(claims)}."),
+        blocks += [Prose(f"## {plain(title)}"), Prose(f"{tallied(claims['verdict'])}."),
                    claims_table(claims, "every", f"{title}: the claim, this run, the verdict")]
     return Chapter("claims", "The paper's claims, this run, the verdicts", tuple(blocks), printed=False)
 
@@ -141,7 +141,7 @@ def supplement(run: Gathered) -> list[Chapter]:
         shown = [block for each in figures for block in run.picture(each)] + [
             block for each in tables for block in run.table(each)]
         found.append(Chapter(f"supplement/{section}", f"{section}: {title}", (
-            Prose(text), Prose("## What came out"), Prose(f"Of {len(claims)} claims {counts(claims)}."),
+            Prose(text), Prose("## What came out"), Prose(f"Of {len(claims)} claims {tallied(claims['verdict'])}."),
             claims_table(claims, f"claims_{section}", "Claims of this analysis"),
             *([Prose("## Figures and tables"), *shown] if shown else []))))
     return found

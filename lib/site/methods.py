@@ -1,7 +1,9 @@
 """The chapter on methods: losses, perceptual influence, calibration, experiments, cohort, scores."""
 
+from lib.data.hu import HU_MAX, HU_MIN, WINDOW
 from lib.paper import published
 from lib.perceptual.psi import TARGET_PSI
+from lib.report.words import hu_range
 from lib.site.abstract import lambdas
 from lib.site.blocks import Block, Chapter, Prose, bullets, plain
 from lib.site.gathered import Gathered
@@ -57,11 +59,11 @@ has it; a **pilot**, trained with the MSE alone; and each experiment's **own** n
 authors drew as their Figure 2. How far λ\\* differs between them is part of the answer to RQ1.
 """
 
-SCORES = """
+SCORES = f"""
 SSIM, PSNR and NRMSE are computed on whole test slices in the authors' protocol (clipped to [0, 1], quantised to 8 bits over
--1024 to 3072 HU), and again in the window from -160 to 240 HU without quantisation. Means and standard deviations are over
-slices and seeds. The paper tests slices as if they were independent (Wilcoxon, Cohen's d): so does Table 4, on slices whose
-scores are averaged over seeds first. Here the patient is the unit beside that: intervals over patients and seeds, sign-flip
+{hu_range((HU_MIN, HU_MAX))}), and again in the window from {hu_range(WINDOW)} without quantisation. Means and standard
+deviations are over slices and seeds. The paper tests slices as if they were independent (Wilcoxon, Cohen's d): so does
+Table 4, on slices whose scores are averaged over seeds first. Here the patient is the unit beside that: intervals over patients and seeds, sign-flip
 tests over patients with Holm's correction, and a mixed model.
 """
 

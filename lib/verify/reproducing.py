@@ -12,7 +12,7 @@ from typing import Any, Final
 import pandas as pd
 
 from lib.artifacts.provenance import ARITHMETIC
-from lib.report.words import counted, listed
+from lib.report.words import counted, listed, tallied
 from lib.study.config import profiles
 from lib.verify.quantities import SOURCES
 from lib.verify.reference import REFERENCES, VERDICTS, Reference, known, load
@@ -27,7 +27,6 @@ SHOWN: Final = {  # a table of numbers: its first title; then by title the quant
     "Network of": {"Ψ by its own losses": "self_consistency/own/{}/psi",
                    "log10 of its λ\\*": "self_consistency/own/{}/log10_lambda_star"},
 }
-MANY: Final = {"stands": "stand", "falls": "fall"}
 MINUTE, NOTHING, WIDTH = 60, "–", 125
 ROUNDS: Final = 1e-12  # share of a number by which it only seems to vary
 TEXT: Final = """# Reproducing it
@@ -131,10 +130,9 @@ def _filled(text: str, indent: str = "") -> str:
 
 def _claims(reference: Reference) -> str:
     claims = reference.claims()[reference.arithmetic]
-    same = claims[claims.nunique(axis=1) == 1].iloc[:, 0].value_counts()
-    parts = [f"{count} {verdict if count == 1 else MANY.get(verdict, verdict)}" for verdict, count in same.items()]
+    parts = [tallied(claims[claims.nunique(axis=1) == 1].iloc[:, 0])]
     if changing := int((claims.nunique(axis=1) > 1).sum()):
-        parts.append(f"{changing} not the same in every run")
+        parts.append(f"{changing} {'is' if changing == 1 else 'are'} not the same in every run")
     return f"Of its {counted(len(claims), 'claim')}, by these runs: {', '.join(parts)}."
 
 
