@@ -50,8 +50,8 @@ PAPER: Final[Mapping[str, Caption]] = {
         "Blocks of three rows, a column for each image: NDCT, the LDCT input, and the output of each experiment. First "
         f"row: the slice in grey, window {hu_range(WINDOW)}, with a yellow box where the NDCT has the most structure. "
         "Second row: that box, enlarged. Third row: image minus NDCT, blue below 0, white at 0, red above 0 HU, on one "
-        "scale for all. RMSE and bias in the body, in HU, stand above each column; scale bars in millimetres are on the NDCT; "
-        "two colour bars in HU stand in place of the NDCT's error."),
+        "scale for all. RMSE and bias in the body, in HU, stand above each column; scale bars in millimetres are on the "
+        "NDCT; two colour bars in HU stand in place of the NDCT's error."),
     "fig_training": Caption(
         "The total loss, its two terms and Ψ along the training, on training and validation data.",
         "Eight panels: above training, below validation; from left to right the total loss, the pixel term, λ times the "

@@ -130,9 +130,9 @@ def table3(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
             shown[f"SD of {metric.upper()} over seeds"] = _digits(frame[f"{metric}_seed_sd"], digits)
     lacking = listed(frame.loc[frame["paper_rank"].isna(), "experiment"].tolist())
     return save_table(labels, frame, "table3", "Table 3. Image quality on the test slices, mean (SD): the authors' protocol "
-                      f"(uint8 over {hu_range((HU_MIN, HU_MAX))}) and a window of {hu_range(WINDOW)} (float); Ψ by Algorithm "
-                      "2 at the λ used, with an untrained network, with the pilot (MSE alone) and at the end of its own "
-                      f"training. Ranked by SSIM among the paper's five; the paper has no rows {lacking}", shown)
+                      f"(uint8 over {hu_range((HU_MIN, HU_MAX))}) and a window of {hu_range(WINDOW)} (float); Ψ by "
+                      "Algorithm 2 at the λ used, with an untrained network, with the pilot (MSE alone) and at the end of "
+                      f"its own training. Ranked by SSIM among the paper's five; the paper has no rows {lacking}", shown)
 
 
 def _digits(values: pd.Series, digits: int) -> pd.Series:

@@ -63,8 +63,8 @@ SCORES = f"""
 SSIM, PSNR and NRMSE are computed on whole test slices in the authors' protocol (clipped to [0, 1], quantised to 8 bits over
 {hu_range((HU_MIN, HU_MAX))}), and again in the window from {hu_range(WINDOW)} without quantisation. Means and standard
 deviations are over slices and seeds. The paper tests slices as if they were independent (Wilcoxon, Cohen's d): so does
-Table 4, on slices whose scores are averaged over seeds first. Here the patient is the unit beside that: intervals over patients and seeds, sign-flip
-tests over patients with Holm's correction, and a mixed model.
+Table 4, on slices whose scores are averaged over seeds first. Here the patient is the unit beside that: intervals over
+patients and seeds, sign-flip tests over patients with Holm's correction, and a mixed model.
 """
 
 ALL = """
