@@ -10,6 +10,7 @@ import lib.log
 from lib import REPOSITORY
 from lib.commands.options import begin, jobs_of, print_json, run_of, scheduler
 from lib.errors import StudyError
+from lib.report.words import counted
 from lib.study.config import load_study
 from lib.study.grid import read_grid
 from lib.workflow import make
@@ -37,7 +38,7 @@ def paper(arguments: argparse.Namespace) -> None:
     if late and not arguments.unchecked:
         _check_first({stage.name for stage in late}, study.paths.log, address is None, arguments.quiet > 0)
     ran = make.make(study, waves, jobs or study.jobs, address)
-    print(f"{study.profile}: {len(ran)} stages ran, {time.monotonic() - started:.0f} s. Figures and tables: "
+    print(f"{study.profile}: {counted(len(ran), 'stage')} ran, {time.monotonic() - started:.0f} s. Figures and tables: "
           f"{study.paths.figures}")
 
 
