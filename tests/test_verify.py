@@ -458,6 +458,11 @@ def test_codecheck_lists_what_is_there_and_keeps_what_the_checker_wrote(known, f
     path.write_text("- a list\n")
     with pytest.raises(OutputError, match=r"codecheck.yml: is there, and is no codecheck.yml; move it away"):
         records.write_codecheck(root, root / "figures" / "smoke", runs.read_run(root, "smoke"), "")
+    written = root / "artifacts" / "smoke" / "verify.csv"
+    written.unlink()
+    with pytest.raises(OutputError, match="is no codecheck.yml"):
+        _verify(root, tmp_path / "references")
+    assert not written.exists()
 
 
 def _references_of(entity: dict) -> list[str]:

@@ -25,13 +25,25 @@ from lib.verify.descriptions import described, media_type, result_files
 from lib.verify.reference import CLAIM
 from lib.verify.runs import FinishedRun
 
-CODECHECK: Final = "https://codecheck.org.uk/spec/config/1.0/"
+SPECIFICATION: Final = "https://codecheck.org.uk/spec/config/1.0/"
 PROCESS: Final = "https://w3id.org/ro/wfrun/process/0.5"
 TERMS: Final = "https://w3id.org/ro/terms/workflow-run/context"  # of that profile: environment, sha256
 LICENSE: Final = "https://spdx.org/licenses/MIT"
 BY_THE_CHECKER: Final = {"codechecker": [{"name": "", "ORCID": ""}], "report": "", "certificate": "", "repository": ""}
 OURS: Final = ("version", "paper", "manifest", "summary", "check_time")  # written anew each time; what else is there stays
-CRATE, CLAIMS = "ro-crate-metadata.json", "claims.json"
+CODECHECK, CRATE, CLAIMS = "codecheck.yml", "ro-crate-metadata.json", "claims.json"
+
+
+def by_the_checker(root: Path) -> dict[str, Any]:
+    """What whoever checks a run filled in, empty where nobody did. Raises OutputError: that file is no codecheck.yml."""
+    path, filled = root / CODECHECK, dict(BY_THE_CHECKER)
+    if path.is_file():
+        try:
+            before = yaml.safe_load(path.read_text(encoding="utf-8"))
+            filled |= {name: value for name, value in before.items() if value and name not in OURS}
+        except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+            raise OutputError("is there, and is no codecheck.yml", where=path, remedy="move it away") from None
+    return filled
 
 
 def write_codecheck(root: Path, figures: Path, run: FinishedRun, summary: str) -> Path:
@@ -39,16 +51,10 @@ def write_codecheck(root: Path, figures: Path, run: FinishedRun, summary: str) -
 
     Raises OutputError where a file of that name is no codecheck.yml.
     """
-    path, filled = root / "codecheck.yml", dict(BY_THE_CHECKER)
-    if path.is_file():
-        try:
-            before = yaml.safe_load(path.read_text(encoding="utf-8"))
-            filled |= {name: value for name, value in before.items() if value and name not in OURS}
-        except (yaml.YAMLError, AttributeError, TypeError, ValueError):
-            raise OutputError("is there, and is no codecheck.yml", where=path, remedy="move it away") from None
+    path, filled = root / CODECHECK, by_the_checker(root)
     shown = [each for each in result_files(figures, _written(run)) if each.suffix in (".csv", ".png")]
     text = yaml.safe_dump(
-        {"version": CODECHECK, "paper": _paper(),
+        {"version": SPECIFICATION, "paper": _paper(),
          "manifest": [{"file": each.relative_to(root).as_posix(), "comment": described(each)} for each in shown],
          **filled, "summary": summary, "check_time": _time(datetime.now(UTC).timestamp())},
         sort_keys=False, allow_unicode=True, width=120)

@@ -93,6 +93,8 @@ def verify(paths: Paths, waves: Sequence[Sequence[Stage]], references: Path = RE
         The profile has no reference.
     StageError
         The run is not finished or out of date, or of another configuration than the reference.
+    OutputError
+        A ``codecheck.yml`` at the study's OUTPUT folder is something else; nothing is written.
     """
     reference = load(paths.profile, references)
     if asked := [stage.made_from() for wave in waves for stage in wave if stage.name in DECISIVE_STAGES]:
@@ -102,6 +104,7 @@ def verify(paths: Paths, waves: Sequence[Sequence[Stage]], references: Path = RE
         raise StageError(f"{counted(len(late), 'stage')} of {paths.profile} not there or out of date: {late[0].name}"
                          + " and others" * (len(late) > 1), remedy=f"{make_paper(paths.profile, paths.root)} first; of a "
                          "run with SET=seeds=[6] give that to verify, too")
+    records.by_the_checker(paths.root)  # whether it is one, before anything is written
     run = read_run(paths.root, paths.profile)
     kind, table = kind_of(run, reference), compare(run, reference)
     here = code_here(list(run.code))
