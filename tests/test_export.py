@@ -18,6 +18,7 @@ from scipy import stats
 
 from lib import REPOSITORY
 from lib.artifacts.files import file_sha256, write_csv
+from lib.artifacts.provenance import commit
 from lib.deploy import model as models
 from lib.deploy.export import as_asset, export
 from lib.errors import OutputError, StageError, TrainingError, WeightsError
@@ -195,6 +196,9 @@ def test_the_numbers_of_a_card_are_those_of_the_tables(trained, tmp_path):
         card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
         assert ("It has not been evaluated" in card) == (weights == "of an earlier training")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    network = models.load(RUN, study.paths, study.unet, Labels.of(study))
+    for made_from in (card.replace("\\|", "|"), network.provenance["made_from"]):  # trained there, handed on here
+        assert "| commit 0123456789 | config" in made_from and f"| commit {commit()} | config" not in made_from
 
     means = metrics.groupby(["experiment", "seed", "patient"], dropna=False)[["ssim", "bias_liver_hu"]].mean().reset_index()
     ours = means[(means["experiment"] == "E1") & (means["seed"] == 5).fillna(False).astype(bool)]

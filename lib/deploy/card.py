@@ -11,9 +11,9 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lib import REPOSITORY
-from lib.artifacts.files import file_sha256
 from lib.artifacts.provenance import commit, worded
 from lib.data.hu import HU_MAX, HU_MIN
+from lib.deploy.model import left_by_training
 from lib.metrics.patients import Mean, differences, of_independent
 from lib.report.labels import Labels
 from lib.report.psi_claims import STATES
@@ -79,12 +79,14 @@ class Facts:
 
 
 def facts(run: Run, paths: Paths, labels: Labels, trained: Trained | None) -> Facts:
-    """Gather them from what a study left: the stamp of the training, its metrics, and the tables beside its figures."""
-    stamp = paths.training(run) / "stamp.json"
-    known = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else {}
-    shown = labels.experiments[run.experiment]
-    sha256, evaluation = file_sha256(paths.weights(run)), paths.evaluation / f"{run.file}.json"
-    scores = pd.DataFrame()
+    """Gather them from what a study left: the stamp of the training, its metrics, and the tables beside its figures.
+
+    Raises StageError, WeightsError: as :func:`lib.deploy.model.left_by_training`.
+    """
+    known, sha256 = left_by_training(run, paths)
+    made_from = labels.provenance_at(known["commit"]) if known else labels.provenance
+    shown, scores = labels.experiments[run.experiment], pd.DataFrame()
+    evaluation = paths.evaluation / f"{run.file}.json"
     if evaluation.is_file() and paths.metrics.is_file() and json.loads(evaluation.read_text(encoding="utf-8"))[
             "inputs"].get("weights") == sha256:  # those of an earlier training are another network's
         scores = pd.read_csv(paths.metrics, dtype={"seed": "Int64"})
@@ -94,7 +96,7 @@ def facts(run: Run, paths: Paths, labels: Labels, trained: Trained | None) -> Fa
     influence = _rows(labels.figures / "calibration.csv", experiment=run.experiment, seed=run.seed)
     exchange = _rows(paths.supplement / "exchange.csv", configuration=run.experiment, seed=run.seed, at="used")
     return Facts(run, paths.profile, labels.simulated, shown.label, shown.context, tuple(shown.layers), shown.pixel,
-                 shown.lambda_rule, labels.provenance, sha256, known,
+                 shown.lambda_rule, made_from, sha256, known,
                  _metrics(scores, run.experiment), _regions(scores, run.experiment), _influence(influence),
                  _exchange(exchange), _claims(labels.figures / "claims.csv", run.experiment),
                  scores["patient"].nunique() if len(scores) else 0, trained)

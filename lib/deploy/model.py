@@ -65,7 +65,7 @@ def load(run: Run, paths: Paths, settings: UNet, labels: Labels) -> Model:
         raise not_trained(run, paths)
     shown = labels.experiments.get(run.experiment)
     provenance = {"profile": paths.profile, "commit": known["commit"], "loss": shown.label if shown else run.experiment,
-                  "made_from": labels.provenance}
+                  "made_from": labels.provenance_at(known["commit"])}
     return Model(_network(settings, paths.weights(run)), str(run), sha256, commit(), provenance)
 
 

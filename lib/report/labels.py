@@ -4,6 +4,7 @@ An asterisk marks a substitute (``ImageNet*``, ``Medical*``); the provenance lin
 table, says what it stands for.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,6 +73,10 @@ class Labels:
     def beside(self, folder: Path) -> "Labels":
         """The same for figures and tables in another folder."""
         return replace(self, figures=folder)
+
+    def provenance_at(self, made: str) -> str:
+        """The line of provenance of what was made by the code of another commit."""
+        return re.sub(r"(?<=\| commit )\S+", made, self.provenance)
 
     @classmethod
     def of(cls, study: Study) -> "Labels":
