@@ -1,10 +1,12 @@
 """Shared by all tests: no choice of the caller's shell leaks in, and the smoke study that `make test` has run."""
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -47,6 +49,18 @@ def names_of_files() -> Iterator[None]:
 def study(tmp_path) -> Study:
     """The smoke study, with nothing made yet."""
     return load_study("smoke")
+
+
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory) -> Path:
+    """The folder ``figures`` of the last commit, or without git that which is there: a run of one's own writes over it."""
+    packed = subprocess.run(["git", "archive", "HEAD", "figures"], cwd=REPOSITORY, capture_output=True, check=False)
+    if packed.returncode:
+        return REPOSITORY / "figures"
+    folder = tmp_path_factory.mktemp("committed")
+    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as files:
+        files.extractall(folder, filter="data")
+    return folder / "figures"
 
 
 def pytest_collection_modifyitems(config, items):

@@ -24,7 +24,7 @@ from lib.verify.reference import known, load
 from lib.verify.reproducing import reproducing
 
 ROOT = Path(__file__).resolve().parents[1]
-DEMO = ROOT / "figures" / "demo"
+FIGURES = ROOT / "figures"  # tests put the committed ones here: a run of one's own writes over those of its checkout
 MEASURED = ROOT / "docs" / "measured"
 PAGES = [ROOT / "README.md", ROOT / "figures" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLACE = re.compile(r"<!-- (?P<name>[\w./-]+) -->(?P<break>\n?).*?<!-- end -->", re.DOTALL)
@@ -48,7 +48,7 @@ def made_by(name: str) -> str:
         return facts()[name.removeprefix("measured.")]["is"]
     if name in BLOCKS:
         return BLOCKS[name]()
-    path = ROOT / name
+    path = (FIGURES.parent if name.startswith("figures/") else ROOT) / name
     if not re.fullmatch(r"figures/\S+\.md|docs/measured/\S+\.txt", name) or not path.is_file():
         raise ValueError(f"nothing makes <!-- {name} -->: expected a table of figures/, a text of docs/measured, measured.x "
                          f"or one of {', '.join(BLOCKS)}")
@@ -90,9 +90,9 @@ def made_from(path: Path) -> str:
 
 def results() -> str:
     """Table 3 in short: the paper's experiments beside their input and the control."""
-    found = rows(DEMO / "table3.csv")
+    found = rows(FIGURES / "demo" / "table3.csv")
     losses = {row["hyperparameter"].removeprefix("lambda_"): row["description"].partition(": ")[2].split(";")[0]
-              for row in rows(DEMO / "table2.csv") if row["hyperparameter"].startswith("lambda_")}
+              for row in rows(FIGURES / "demo" / "table2.csv") if row["hyperparameter"].startswith("lambda_")}
     names = {"ldct": "LDCT, the input", "mse": "mse, the control: λ = 0"}
 
     def line(row: dict[str, str]) -> list[str]:
@@ -110,12 +110,12 @@ def results() -> str:
             "SSIM, paper", "PSNR, paper", "rank, paper"]
     one = found[-1]
     what = f"Means over {one['slices']} test slices and {one['seeds']} seeds; rank by SSIM among the paper's five."
-    return f"{table(head, [line(row) for row in found])}\n\n{what} {made_from(DEMO / 'table3.csv')}"
+    return f"{table(head, [line(row) for row in found])}\n\n{what} {made_from(FIGURES / 'demo' / 'table3.csv')}"
 
 
 def claims() -> str:
     """Those of RQ2 and RQ3 beside the paper, and how many of all stand."""
-    found = rows(DEMO / "claims.csv")
+    found = rows(FIGURES / "demo" / "claims.csv")
 
     def digits(value: str, row: dict[str, str], sign: str = "+") -> str:
         return f"{float(value):{sign}.{2 if 'PSNR' in row['claim'] else 4}f}" if value else "–"
@@ -136,12 +136,12 @@ def claims() -> str:
 
 def verdicts(*wanted: str) -> Callable[[], str]:
     """How many claims of the paper's stages have one of these verdicts; of none: all."""
-    return lambda: str(sum(not wanted or row["verdict"] in wanted for row in rows(DEMO / "claims.csv")))
+    return lambda: str(sum(not wanted or row["verdict"] in wanted for row in rows(FIGURES / "demo" / "claims.csv")))
 
 
 def picture() -> str:
     """The figure of what Psi is, where a run has drawn it, else Figure 2."""
-    if (DEMO / "fig_psi.png").is_file():
+    if (FIGURES / "demo" / "fig_psi.png").is_file():
         return "![What Psi is: the share of the perceptual term in the loss](figures/demo/fig_psi.png)"
     return ("![Figure 2: perceptual influence against lambda, in each state of the network and from the authors' published "
             "losses](figures/demo/fig2.png)")
@@ -255,7 +255,7 @@ def tables(folder: str) -> Callable[[], str]:
     """Every table that a run left in a folder of figures/demo, by the beginning of its title."""
     def listing() -> str:
         found = []
-        for path in sorted((DEMO / folder).glob("*.md")):
+        for path in sorted((FIGURES / "demo" / folder).glob("*.md")):
             first = path.read_text(encoding="utf-8").splitlines()[0].strip("*# ")
             title = re.sub(r" \([^)]*$", "", re.match(r".{30}.*?(?=[.:;] |$)|.*", first)[0].rstrip("."))
             found.append(f"| [`{path.stem}`](../{path.relative_to(ROOT).as_posix()}) | {title} |")

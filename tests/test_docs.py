@@ -75,8 +75,11 @@ def test_links_lead_somewhere(page):
 
 
 @named([*readme_tables.PAGES, readme_tables.REPRODUCING])
-def test_generated_text_is_current(page):
-    assert page not in readme_tables.outdated(), "run make readme"
+def test_generated_text_is_current(page, committed, monkeypatch):
+    """Of the figures that are there, or, where a run of one's own has written over them, of those that are committed."""
+    if page in readme_tables.outdated():
+        monkeypatch.setattr(readme_tables, "FIGURES", committed)
+        assert page not in readme_tables.outdated(), "run make readme"
 
 
 @named(readme_tables.PAGES)
@@ -97,13 +100,15 @@ def test_a_place_takes_what_makes_it_and_says_where_there_is_nothing(monkeypatch
             readme_tables.filled(f"<!-- {name} -->\n<!-- end -->")
 
 
-def test_what_the_results_are_made_of_shows_in_them(monkeypatch, tmp_path):
+def test_what_the_results_are_made_of_shows_in_them(committed, monkeypatch, tmp_path):
     """A number of Table 3 that is another one is another one in the README."""
+    (tmp_path / "demo").mkdir()
     for name in ("table2", "table3"):
-        text = (readme_tables.DEMO / f"{name}.csv").read_text(encoding="utf-8")
-        (tmp_path / f"{name}.csv").write_text(text.replace("0.9476379", "0.1234567"), encoding="utf-8")
+        text = (committed / "demo" / f"{name}.csv").read_text(encoding="utf-8")
+        (tmp_path / "demo" / f"{name}.csv").write_text(text.replace("0.9476379", "0.1234567"), encoding="utf-8")
+    monkeypatch.setattr(readme_tables, "FIGURES", committed)
     before = readme_tables.results()
-    monkeypatch.setattr(readme_tables, "DEMO", tmp_path)
+    monkeypatch.setattr(readme_tables, "FIGURES", tmp_path)
     assert "0.948" in before and "0.123" in readme_tables.results() and "SIMULATED" in before
 
 
@@ -155,10 +160,10 @@ def test_the_losses_of_the_docs_are_a_study(tmp_path, monkeypatch):
     assert study.seeds == (5, 6) and study.experiments == ("mse", "baseline", "E1", "several-layers", "fixed")
 
 
-def test_every_figure_and_folder_has_its_line():
+def test_every_figure_and_folder_has_its_line(committed):
     said = text_of(REPOSITORY / "docs" / "what_is_made.md")
-    figures = {path.stem for path in (REPOSITORY / "figures" / "demo").rglob("*.png")}
-    tables = {path.stem for path in (REPOSITORY / "figures" / "demo").rglob("*.md")}
+    figures = {path.stem for path in (committed / "demo").rglob("*.png")}
+    tables = {path.stem for path in (committed / "demo").rglob("*.md")}
     assert {name for name in figures - tables if not re.search(rf"`{name}`", said)} == set()
     paths = Paths(Path("root"), "demo")
     kept = {path.relative_to(paths.artifacts).parts[0] for path in vars(paths).values()

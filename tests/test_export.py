@@ -171,9 +171,9 @@ def test_a_card_without_measurements_says_so(trained, tmp_path):
     assert str(tmp_path) not in card and not re.search(r"\{\{|\{%|\bNone\b|\bnan\b", card)
 
 
-def test_the_numbers_of_a_card_are_those_of_the_tables(trained, tmp_path):
+def test_the_numbers_of_a_card_are_those_of_the_tables(trained, committed, tmp_path):
     study, _ = trained
-    figures, committed = study.paths.figures, REPOSITORY / "figures" / "demo"
+    figures, committed = study.paths.figures, committed / "demo"
     (figures / "supplement").mkdir(parents=True)
     for name in ("calibration.csv", "claims.csv", "supplement/exchange.csv"):
         shutil.copy(committed / name, figures / name)

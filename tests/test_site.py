@@ -35,7 +35,6 @@ from lib.workflow.stages import stages
 from lib.workflow.supplement import supplement
 from tests.browser import Watched, chromium
 
-DEMO = REPOSITORY / "figures" / "demo"
 PHONE = 400  # pixels
 
 
@@ -181,7 +180,7 @@ def test_every_figure_has_a_caption_and_every_output_a_place(study):
 
 def test_what_another_run_left_is_not_shown(run):
     """A clone has figures and tables of the whole committed run; of a new one only what it wrote itself is shown."""
-    own = frozenset(path for path in run.results if path.parent == DEMO and "real" not in path.stem)
+    own = frozenset(path for path in run.results if path.parent.name == "demo" and "real" not in path.stem)
     names = [{each.name for each in chapters.chapters(of)} for of in (run, dataclasses.replace(run, results=own))]
     assert names[0] - names[1] == {"real", *(f"supplement/S{number}" for number in range(1, 9))}
     assert "beyond the paper" not in str(chapters.front(dataclasses.replace(run, results=own), []))
@@ -236,11 +235,11 @@ def picture(colour: int) -> str:
     return base64.b64encode(stream.getvalue()).decode()
 
 
-def executed(folder: Path) -> Path:
+def executed(folder: Path, picture_of_run: Path) -> Path:
     """A notebook as one runs: text, a progress bar, a wide table, a figure of the run and a picture of its own."""
     v4 = nbformat.v4
     wide = pd.DataFrame(np.arange(60.0).reshape(2, 30)).to_html()
-    figure = base64.b64encode((DEMO / "fig2.png").read_bytes()).decode()
+    figure = base64.b64encode(picture_of_run.read_bytes()).decode()
     cells = [v4.new_markdown_cell("# 04 Evaluate\n\nText with $\\lambda^*$."), v4.new_markdown_cell("## Pictures"),
              v4.new_code_cell("x = 1  # " + "long " * 40, outputs=[
                  v4.new_output("stream", name="stderr", text="pilot: 100%|####| 2/2 [00:03]"),
@@ -255,16 +254,16 @@ def executed(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> gathered.Gathered:
+def run(committed, tmp_path_factory) -> gathered.Gathered:
     """The committed results of the demo, as a run with one notebook and two stages."""
-    folder = tmp_path_factory.mktemp("run")
+    folder, demo = tmp_path_factory.mktemp("run"), committed / "demo"
     stamps = []
     for number, name in enumerate(("00_simulate", "01_preprocess")):
         stamps.append(folder / f"{name}.json")
         stamps[-1].write_text(json.dumps({
             "step": name, "commit": "0123456789", "versions": {"python": "3.12.1"}, "seconds": 75.5, "peak_memory_mib": 1234,
             "arithmetic": [{"processor": "X <1>", "cores": 2}], "config": {"seeds": [5, 6 + number]}}))
-    return gathered.gather("demo", True, DEMO, DEMO.rglob("*"), [executed(folder)], stamps, ["05_stats"])
+    return gathered.gather("demo", True, demo, demo.rglob("*"), [executed(folder, demo / "fig2.png")], stamps, ["05_stats"])
 
 
 @pytest.fixture(scope="module")

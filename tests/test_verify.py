@@ -17,7 +17,6 @@ from scipy import stats
 from scipy.special import polygamma
 
 from benchmarks import false_alarms
-from lib import REPOSITORY
 from lib.artifacts.files import TEMPORARY, file_sha256
 from lib.errors import OutputError, StageError, StudyError
 from lib.site.verified import verified
@@ -505,8 +504,8 @@ def test_a_crate_names_the_variables_that_were_set(tmp_path):
     assert [name for name, each in graph.items() if each["@type"] == "PropertyValue"] == [used["@id"]]
 
 
-def test_every_figure_of_a_run_has_words():
-    figures = REPOSITORY / "figures" / "demo"
+def test_every_figure_of_a_run_has_words(committed):
+    figures = committed / "demo"
     found = result_files(figures, (path.name for path in figures.iterdir()))
     assert len(found) > 40
     for path in found:
