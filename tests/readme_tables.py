@@ -258,7 +258,7 @@ def tables(folder: str) -> Callable[[], str]:
         for path in sorted((FIGURES / "demo" / folder).glob("*.md")):
             first = path.read_text(encoding="utf-8").splitlines()[0].strip("*# ")
             title = re.sub(r" \([^)]*$", "", re.match(r".{30}.*?(?=[.:;] |$)|.*", first)[0].rstrip("."))
-            found.append(f"| [`{path.stem}`](../{path.relative_to(ROOT).as_posix()}) | {title} |")
+            found.append(f"| [`{path.stem}`](../{path.relative_to(FIGURES.parent).as_posix()}) | {title} |")
         return "\n".join(["| table | says |", "|---|---|", *found])
 
     return listing
