@@ -1,8 +1,6 @@
 """The explorer: its numbers by algebra and by the library that it shows, its panels without a browser, and in JupyterLab."""
 
-import base64
 import csv
-import io
 import json
 import os
 import re
@@ -25,7 +23,6 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 from ipywidgets import HTML
-from PIL import Image
 
 from lib import REPOSITORY
 from lib.data.hu import WINDOW, normalise
@@ -362,6 +359,8 @@ def test_a_monitor_says_how_each_training_stands(study, tmp_path):
 
 
 # From a key to its picture: milliseconds of each move, in `answers`.
+DRAWN = """picture => picture.width > 800 && new Set(new Uint32Array(
+    picture.getContext("2d").getImageData(0, 0, picture.width, picture.height).data.buffer)).size > 50"""
 WATCH = """picture => {
   const draw = CanvasRenderingContext2D.prototype.drawImage;
   let pressed = 0;
@@ -436,9 +435,8 @@ def test_in_jupyterlab(smoke, tmp_path, record_property):
         for name, key in (("λ", "ArrowRight"), ("Slice", "ArrowLeft")):
             cell = page.locator(".jp-CodeCell", has=page.locator(f".widget-slider .widget-label:text-is('{name}')"))
             picture = cell.locator(".jupyter-matplotlib canvas").first
+            page.wait_for_function(DRAWN, arg=picture.element_handle())  # the canvas is there before its picture
             before = picture.evaluate("picture => picture.toDataURL()")
-            with Image.open(io.BytesIO(base64.b64decode(before.partition(",")[2]))) as shown:
-                assert shown.width > 800 and len(shown.convert("RGB").getcolors(2**24)) > 50
             picture.evaluate(WATCH)
             cell.locator(".noUi-handle").first.focus()
             for move in range(1, 4):
