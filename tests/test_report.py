@@ -136,6 +136,10 @@ def test_latex_escapes(labels):
     assert r"\caption{100 \%}" in latex and r"$10^{-5}$ \\" in latex and "-- \\\\" in latex
 
 
+def test_a_number_that_rounds_to_zero_has_no_sign():
+    assert tables._digits(pd.Series([-0.04, 0.06, float("nan")]), 1).tolist() == ["0.0", "0.1", "–"]
+
+
 def test_p_below_the_smallest_float_is_printed():
     assert tables._p_value(-411.3) == "5.0e-412"
     assert tables._p_value(np.log10(9.97e-7)) == "1.0e-6"

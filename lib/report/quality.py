@@ -67,7 +67,7 @@ def regions_table(labels: Labels, metrics: pd.DataFrame) -> pd.DataFrame:
     noise = [name for name in means if name.startswith("noise")]
     means.loc["NDCT", noise] = [means[f"ndct_{name}"].iloc[0] for name in noise]
     means = means[[name for name in means if not name.startswith("ndct_")]].dropna(axis=1, how="all")
-    shown = means.map("{:+.1f}".format).where(means.notna(), "–")
+    shown = means.map("{:+z.1f}".format).where(means.notna(), "–")
     for name in means:
         if not name.startswith("bias"):
             digits = 3 if name == "ssim_body" else 1

@@ -48,7 +48,7 @@ def real_table(labels: Labels, frame: pd.DataFrame, found: str) -> pd.DataFrame:
         shown[label] = mean_sd(frame, metric, digits)
     shown["SSIM body"] = frame["ssim_body"].map("{:.3f}".format)
     for measure in ("bias", "noise"):
-        shown[f"{measure.capitalize()} in soft tissue (HU)"] = frame[f"{measure}_soft_tissue_hu"].map("{:.1f}".format)
+        shown[f"{measure.capitalize()} in soft tissue (HU)"] = frame[f"{measure}_soft_tissue_hu"].map("{:z.1f}".format)
     shown["Rank"] = frame["rank"]
     return save_table(labels, frame, "table3_real", "Table 3 on real anatomy: networks of this study on real scans with an "
                       f"INSERTED quarter dose, mean (SD) over slices and seeds. {found}", shown)

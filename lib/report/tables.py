@@ -136,7 +136,7 @@ def table3(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _digits(values: pd.Series, digits: int) -> pd.Series:
-    return values.map(f"{{:.{digits}f}}".format).replace("nan", "–")
+    return values.map(f"{{:z.{digits}f}}".format).replace("nan", "–")
 
 
 def mean_sd(frame: pd.DataFrame, metric: str, digits: int) -> list[str]:
@@ -154,7 +154,7 @@ def table4(labels: Labels, frame: pd.DataFrame) -> pd.DataFrame:
         "Comparison": frame["comparison"], "SSIMs": [f"{a:.4f} vs {b:.4f}" for a, b in paired],
         "SSIMs paper": ["–" if np.isnan(a) else f"{a:.4f} vs {b:.4f}" for a, b in papers],
         "Paper's method: p over slices": frame["log10_p"].map(_p_value), "p paper": frame["paper_p_value"],
-        "d": frame["cohens_d"].map("{:.2f}".format), "d paper": frame["paper_cohens_d"], "Significant": frame["significant"],
+        "d": frame["cohens_d"].map("{:z.2f}".format), "d paper": frame["paper_cohens_d"], "Significant": frame["significant"],
         "Difference [95 %]": [_interval(*each) for each in frame[DIFFERENCE].itertuples(index=False)],
         "p over patients": frame["p_patients"], "p Holm": frame["p_holm"],
         f"p of ±{next(iter(frame['margin']), np.nan):g} or more": frame["p_equivalence"],
