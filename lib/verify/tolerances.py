@@ -39,7 +39,7 @@ from scipy.stats import t as student
 
 RISK: Final = 0.01  # that a run which does reproduce differs in one of its numbers
 SMALLEST_PRIOR, LARGEST_PRIOR = 1e-3, 1e6  # degrees of freedom: less is none, more is no scatter of variances at all
-ENOUGH: Final = 5  # runs: with fewer a tolerance is ten standard deviations and more
+ENOUGH: Final = 6  # runs: with fewer a tolerance is ten standard deviations and more; 20 with five of demo (REPRODUCING.md)
 
 
 class Spread(NamedTuple):
